@@ -1,0 +1,69 @@
+{#
+    The rows of a landing table that the model has still to process, each with the id of the
+    snapshot it landed in as `_lake_snapshot_id`.
+
+    A first run and a full refresh read the whole table. An increment reads the window that the
+    pre-hook `advance_watermark` fixed in this very transaction, and opens only the files that
+    landed in it. When the snapshot where the window starts has expired, the same rows are found
+    by their snapshot id in the whole table.
+#}
+{% macro landed_rows(source_name, stream_name) -%}
+    {%- set landing = source(source_name, stream_name) -%}
+    {%- if model.resource_type == 'unit_test' -%}
+        (select *, 0 as _lake_snapshot_id from {{ landing }})
+    {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}
+        (select *, snapshot_id as _lake_snapshot_id from {{ landing }})
+    {%- elif window_start_exists() -%}
+        (
+            select *, snapshot_id as _lake_snapshot_id
+            from ducklake_table_insertions(
+                '{{ landing.database }}', '{{ landing.schema }}', '{{ landing.identifier }}',
+                getvariable('landed_start'), getvariable('landed_to')
+            )
+            where snapshot_id > getvariable('landed_from')
+        )
+    {%- else -%}
+        (
+            select *, snapshot_id as _lake_snapshot_id from {{ landing }}
+            where snapshot_id > getvariable('landed_from')
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    Pre-hook of every processed model: moves the model's watermark to the snapshot this
+    transaction reads, and keeps the window (landed_from, landed_to] for `landed_rows`.
+
+    The watermark is committed together with the rows, or not at all. Its row is updated by every
+    run, so two runs of one model conflict and one of them fails instead of inserting twice.
+#}
+{% macro advance_watermark() -%}
+    create table if not exists {{ watermark() }} as
+        select -1::bigint as snapshot_id_from, -1::bigint as snapshot_id_to,
+        now() as updated_at;
+    update {{ watermark() }} set
+        snapshot_id_from = {{ 'snapshot_id_to' if is_incremental() else '-1' }},
+        snapshot_id_to = (select id from {{ this.database }}.current_snapshot()),
+        updated_at = now();
+    set variable landed_from = (select snapshot_id_from from {{ watermark() }});
+    set variable landed_to = (select snapshot_id_to from {{ watermark() }});
+    set variable landed_start = (
+        select max(snapshot_id) from {{ this.database }}.snapshots()
+        where snapshot_id <= getvariable('landed_from') + 1
+    );
+{%- endmacro %}
+
+
+{% macro watermark() -%}
+    {{ this.database }}.meta.watermark_{{ this.identifier }}
+{%- endmacro %}
+
+
+{% macro window_start_exists() -%}
+    {%- set query -%}
+        select max(snapshot_id) from {{ this.database }}.snapshots()
+        where snapshot_id <= (select max(snapshot_id_to) + 1 from {{ watermark() }})
+    {%- endset -%}
+    {{ return(run_query(query).columns[0][0] is not none) }}
+{%- endmacro %}

@@ -1,0 +1,40 @@
+"""How far the processed models have read the landing tables.
+
+Each processed model has a one-row table `meta.watermark_{model}` that its own transaction updates
+(see the dbt macros): the snapshot up to which the model has consumed its landing table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lotus_lake import ledger
+from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.sql import identifier
+from lotus_lake.streams import Stream
+
+
+def watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
+    """Snapshot id each model has consumed; -1 for a model that never ran."""
+    tables = {
+        name
+        for (name,) in lake.rows(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'meta'",
+            [LAKE],
+        )
+    }
+    marks = {}
+    for model in models:
+        table = f"watermark_{model}"
+        marks[model] = -1
+        if table in tables:
+            marks[model] = lake.value(
+                f"SELECT coalesce(max(snapshot_id_to), -1) FROM {identifier(LAKE, 'meta', table)}"
+            )
+    return marks
+
+
+def has_unprocessed(lake: Lake, stream: Stream, models: Sequence[str]) -> bool:
+    """Whether rows have landed that some model has not consumed."""
+    landed = ledger.landed_snapshot(lake, stream)
+    return any(mark < landed for mark in watermarks(lake, models).values())

@@ -1,0 +1,30 @@
+"""dbt-duckdb plugin: gives a dbt process the same lake as every other process.
+
+With a SQLite catalog the process is a writer from its first statement to its last: it keeps the
+one-writer lock until it exits, so run one model at a time (`threads: 1`).
+"""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import ExitStack
+from typing import Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+from duckdb import DuckDBPyConnection
+
+from lotus_lake.catalog import configure, write_lock
+from lotus_lake.settings import Settings
+
+_process_locks = ExitStack()
+atexit.register(_process_locks.close)
+
+
+class Plugin(BasePlugin):
+    """Loads the extensions, creates the S3 secret, attaches `lakehouse`."""
+
+    def configure_connection(self, conn: DuckDBPyConnection) -> Any:
+        """Configure dbt's connection from the environment."""
+        settings = Settings.from_env()
+        configure(conn, settings)
+        _process_locks.enter_context(write_lock(settings))

@@ -1,0 +1,59 @@
+"""Every exception of the library.
+
+    LotusLakeError
+    ├── PermanentError            a retry cannot help: a person has to change something
+    │   ├── SettingsError         a variable or connection is missing or wrong
+    │   ├── StreamConfigError     a stream JSON is wrong
+    │   └── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+    └── TransientError            the same call may succeed later
+        ├── StorageUnavailableError
+        ├── CatalogUnavailableError
+        └── CommitConflictError   another writer of the same stream won
+"""
+
+from __future__ import annotations
+
+
+class LotusLakeError(Exception):
+    """Base of all errors of the library.
+
+    Args:
+        message: What was attempted, with which value, and why it failed.
+        hint: What the reader can do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\nhint: {hint}")
+        self.hint = hint
+
+
+class PermanentError(LotusLakeError):
+    """A retry cannot help."""
+
+
+class SettingsError(PermanentError):
+    """A setting is missing, malformed or contradicts another one."""
+
+
+class StreamConfigError(PermanentError):
+    """A stream JSON, or the source schema beside it, is wrong."""
+
+
+class SchemaMismatchError(PermanentError):
+    """A landing table cannot take what the config or a file asks for."""
+
+
+class TransientError(LotusLakeError):
+    """The same call may succeed later."""
+
+
+class StorageUnavailableError(TransientError):
+    """The object store did not answer, or refused."""
+
+
+class CatalogUnavailableError(TransientError):
+    """The DuckLake catalog could not be opened or written."""
+
+
+class CommitConflictError(TransientError):
+    """Another writer of the same stream committed first, again and again."""

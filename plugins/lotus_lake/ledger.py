@@ -1,0 +1,265 @@
+"""The file ledger: every raw file ever seen and what became of it, kept inside the lake.
+
+`meta.file_events` is append-only, so that streams never conflict with each other; the view
+`meta.feeder_files` shows the latest event of each file. A file is (key, etag, size_bytes), never the
+key alone. Each stream has a one-row table, its guard, that every transaction of its feeder updates:
+two feeders of one stream then conflict, DuckLake lets one win, and the loser looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.errors import CommitConflictError
+from lotus_lake.sql import identifier
+from lotus_lake.storage import RawObject
+from lotus_lake.streams import Stream
+
+EVENTS = ("discovered", "registered", "empty", "quarantined", "ignored", "retired")
+
+_TABLES = f"""
+CREATE SCHEMA IF NOT EXISTS {META};
+CREATE SCHEMA IF NOT EXISTS {LAKE}.staging;
+CREATE TABLE IF NOT EXISTS {META}.file_events (
+    source VARCHAR, stream VARCHAR, key VARCHAR, etag VARCHAR, size_bytes BIGINT,
+    last_modified TIMESTAMPTZ, partition_date DATE,
+    event VARCHAR, position BIGINT, row_count BIGINT, error VARCHAR,
+    version BIGINT, recorded_at TIMESTAMPTZ, dag_run_id VARCHAR
+);
+CREATE TABLE IF NOT EXISTS {META}.cursor_events (
+    source VARCHAR, stream VARCHAR, cursor_path VARCHAR, version BIGINT, recorded_at TIMESTAMPTZ,
+    dag_run_id VARCHAR
+);
+CREATE VIEW IF NOT EXISTS {META}.feeder_files AS
+SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modified,
+       max(partition_date) AS partition_date, max(position) AS position, min(recorded_at) AS discovered_at,
+       unnest(arg_max(struct_pack(event := event, row_count := row_count, error := error,
+           version := version, updated_at := recorded_at, dag_run_id := dag_run_id,
+           snapshot_id := snapshot_id), version))
+FROM {META}.file_events
+GROUP BY source, stream, key, etag, size_bytes;
+CREATE VIEW IF NOT EXISTS {META}.feeder_cursors AS
+SELECT cursors.source, cursors.stream, cursors.cursor_path, cursors.updated_at,
+       coalesce(pending.backlog, 0) AS backlog
+FROM (
+    SELECT source, stream, arg_max(cursor_path, version) AS cursor_path, max(recorded_at) AS updated_at
+    FROM {META}.cursor_events GROUP BY source, stream
+) AS cursors
+LEFT JOIN (
+    SELECT source, stream, count(*) AS backlog FROM {META}.feeder_files
+    WHERE event = 'discovered' GROUP BY source, stream
+) AS pending USING (source, stream);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The guard row of a stream: which commit we are at, how many files it has ever seen, and
+    the cursor (the last registered key)."""
+
+    version: int
+    file_count: int
+    cursor_path: str | None
+    cursor_date: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFile:
+    """A discovered file that waits to be registered; `position` is its place in the queue."""
+
+    position: int
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+    partition_date: date
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """What became of a file. `error` also carries a remark on a file that is fine otherwise."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+    partition_date: date | None
+    event: str
+    position: int | None = None
+    row_count: int | None = None
+    error: str | None = None
+
+
+def initialise(lake: Lake, stream: Stream) -> None:
+    """Create the ledger and the stream's guard where they are missing."""
+    known = {
+        name
+        for (name,) in lake.rows(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'meta'",
+            [LAKE],
+        )
+    }
+    if {"file_events", "cursor_events", f"guard_{stream.id}"} <= known:
+        return
+
+    def create() -> None:
+        lake.con.execute(_TABLES)
+        lake.con.execute(
+            f"CREATE TABLE IF NOT EXISTS {_guard_table(stream)} AS SELECT 0::BIGINT AS version, "
+            "0::BIGINT AS file_count, NULL::VARCHAR AS cursor_path, NULL::DATE AS cursor_date"
+        )
+
+    lake.commit(f"{stream.id}: create the ledger", create)
+
+
+def is_initialised(lake: Lake, stream: Stream) -> bool:
+    """Whether the stream has a guard, that is, whether it was ever fed."""
+    return bool(
+        lake.value(
+            "SELECT count(*) FROM duckdb_tables() "
+            "WHERE database_name = ? AND schema_name = 'meta' AND table_name = ?",
+            [LAKE, f"guard_{stream.id}"],
+        )
+    )
+
+
+def read_guard(lake: Lake, stream: Stream) -> Guard:
+    """The guard row."""
+    rows = lake.rows(
+        f"SELECT version, file_count, cursor_path, cursor_date FROM {_guard_table(stream)}"
+    )
+    if len(rows) != 1:
+        raise AssertionError(f"{_guard_table(stream)} has {len(rows)} rows, not one")
+    return Guard(*rows[0])
+
+
+def unknown(lake: Lake, stream: Stream, objects: Sequence[RawObject]) -> list[RawObject]:
+    """The objects whose identity the ledger does not hold."""
+    if not objects:
+        return []
+    known = {
+        (key, etag, size_bytes)
+        for key, etag, size_bytes in lake.rows(
+            f"SELECT DISTINCT key, etag, size_bytes FROM {META}.file_events "
+            "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?",
+            [stream.source, stream.name, min(objects).key, max(objects).key],
+        )
+    }
+    return [item for item in objects if (item.key, item.etag, item.size_bytes) not in known]
+
+
+def latest_events(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(event, etag) of the newest version of each known key."""
+    rows = lake.rows(
+        f"SELECT key, arg_max(event, version), arg_max(etag, version) FROM {META}.feeder_files "
+        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
+        "AND key IN (SELECT unnest(?)) GROUP BY key",
+        [stream.source, stream.name, min(keys), max(keys), list(keys)],
+    )
+    return {key: (event, etag) for key, event, etag in rows}
+
+
+def pending_files(
+    lake: Lake, stream: Stream, first: int = 0, last: int | None = None, limit: int | None = None
+) -> list[PendingFile]:
+    """Discovered files that nothing has become of yet, in queue order.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        first: Lowest position in the queue.
+        last: Highest position; no bound when missing.
+        limit: At most so many files.
+    """
+    rows = lake.rows(
+        "SELECT position, key, etag, size_bytes, last_modified, partition_date "
+        f"FROM {META}.feeder_files "
+        "WHERE source = ? AND stream = ? AND event = 'discovered' "
+        "AND position >= ? AND (?::BIGINT IS NULL OR position <= ?) ORDER BY position "
+        "LIMIT coalesce(?, 9223372036854775807)",
+        [stream.source, stream.name, first, last, last, limit],
+    )
+    return [PendingFile(*row) for row in rows]
+
+
+def backlog(lake: Lake, stream: Stream) -> tuple[int, int]:
+    """Pending files: how many, and how many bytes."""
+    count, size_bytes = lake.rows(
+        f"SELECT count(*), coalesce(sum(size_bytes), 0)::BIGINT FROM {META}.feeder_files "
+        "WHERE source = ? AND stream = ? AND event = 'discovered'",
+        [stream.source, stream.name],
+    )[0]
+    return count, size_bytes
+
+
+def landed_snapshot(lake: Lake, stream: Stream) -> int:
+    """Snapshot id of the stream's latest registration; -1 when nothing was ever registered."""
+    return int(
+        lake.value(
+            f"SELECT coalesce(max(snapshot_id), -1) FROM {META}.file_events "
+            "WHERE source = ? AND stream = ? AND event = 'registered'",
+            [stream.source, stream.name],
+        )
+    )
+
+
+def record(
+    lake: Lake,
+    stream: Stream,
+    guard: Guard,
+    events: Sequence[FileEvent],
+    *,
+    run_id: str,
+    cursor: tuple[str, date] | None = None,
+) -> None:
+    """Append events and move the guard on; call it inside `Lake.commit`.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        guard: The guard as read in this transaction.
+        events: What to append.
+        run_id: Dag run, or whatever else tells who did it.
+        cursor: Key and day of the last registered file, when the cursor moves.
+
+    Raises:
+        CommitConflictError: The guard row has gone; nothing may be committed without it.
+    """
+    version = guard.version + 1
+    file_count = guard.file_count + sum(1 for event in events if event.position is not None)
+    cursor_path, cursor_date = cursor or (guard.cursor_path, guard.cursor_date)
+    columns = [
+        [getattr(event, name) for event in events]
+        for name in (
+            "key", "etag", "size_bytes", "last_modified", "partition_date",
+            "event", "position", "row_count", "error",
+        )
+    ]  # fmt: skip
+    if events:
+        lake.con.execute(
+            f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, last_modified,"
+            " partition_date, event, position, row_count, error, version, recorded_at, dag_run_id) "
+            "SELECT ?, ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]), "
+            "unnest(?::TIMESTAMPTZ[]), unnest(?::DATE[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]),"
+            " unnest(?::BIGINT[]), unnest(?::VARCHAR[]), ?, now(), ?",
+            [stream.source, stream.name, *columns, version, run_id],
+        )
+    if cursor is not None:
+        lake.con.execute(
+            f"INSERT INTO {META}.cursor_events VALUES (?, ?, ?, ?, now(), ?)",
+            [stream.source, stream.name, cursor_path, version, run_id],
+        )
+    changed = lake.value(
+        f"UPDATE {_guard_table(stream)} SET version = ?, file_count = ?, cursor_path = ?, "
+        "cursor_date = ? WHERE version = ?",
+        [version, file_count, cursor_path, cursor_date, guard.version],
+    )
+    if changed != 1:  # an UPDATE of no row protects nothing
+        raise CommitConflictError(f"{stream.id}: the guard row moved or vanished")
+
+
+def _guard_table(stream: Stream) -> str:
+    return identifier(LAKE, "meta", f"guard_{stream.id}")

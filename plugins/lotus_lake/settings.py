@@ -1,0 +1,247 @@
+"""Where the catalog, the lake's own data and the bucket are.
+
+Everything comes from the environment (or, for S3, from an Airflow connection) and is read once, at
+the edge: the command line, a task, the dbt plugin. The rest of the library gets a `Settings`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from lotus_lake.errors import SettingsError
+
+EMBEDDED_S3_FILE = "s3.json"
+_SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach the object store. Without keys, boto3's own credential chain is used."""
+
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], lake_dir: Path) -> S3Access:
+        """Read `AIRFLOW_CONN_AWS_DEFAULT`, else `AWS_*`, else the embedded store of `make demo`."""
+        if connection := env.get("AIRFLOW_CONN_AWS_DEFAULT"):
+            return cls.from_connection(connection)
+        if any(name in env for name in _AWS_NAMES):
+            return cls._from_aws_variables(env)
+        embedded = lake_dir / EMBEDDED_S3_FILE
+        if embedded.exists():
+            return cls._from_aws_variables(json.loads(embedded.read_text()))
+        return cls()
+
+    @classmethod
+    def from_connection(cls, text: str) -> S3Access:
+        """Read an Airflow connection in its JSON or its URI form.
+
+        Raises:
+            SettingsError: It is neither. The text itself is not repeated: it holds secrets.
+        """
+        try:
+            login, password, extra = _parse_connection(text)
+        except ValueError:
+            raise SettingsError(
+                "AIRFLOW_CONN_AWS_DEFAULT is neither JSON nor a URI",
+                hint='use {"conn_type": "aws", "login": ..., "password": ..., "extra": {...}}',
+            ) from None
+        service = (extra.get("service_config") or {}).get("s3") or {}
+        return cls(
+            endpoint_url=service.get("endpoint_url") or extra.get("endpoint_url"),
+            region=extra.get("region_name") or "us-east-1",
+            access_key_id=login or None,
+            secret_access_key=SecretStr(password) if password else None,
+            session_token=SecretStr(t) if (t := extra.get("aws_session_token")) else None,
+        )
+
+    @classmethod
+    def _from_aws_variables(cls, env: Mapping[str, str]) -> S3Access:
+        secret, token = env.get("AWS_SECRET_ACCESS_KEY"), env.get("AWS_SESSION_TOKEN")
+        return cls(
+            endpoint_url=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
+            access_key_id=env.get("AWS_ACCESS_KEY_ID"),
+            secret_access_key=SecretStr(secret) if secret else None,
+            session_token=SecretStr(token) if token else None,
+        )
+
+    def to_env(self) -> dict[str, str]:
+        """The same access as `AWS_*` variables, for a child process."""
+        values = {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": _reveal(self.secret_access_key),
+            "AWS_SESSION_TOKEN": _reveal(self.session_token),
+        }
+        return {name: value for name, value in values.items() if value}
+
+
+_AWS_NAMES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogAddress:
+    """Which database holds DuckLake's metadata: a SQLite file, or libpq words for Postgres."""
+
+    kind: Literal["sqlite", "postgres"]
+    address: str
+
+    @classmethod
+    def parse(cls, text: str) -> CatalogAddress:
+        """Read `sqlite:/abs/file.sqlite` or `postgres:host=... dbname=... user=...`.
+
+        Raises:
+            SettingsError: Another form, a relative file, or a password in the text.
+        """
+        kind, _, address = text.partition(":")
+        if kind == "sqlite" and Path(address).is_absolute():
+            return cls("sqlite", address)
+        if kind == "postgres" and address.strip():
+            if re.search(r"\bpassword\s*=", address):
+                raise SettingsError(
+                    "LAKE_CATALOG holds a password", hint="put it in PGPASSWORD or a passfile"
+                )
+            return cls("postgres", address)
+        raise SettingsError(
+            f"LAKE_CATALOG={text!r} names no catalog",
+            hint="sqlite:/absolute/file.sqlite or postgres:host=... dbname=... user=...",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All a process needs to know to open the lake."""
+
+    project_dir: Path
+    catalog: CatalogAddress
+    data_path: str
+    raw_uri: str
+    streams_dir: Path
+    sources_dir: Path
+    s3: S3Access
+    memory_limit: str = "2GiB"
+    threads: int = 2
+    temp_dir: Path = Path("/tmp/lotus_lake")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, s3: S3Access | None = None) -> Settings:
+        """Read the configuration contract from the environment.
+
+        Args:
+            env: Variables; those of the process by default.
+            s3: Access that is known already (from an Airflow connection); read from `env` if not.
+
+        Raises:
+            SettingsError: A variable is malformed, or the raw prefix and `LAKE_DATA_PATH` overlap.
+        """
+        env = os.environ if env is None else env
+        project_dir = Path(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]).absolute()
+        lake_dir = project_dir / ".lake"
+        data_path = env.get("LAKE_DATA_PATH") or str(lake_dir / "data")
+        raw_uri = (env.get("LAKE_RAW_URI") or "s3://landing/raw").rstrip("/")
+        _check_uris(raw_uri, data_path)
+        return cls(
+            project_dir=project_dir,
+            catalog=CatalogAddress.parse(
+                env.get("LAKE_CATALOG") or f"sqlite:{lake_dir / 'catalog.sqlite'}"
+            ),
+            data_path=data_path.rstrip("/") + "/",
+            raw_uri=raw_uri,
+            streams_dir=Path(env.get("LAKE_STREAMS_DIR") or project_dir / "include" / "streams"),
+            sources_dir=project_dir / "include" / "sources",
+            s3=s3 or S3Access.from_env(env, lake_dir),
+            memory_limit=_memory_limit(env.get("LAKE_MEMORY_LIMIT") or "2GiB"),
+            threads=_threads(env.get("LAKE_THREADS") or "2"),
+            temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
+        )
+
+    @property
+    def bucket(self) -> str:
+        """Bucket of the raw files."""
+        return urlsplit(self.raw_uri).netloc
+
+    @property
+    def raw_prefix(self) -> str:
+        """Key prefix of all raw files, ending in a slash; empty when the whole bucket is raw."""
+        path = urlsplit(self.raw_uri).path.strip("/")
+        return f"{path}/" if path else ""
+
+    def uri(self, key: str) -> str:
+        """Full address of a raw object."""
+        return f"s3://{self.bucket}/{key}"
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _parse_connection(text: str) -> tuple[str | None, str | None, dict[str, Any]]:
+    if text.lstrip().startswith("{"):
+        fields = json.loads(text)
+        extra = fields.get("extra") or {}
+        return (
+            fields.get("login"),
+            fields.get("password"),
+            json.loads(extra) if isinstance(extra, str) else extra,
+        )
+    parts = urlsplit(text)
+    if not parts.scheme:
+        raise ValueError(text)
+    extra = dict(parse_qsl(parts.query))
+    if "__extra__" in extra:
+        extra = json.loads(extra["__extra__"])
+    return unquote(parts.username or ""), unquote(parts.password or ""), extra
+
+
+def _check_uris(raw_uri: str, data_path: str) -> None:
+    raw = urlsplit(raw_uri)
+    if raw.scheme != "s3" or not raw.netloc:
+        raise SettingsError(f"LAKE_RAW_URI={raw_uri!r} is no S3 prefix", hint="s3://bucket/prefix")
+    if not data_path.startswith("s3://") and not Path(data_path).is_absolute():
+        raise SettingsError(
+            f"LAKE_DATA_PATH={data_path!r} is neither s3:// nor an absolute folder",
+            hint="s3://bucket/lake/ or /absolute/folder",
+        )
+    raw_side, data_side = raw_uri.rstrip("/") + "/", data_path.rstrip("/") + "/"
+    if raw_side.startswith(data_side) or data_side.startswith(raw_side):
+        raise SettingsError(
+            f"LAKE_DATA_PATH={data_path!r} and LAKE_RAW_URI={raw_uri!r} overlap: cleaning the "
+            "lake's folder would delete raw files that wait to be fed",
+            hint="put them side by side, such as s3://bucket/raw and s3://bucket/lake",
+        )
+
+
+def _memory_limit(text: str) -> str:
+    if not _SIZE.fullmatch(text.strip()):
+        raise SettingsError(f"LAKE_MEMORY_LIMIT={text!r} is no size", hint="such as 2GiB or 500MB")
+    return text.strip()
+
+
+def _threads(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 256:
+        raise SettingsError(f"LAKE_THREADS={text!r} is no number of threads", hint="1 to 256")
+    return int(text)

@@ -1,0 +1,31 @@
+"""Quoting: the only place where a value enters SQL text."""
+
+from __future__ import annotations
+
+import re
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def identifier(*parts: str) -> str:
+    """Quote a name of one or more parts, such as `"lakehouse"."meta"."file_events"`."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def literal(value: str | int | bool | None) -> str:
+    """Render a value as a SQL literal, for statements that take no bound parameters."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("'", "''") + "'"
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name needs no quoting and is safe in a file name, a Dag id and a dbt tag."""
+    return _IDENTIFIER.fullmatch(name) is not None
+
+

@@ -1,0 +1,115 @@
+"""List raw objects. The only call made is ListObjectsV2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.keys import is_folder_marker
+from lotus_lake.settings import S3Access
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PAGE_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RawObject:
+    """An object as the listing shows it; (key, etag, size_bytes) is its identity."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+
+
+def s3_client(access: S3Access) -> S3Client:
+    """A client for the object store; bounded timeouts, adaptive retries."""
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=access.endpoint_url,
+        region_name=access.region,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=(
+            access.secret_access_key.get_secret_value() if access.secret_access_key else None
+        ),
+        aws_session_token=(
+            access.session_token.get_secret_value() if access.session_token else None
+        ),
+        config=Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 5},
+            s3={"addressing_style": "path"} if access.endpoint_url else {},
+        ),
+    )
+    return client
+
+
+def list_request(bucket: str, prefix: str, start_after: str | None) -> dict[str, str]:
+    """Arguments of the listing of a window, for any S3 client."""
+    request = {"Bucket": bucket, "Prefix": prefix}
+    return request if start_after is None else {**request, "StartAfter": start_after}
+
+
+def page_objects(page: Mapping[str, Any]) -> list[RawObject]:
+    """The objects of one page of a listing, without folder markers."""
+    return [
+        RawObject(
+            key=item["Key"],
+            etag=item["ETag"].strip('"'),
+            size_bytes=item["Size"],
+            last_modified=item["LastModified"],
+        )
+        for item in page.get("Contents", ())
+        if not is_folder_marker(item["Key"])
+    ]
+
+
+def list_objects(
+    client: S3Client, bucket: str, prefix: str, start_after: str | None = None
+) -> Iterator[RawObject]:
+    """List a prefix in key order, one request per 1,000 keys.
+
+    Args:
+        client: S3 client.
+        bucket: Bucket of the raw files.
+        prefix: Stream prefix, ending in a slash.
+        start_after: Exclusive lower bound of the keys; the whole prefix when missing.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(
+        **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
+    )
+    try:
+        for page in pages:
+            yield from page_objects(page)
+    except (BotoCoreError, ClientError) as error:
+        raise listing_error(bucket, prefix, error) from error
+
+
+def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavailableError:
+    """What a failed listing is reported as; botocore's texts hold no secrets."""
+    return StorageUnavailableError(
+        f"listing s3://{bucket}/{prefix} failed: {error}",
+        hint="check the connection aws_default (or AWS_*), its endpoint_url and s3:ListBucket",
+    )
+
+
+def fingerprint(objects: Iterable[RawObject]) -> str:
+    """A short text that changes when any identity in the listing does."""
+    digest = hashlib.sha256()
+    for item in objects:
+        digest.update(f"{item.key}\0{item.etag}\0{item.size_bytes}\n".encode())
+    return digest.hexdigest()

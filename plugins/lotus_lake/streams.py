@@ -1,0 +1,312 @@
+"""Stream configs: what to feed. `include/streams/{source}/{stream}.json` is the source of truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lotus_lake.errors import StreamConfigError
+from lotus_lake.sql import is_plain_name
+
+JsonType = Literal["string", "boolean", "integer", "number", "object", "array", "null"]
+Format = Literal["date", "time", "date-time"] | str
+SCHEMA_FILE = "_stream.schema.json"
+
+# A Hive key of the path overrides a same-named column, and even a nested field, of the file.
+HIVE_COLUMNS = ("year", "month", "day")
+
+_FROZEN = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldSchema(BaseModel):
+    """One field in JSON-schema words, as Airbyte knows them; words of no meaning here are kept out
+    of the way, because discovered schemas carry many."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: JsonType | tuple[JsonType, ...] | None = None
+    format: Format | None = None
+    airbyte_type: str | None = None
+    properties: dict[str, FieldSchema] | None = None
+    items: FieldSchema | None = None
+    one_of: Annotated[tuple[FieldSchema, ...] | None, Field(alias="oneOf")] = None
+    description: str | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types besides null."""
+        names = (self.type,) if isinstance(self.type, str) else self.type or ()
+        return tuple(name for name in names if name != "null")
+
+
+class FeederOptions(BaseModel):
+    """How the stream is fed. Everything has a default."""
+
+    model_config = _FROZEN
+
+    schedule: str = Field(
+        "@continuous",
+        description="Airflow schedule: @continuous waits for the next files as soon as a run ends; "
+        "a cron expression looks at these times.",
+        min_length=1,
+    )
+    poke_interval_seconds: float = Field(
+        60, ge=1, le=86400, description="Pause between two looks at the bucket."
+    )
+    timeout_seconds: float = Field(
+        3600, ge=0, le=7 * 86400, description="A run that saw no new file for so long is skipped."
+    )
+    deferrable: bool = Field(
+        True, description="Wait in the triggerer; false waits by rescheduling the task."
+    )
+    batch_bytes: int = Field(
+        1024**3, ge=1, description="A batch (one commit) holds at most so many bytes, or one file."
+    )
+    batch_files: int = Field(
+        300, ge=1, le=1000, description="A batch (one commit) holds at most so many files."
+    )
+    max_batches: int = Field(
+        20, ge=1, le=500, description="A run feeds at most so many batches; the next one goes on."
+    )
+    lookback_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Files are looked for from so many days before the cursor on, so that late "
+        "and out-of-order files are found.",
+    )
+    retention_days: int = Field(
+        7,
+        ge=1,
+        le=36500,
+        description="Raw files older than so many days before the cursor are retired once every "
+        "processed model has consumed them.",
+    )
+    on_schema_change: Literal["evolve", "freeze", "fail"] = Field(
+        "evolve",
+        description="New column in a file: add it to the landing table (evolve), leave it out and "
+        "say so in the ledger (freeze), or quarantine the file (fail).",
+    )
+    on_overwrite: Literal["error", "ignore"] = Field(
+        "error",
+        description="Object replaced in place: quarantine the new version (error), or note it and "
+        "go on (ignore).",
+    )
+    retries: int = Field(2, ge=0, le=20, description="Airflow retries of each task.")
+
+
+class StreamConfig(BaseModel):
+    """A stream as Airbyte configures it, plus `feeder`, how it is fed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Lotus Lake stream")
+
+    json_schema: Annotated[str | None, Field(alias="$schema")] = None
+    stream: str = Field(description="Name of the stream; the file is named after it.")
+    sync_mode: Literal["incremental", "full_refresh"] = "incremental"
+    destination_sync_mode: Literal["append"] = Field(
+        "append", description="Only appended files can be registered without copying them."
+    )
+    primary_key: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    cursor_field: tuple[str, ...] = ()
+    selected: bool = Field(True, description="false: the stream has no Dag.")
+    backfill: bool = Field(False, description="Ask Airbyte for everything once more.")
+    fields: dict[str, FieldSchema] = Field(min_length=1, description="The selected fields.")
+    feeder: FeederOptions = FeederOptions()
+
+    @field_validator("fields")
+    @classmethod
+    def _no_hive_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
+        for path in _field_paths(fields):
+            if path[-1].lower() in HIVE_COLUMNS:
+                raise ValueError(
+                    f"field {'.'.join(path)!r} has the name of a partition column: its values "
+                    "would be replaced by the date in the object's key"
+                )
+        return fields
+
+    @model_validator(mode="after")
+    def _keys_are_fields(self) -> StreamConfig:
+        for name, paths in (("primary_key", self.primary_key), ("cursor_field", [self.cursor_field])):
+            for path in paths:
+                if path and path[0] not in self.fields:
+                    raise ValueError(f"{name} {'.'.join(path)!r} is not among the fields")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream config with its identity, which comes from the path of its file."""
+
+    source: str
+    name: str
+    config: StreamConfig
+
+    @property
+    def id(self) -> str:
+        """Dag id, dbt tag and log prefix, such as `shopify__orders`."""
+        return f"{self.source}__{self.name}"
+
+    @property
+    def feeder(self) -> FeederOptions:
+        """How the stream is fed."""
+        return self.config.feeder
+
+    @property
+    def landing_table(self) -> str:
+        """Name of the landing table in the schema `staging`."""
+        return f"stg_{self.id}"
+
+    def prefix(self, raw_prefix: str) -> str:
+        """Key prefix of the stream's objects, ending in a slash."""
+        return f"{raw_prefix}{self.source}/{self.name}/"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFile:
+    """A stream JSON on disk; identity is known even when its content is broken."""
+
+    path: Path
+
+    @property
+    def source(self) -> str:
+        """Name of the folder."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """Name of the file without its suffix."""
+        return self.path.stem
+
+    @property
+    def stream_id(self) -> str:
+        """What the Dag would be called."""
+        return f"{self.source}__{self.name}"
+
+    def load(self) -> Stream:
+        """Parse and validate the file.
+
+        Raises:
+            StreamConfigError: The file is not JSON, or breaks the model. The text names the file
+                and, per problem, the JSON path, the value and what is wrong with it.
+        """
+        for part in (self.source, self.name):
+            if not is_plain_name(part) or "__" in part:
+                raise StreamConfigError(
+                    f"{self.path}: {part!r} cannot name a source or stream",
+                    hint="letters, digits and single underscores, not starting with a digit",
+                )
+        config = _validate(self.path, self._document())
+        if config.stream != self.name:
+            raise StreamConfigError(
+                f"{self.path}: $.stream = {config.stream!r}, but the file is named {self.name!r}",
+                hint="the path is the stream's identity: rename one of the two",
+            )
+        return Stream(source=self.source, name=self.name, config=config)
+
+    def _document(self) -> Any:
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise StreamConfigError(
+                f"{self.path}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise StreamConfigError(f"{self.path}: cannot be read: {error}") from error
+
+
+def stream_files(streams_dir: Path) -> list[StreamFile]:
+    """All stream JSONs below a folder, by source and name; files starting with `_` are none."""
+    return [
+        StreamFile(path=path)
+        for path in sorted(streams_dir.glob("*/*.json"))
+        if not path.name.startswith("_")
+    ]
+
+
+def load_streams(streams_dir: Path) -> tuple[list[Stream], list[StreamConfigError]]:
+    """Load the selected streams; broken files become errors and hide nothing else."""
+    streams: list[Stream] = []
+    errors: list[StreamConfigError] = []
+    for file in stream_files(streams_dir):
+        try:
+            stream = file.load()
+        except StreamConfigError as error:
+            errors.append(error)
+            continue
+        if stream.config.selected:
+            streams.append(stream)
+    return streams, errors
+
+
+def find_stream(streams_dir: Path, source: str, name: str) -> Stream:
+    """Load one stream.
+
+    Raises:
+        StreamConfigError: There is no such file, or it is broken.
+    """
+    path = streams_dir / source / f"{name}.json"
+    if not path.exists():
+        known = ", ".join(file.stream_id for file in stream_files(streams_dir)) or "none"
+        raise StreamConfigError(f"{path}: no such stream", hint=f"known streams: {known}")
+    return StreamFile(path=path).load()
+
+
+def source_schema(sources_dir: Path, stream: Stream) -> dict[str, FieldSchema]:
+    """Fields of the stream as discovered from its source; empty when nothing was discovered.
+
+    Raises:
+        StreamConfigError: The file is not an Airbyte stream description.
+    """
+    path = sources_dir / stream.source / f"{stream.name}.json"
+    if not path.exists():
+        return {}
+    try:
+        properties = json.loads(path.read_text(encoding="utf-8"))["json_schema"]["properties"]
+        return {name: FieldSchema.model_validate(schema) for name, schema in properties.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StreamConfigError(
+            f"{path}: not a discovered stream: {error}",
+            hint='expected {"name": ..., "json_schema": {"properties": {...}}}',
+        ) from error
+
+
+def published_schema() -> dict[str, Any]:
+    """JSON Schema of a stream file, for editors and other tools."""
+    schema = StreamConfig.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _validate(path: Path, document: Any) -> StreamConfig:
+    try:
+        return StreamConfig.model_validate(document)
+    except ValidationError as error:
+        problems = [
+            f"{path}: {_json_path(item['loc'])} = {_shown(item['input'])}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise StreamConfigError(
+            "\n".join(problems), hint=f"include/streams/{SCHEMA_FILE} describes every field"
+        ) from error
+
+
+def _json_path(location: tuple[int | str, ...]) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _field_paths(
+    fields: dict[str, FieldSchema], above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    for name, schema in fields.items():
+        yield (*above, name)
+        inner = schema.items if schema.items else schema
+        yield from _field_paths(inner.properties or {}, (*above, name))
