@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
@@ -13,6 +13,7 @@ from samples.history import SampleFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
 
 
 def write_files(
@@ -71,7 +72,17 @@ def _ensure_bucket(client: S3Client, bucket: str) -> None:
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") not in ("404", "NoSuchBucket"):
             raise
+        _create_bucket(client, bucket)
+
+
+def _create_bucket(client: S3Client, bucket: str) -> None:
+    """S3 wants every region but its oldest named, and refuses the name of that one."""
+    region = client.meta.region_name
+    if region in (None, "aws-global", "us-east-1"):
         client.create_bucket(Bucket=bucket)
+    else:
+        place = cast("BucketLocationConstraintType", region)
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": place})
 
 
 def _present(client: S3Client, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:

@@ -37,6 +37,7 @@ META = f"{LAKE}.meta"
 STAGING = f"{LAKE}.staging"
 
 COMMIT_ATTEMPTS = 12
+_DUCKLAKE_RETRIES = 20
 LOCK_TIMEOUT_SECONDS = 900.0
 
 _CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
@@ -81,7 +82,9 @@ class Lake:
             except duckdb.Error as error:
                 if not is_conflict(error):
                     raise
-                log.info("commit %r met another writer, attempt %d: %s", message, attempt + 1, error)
+                log.info(
+                    "commit %r met another writer, attempt %d: %s", message, attempt + 1, error
+                )
                 time.sleep(random.uniform(0.05, 0.2) * min(attempt + 1, 5))  # noqa: S311
         raise CommitConflictError(
             f"{message}: lost against other writers {COMMIT_ATTEMPTS} times",
@@ -94,9 +97,7 @@ class Lake:
             self.con.execute("BEGIN TRANSACTION")
             try:
                 yield
-                self.con.execute(
-                    f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message]
-                )
+                self.con.execute(f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message])
                 self.con.execute("COMMIT")
             except BaseException:
                 # After a failed COMMIT there is no transaction left to roll back.
@@ -166,14 +167,29 @@ def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bo
         Path(settings.catalog.address).parent.mkdir(parents=True, exist_ok=True)
     if not settings.data_path.startswith("s3://"):
         Path(settings.data_path).mkdir(parents=True, exist_ok=True)
-    # A first ATTACH creates the catalog, which is a write.
-    guard = contextlib.nullcontext() if read_only else write_lock(settings)
+    statement = attach_statement(settings, read_only=read_only)
     try:
-        with guard:
-            con.execute(attach_statement(settings, read_only=read_only))
-            con.execute(f"SET GLOBAL ducklake_max_retry_count = {20}")
+        if not _try_attach(con, settings, statement, read_only=read_only):
+            with write_lock(settings):  # a first ATTACH creates the catalog, which is a write
+                con.execute(statement)
+        con.execute(f"SET GLOBAL ducklake_max_retry_count = {_DUCKLAKE_RETRIES}")
     except duckdb.Error as error:
         raise _attach_error(settings, error) from error
+
+
+def _try_attach(
+    con: duckdb.DuckDBPyConnection, settings: Settings, statement: str, *, read_only: bool
+) -> bool:
+    """Attach a catalog that is there already; readers must not wait for the writer."""
+    if settings.catalog.kind == "sqlite" and not Path(settings.catalog.address).exists():
+        return False
+    try:
+        con.execute(statement)
+    except duckdb.Error:
+        if read_only:
+            raise
+        return False  # perhaps another process is creating it right now: try under the lock
+    return True
 
 
 def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
@@ -312,5 +328,3 @@ def _wait_for_lock(file: IO[str]) -> None:
 def _holder(file: IO[str]) -> str:
     file.seek(0)
     return file.read().strip() or "an unknown process"
-
-

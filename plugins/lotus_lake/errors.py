@@ -1,14 +1,14 @@
 """Every exception of the library.
 
-    LotusLakeError
-    ├── PermanentError            a retry cannot help: a person has to change something
-    │   ├── SettingsError         a variable or connection is missing or wrong
-    │   ├── StreamConfigError     a stream JSON is wrong
-    │   └── SchemaMismatchError   a landing table cannot take what the config or a file asks for
-    └── TransientError            the same call may succeed later
-        ├── StorageUnavailableError
-        ├── CatalogUnavailableError
-        └── CommitConflictError   another writer of the same stream won
+LotusLakeError
+├── PermanentError            a retry cannot help: a person has to change something
+│   ├── SettingsError         a variable or connection is missing or wrong
+│   ├── StreamConfigError     a stream JSON is wrong
+│   └── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+└── TransientError            the same call may succeed later
+    ├── StorageUnavailableError
+    ├── CatalogUnavailableError
+    └── CommitConflictError   another writer of the same stream won
 """
 
 from __future__ import annotations

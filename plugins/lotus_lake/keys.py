@@ -58,9 +58,7 @@ def is_folder_marker(key: str) -> bool:
 
 def natural_order(key: str) -> tuple[tuple[int, str], ...]:
     """Sort key under which `part_9` comes before `part_10`."""
-    return tuple(
-        (int(part), part) if part.isdigit() else (-1, part) for part in _DIGITS.split(key)
-    )
+    return tuple((int(part), part) if part.isdigit() else (-1, part) for part in _DIGITS.split(key))
 
 
 def window_start(prefix: str, cursor_date: date | None, lookback_days: int) -> str | None:

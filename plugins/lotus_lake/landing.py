@@ -203,7 +203,9 @@ def apply(lake: Lake, stream: Stream, evolution: Evolution) -> None:
         for name, kind in evolution.widened:
             lake.con.execute(f"ALTER TABLE {table} ALTER COLUMN {identifier(name)} TYPE {kind}")
 
-    names = [".".join(path) for path, _ in evolution.added] + [name for name, _ in evolution.widened]
+    names = [".".join(path) for path, _ in evolution.added] + [
+        name for name, _ in evolution.widened
+    ]
     lake.commit(f"{stream.id}: evolve {', '.join(names)}", alter)
 
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from lotus_lake.errors import SettingsError
 
+LAKE_DIR = ".lake"
 EMBEDDED_S3_FILE = "s3.json"
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
@@ -34,16 +35,11 @@ class S3Access:
     session_token: SecretStr | None = None
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], lake_dir: Path) -> S3Access:
+    def from_env(cls, env: Mapping[str, str]) -> S3Access:
         """Read `AIRFLOW_CONN_AWS_DEFAULT`, else `AWS_*`, else the embedded store of `make demo`."""
         if connection := env.get("AIRFLOW_CONN_AWS_DEFAULT"):
             return cls.from_connection(connection)
-        if any(name in env for name in _AWS_NAMES):
-            return cls._from_aws_variables(env)
-        embedded = lake_dir / EMBEDDED_S3_FILE
-        if embedded.exists():
-            return cls._from_aws_variables(json.loads(embedded.read_text()))
-        return cls()
+        return cls._from_aws_variables({**env, **embedded_s3(env)})
 
     @classmethod
     def from_connection(cls, text: str) -> S3Access:
@@ -92,7 +88,9 @@ class S3Access:
         return {name: value for name, value in values.items() if value}
 
 
-_AWS_NAMES = (
+# Any of these means that S3 is configured.
+_S3_NAMES = (
+    "AIRFLOW_CONN_AWS_DEFAULT",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ACCESS_KEY_ID",
@@ -159,8 +157,8 @@ class Settings:
             SettingsError: A variable is malformed, or the raw prefix and `LAKE_DATA_PATH` overlap.
         """
         env = os.environ if env is None else env
-        project_dir = Path(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]).absolute()
-        lake_dir = project_dir / ".lake"
+        project_dir = find_project_dir(env)
+        lake_dir = project_dir / LAKE_DIR
         data_path = env.get("LAKE_DATA_PATH") or str(lake_dir / "data")
         raw_uri = (env.get("LAKE_RAW_URI") or "s3://landing/raw").rstrip("/")
         _check_uris(raw_uri, data_path)
@@ -173,7 +171,7 @@ class Settings:
             raw_uri=raw_uri,
             streams_dir=Path(env.get("LAKE_STREAMS_DIR") or project_dir / "include" / "streams"),
             sources_dir=project_dir / "include" / "sources",
-            s3=s3 or S3Access.from_env(env, lake_dir),
+            s3=s3 or S3Access.from_env(env),
             memory_limit=_memory_limit(env.get("LAKE_MEMORY_LIMIT") or "2GiB"),
             threads=_threads(env.get("LAKE_THREADS") or "2"),
             temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
@@ -193,6 +191,20 @@ class Settings:
     def uri(self, key: str) -> str:
         """Full address of a raw object."""
         return f"s3://{self.bucket}/{key}"
+
+
+def find_project_dir(env: Mapping[str, str]) -> Path:
+    """The checkout: `LAKE_PROJECT_DIR`, else where this library lies."""
+    return Path(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]).absolute()
+
+
+def embedded_s3(env: Mapping[str, str]) -> dict[str, str]:
+    """`AWS_*` variables of the store that `make demo` started; empty when S3 is configured."""
+    file = find_project_dir(env) / LAKE_DIR / EMBEDDED_S3_FILE
+    if any(name in env for name in _S3_NAMES) or not file.exists():
+        return {}
+    variables: dict[str, str] = json.loads(file.read_text())
+    return variables
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

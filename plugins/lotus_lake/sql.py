@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -27,5 +26,3 @@ def literal(value: str | int | bool | None) -> str:
 def is_plain_name(name: str) -> bool:
     """Whether a name needs no quoting and is safe in a file name, a Dag id and a dbt tag."""
     return _IDENTIFIER.fullmatch(name) is not None
-
-

@@ -107,9 +107,17 @@ def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavaila
     )
 
 
-def fingerprint(objects: Iterable[RawObject]) -> str:
-    """A short text that changes when any identity in the listing does."""
-    digest = hashlib.sha256()
-    for item in objects:
-        digest.update(f"{item.key}\0{item.etag}\0{item.size_bytes}\n".encode())
-    return digest.hexdigest()
+class Fingerprint:
+    """A short text that changes when any identity in a listing does; fed page by page."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, objects: Iterable[RawObject]) -> None:
+        """Add objects, in listing order."""
+        for item in objects:
+            self._digest.update(f"{item.key}\0{item.etag}\0{item.size_bytes}\n".encode())
+
+    def text(self) -> str:
+        """The fingerprint of what was added so far."""
+        return self._digest.hexdigest()

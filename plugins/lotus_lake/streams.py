@@ -131,7 +131,10 @@ class StreamConfig(BaseModel):
 
     @model_validator(mode="after")
     def _keys_are_fields(self) -> StreamConfig:
-        for name, paths in (("primary_key", self.primary_key), ("cursor_field", [self.cursor_field])):
+        for name, paths in (
+            ("primary_key", self.primary_key),
+            ("cursor_field", [self.cursor_field]),
+        ):
             for path in paths:
                 if path and path[0] not in self.fields:
                     raise ValueError(f"{name} {'.'.join(path)!r} is not among the fields")

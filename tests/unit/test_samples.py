@@ -579,6 +579,15 @@ def test_writing_creates_the_bucket_and_every_object(history: History, client: A
         assert body == file.data
 
 
+def test_writing_creates_the_bucket_in_the_region_of_the_client(
+    history: History, client: Any
+) -> None:
+    abroad = boto3.client("s3", region_name="eu-central-1")
+    assert write_files(history.files[:1], "s3://abroad/raw", abroad) == 1
+    location = client.get_bucket_location(Bucket="abroad")
+    assert location["LocationConstraint"] == "eu-central-1"
+
+
 def test_only_new_skips_what_is_there_with_the_same_content(history: History, client: Any) -> None:
     write_files(history.files[:3], "s3://landing/raw/", client)
     client.put_object(Bucket="landing", Key=f"raw/{history.files[1].key}", Body=b"replaced")

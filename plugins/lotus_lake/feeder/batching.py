@@ -35,9 +35,7 @@ def plan_batches(lake: Lake, stream: Stream) -> list[Batch]:
     At most `feeder.max_batches`; what does not fit waits for the next run.
     """
     options = stream.feeder
-    waiting = ledger.pending_files(
-        lake, stream, limit=options.batch_files * options.max_batches
-    )
+    waiting = ledger.pending_files(lake, stream, limit=options.batch_files * options.max_batches)
     groups = list(cut(waiting, options.batch_files, options.batch_bytes))[: options.max_batches]
     return [
         Batch(

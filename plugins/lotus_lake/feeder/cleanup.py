@@ -32,9 +32,7 @@ class Retirement:
     reason: str | None = None
 
 
-def retire_files(
-    lake: Lake, stream: Stream, consumers: Sequence[str], run_id: str
-) -> Retirement:
+def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: str) -> Retirement:
     """Retire the days older than `retention_days` before the cursor that every consumer has read.
 
     Args:
@@ -102,7 +100,9 @@ def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: st
     return lake.commit(f"{stream.id}: retire {day}, run {run_id}", unit)
 
 
-def _registered(lake: Lake, stream: Stream, day: date) -> list[tuple[str, str, int, object, int, int]]:
+def _registered(
+    lake: Lake, stream: Stream, day: date
+) -> list[tuple[str, str, int, object, int, int]]:
     return lake.rows(  # type: ignore[return-value]
         "SELECT key, etag, size_bytes, last_modified, row_count, snapshot_id "
         f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'registered' "

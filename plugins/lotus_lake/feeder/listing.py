@@ -47,7 +47,9 @@ def list_files(lake: Lake, stream: Stream, client: S3Client, run_id: str) -> Lis
     landing.reconcile(lake, stream)
     prefix = stream.prefix(lake.settings.raw_prefix)
     start_after = listing_start(lake, stream)
-    log.info("listing s3://%s/%s after %s", lake.settings.bucket, prefix, start_after or "the start")
+    log.info(
+        "listing s3://%s/%s after %s", lake.settings.bucket, prefix, start_after or "the start"
+    )
     listed, events = 0, Counter[str]()
     objects = list_objects(client, lake.settings.bucket, prefix, start_after)
     for chunk in _chunks(objects, CHUNK_OBJECTS):

@@ -167,9 +167,7 @@ def _accept(lake: Lake, stream: Stream, arriving: dict[str, Any]) -> tuple[str |
     return None, None
 
 
-def _commit(
-    lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: str
-) -> Registration:
+def _commit(lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: str) -> Registration:
     """Commit outcomes; when DuckLake refuses a file, halve until that file stands alone."""
     if not outcomes:
         return Registration()

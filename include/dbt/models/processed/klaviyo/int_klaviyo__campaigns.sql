@@ -1,0 +1,30 @@
+{{ config(unique_key='campaign_id', tags=['klaviyo__campaigns']) }}
+
+with landed as (
+    select * from {{ landed_rows('klaviyo', 'campaigns') }}
+),
+
+renamed as (
+    select
+        id as campaign_id,
+        attributes.name as campaign_name,
+        attributes.status as status,
+        attributes.channel as channel,
+        attributes.archived as is_archived,
+        attributes.created_at as created_at,
+        attributes.updated_at as updated_at,
+        attributes.scheduled_at as scheduled_at,
+        attributes.send_time as send_time,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('landed.updated_at') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('campaign_id') }}
+)
+
+select * from newest

@@ -1,0 +1,28 @@
+{{ config(unique_key='flow_id', tags=['klaviyo__flows']) }}
+
+with landed as (
+    select * from {{ landed_rows('klaviyo', 'flows') }}
+),
+
+renamed as (
+    select
+        id as flow_id,
+        attributes.name as flow_name,
+        attributes.status as status,
+        attributes.trigger_type as trigger_type,
+        attributes.archived as is_archived,
+        attributes.created as created_at,
+        attributes.updated as updated_at,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('flow_id') }}
+)
+
+select * from newest

@@ -1,0 +1,26 @@
+{{ config(unique_key='list_id', tags=['klaviyo__lists']) }}
+
+with landed as (
+    select * from {{ landed_rows('klaviyo', 'lists') }}
+),
+
+renamed as (
+    select
+        id as list_id,
+        attributes.name as list_name,
+        attributes.opt_in_process as opt_in_process,
+        attributes.created as created_at,
+        attributes.updated as updated_at,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('list_id') }}
+)
+
+select * from newest

@@ -1,0 +1,39 @@
+{{ config(unique_key='profile_id', tags=['klaviyo__profiles']) }}
+
+with landed as (
+    select * from {{ landed_rows('klaviyo', 'profiles') }}
+),
+
+renamed as (
+    select
+        id as profile_id,
+        attributes.email as email,
+        attributes.phone_number as phone_number,
+        attributes.first_name as first_name,
+        attributes.last_name as last_name,
+        attributes.location.city as city,
+        attributes.location.region as region,
+        attributes.location.country as country,
+        attributes.location.zip as postal_code,
+        attributes.predictive_analytics.total_clv as total_clv,
+        attributes.predictive_analytics.historic_clv as historic_clv,
+        attributes.predictive_analytics.predicted_clv as predicted_clv,
+        attributes.predictive_analytics.churn_probability as churn_probability,
+        attributes.predictive_analytics.average_order_value as average_order_value,
+        attributes.predictive_analytics.historic_number_of_orders as historic_orders,
+        attributes.created as created_at,
+        attributes.updated as updated_at,
+        attributes.last_event_date as last_event_date,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('profile_id') }}
+)
+
+select * from newest

@@ -1,0 +1,31 @@
+{{ config(unique_key='customer_id', tags=['shopify__customers']) }}
+
+with landed as (
+    select * from {{ landed_rows('shopify', 'customers') }}
+),
+
+renamed as (
+    select
+        id as customer_id,
+        email,
+        first_name,
+        last_name,
+        tags,
+        state as customer_state,
+        orders_count,
+        total_spent::decimal(18, 4) as total_spent,
+        created_at as customer_created_at,
+        updated_at as customer_updated_at,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated_at') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('customer_id') }}
+)
+
+select * from newest

@@ -1,0 +1,27 @@
+{{ config(unique_key='refund_id', tags=['shopify__order_refunds']) }}
+
+with landed as (
+    select * from {{ landed_rows('shopify', 'order_refunds') }}
+),
+
+renamed as (
+    select
+        id as refund_id,
+        order_id,
+        coalesce(
+            list_sum(list_transform(transactions, lambda paid: paid.amount::decimal(18, 4))), 0
+        )::decimal(18, 4) as returns,
+        created_at as refunded_at,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('created_at') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('refund_id') }}
+)
+
+select * from newest

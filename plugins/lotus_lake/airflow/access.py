@@ -1,0 +1,39 @@
+"""Airflow's connection to the object store, as the rest of the library knows it."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from pydantic import SecretStr
+
+from lotus_lake.settings import S3Access, Settings, embedded_s3
+
+AWS_CONN_ID = "aws_default"
+
+
+def lake_settings(aws_conn_id: str | None = AWS_CONN_ID) -> Settings:
+    """Settings of the lake with the S3 access of an Airflow connection."""
+    use_embedded_s3()
+    return Settings.from_env(s3=s3_access(S3Hook(aws_conn_id=aws_conn_id)))
+
+
+def s3_access(hook: S3Hook) -> S3Access:
+    """What the hook found: a connection from any secrets backend, or boto3's own chain."""
+    session = hook.get_session()
+    credentials = session.get_credentials()
+    frozen = credentials.get_frozen_credentials() if credentials else None
+    return S3Access(
+        endpoint_url=hook.conn_config.get_service_endpoint_url("s3")
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL"),
+        region=hook.region_name or session.region_name or "us-east-1",
+        access_key_id=frozen.access_key if frozen else None,
+        secret_access_key=SecretStr(frozen.secret_key) if frozen and frozen.secret_key else None,
+        session_token=SecretStr(frozen.token) if frozen and frozen.token else None,
+    )
+
+
+def use_embedded_s3() -> None:
+    """Without any other configuration, point boto3 at the store that `make demo` started."""
+    os.environ.update(embedded_s3(os.environ))

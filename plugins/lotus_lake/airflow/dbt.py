@@ -1,0 +1,82 @@
+"""dbt models as Airflow tasks, through Cosmos: one dbt process per model, run and tests in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
+
+from lotus_lake.airflow.access import lake_settings
+from lotus_lake.manifest import dbt_executable, dbt_project_dir, ensure_manifest
+
+Interceptor = Callable[[Any, Any], None]
+
+
+def dbt_group(
+    group_id: str, select: str, project_dir: Path, interceptors: Sequence[Interceptor] = ()
+) -> DbtTaskGroup:
+    """Render the selected models as a task group.
+
+    dbt runs as a child process, not in the task's: on a SQLite catalog it holds the one-writer
+    lock until its process ends.
+
+    Args:
+        group_id: Name of the group in the UI.
+        select: dbt selector, such as `tag:shopify__orders`.
+        project_dir: The checkout.
+        interceptors: Called with (context, operator) just before dbt starts.
+    """
+    dbt_dir = dbt_project_dir(project_dir)
+    return DbtTaskGroup(
+        group_id=group_id,
+        project_config=ProjectConfig(
+            dbt_project_path=dbt_dir,
+            manifest_path=ensure_manifest(project_dir),
+            install_dbt_deps=False,
+        ),
+        profile_config=ProfileConfig(
+            profile_name="lotus_lake",
+            target_name="lake",
+            profiles_yml_filepath=dbt_dir / "profiles.yml",
+        ),
+        execution_config=ExecutionConfig(
+            execution_mode=ExecutionMode.LOCAL,
+            invocation_mode=InvocationMode.SUBPROCESS,
+            dbt_executable_path=dbt_executable(),
+        ),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            select=[select],
+            test_behavior=TestBehavior.BUILD,
+            emit_datasets=False,  # the task `publish` updates the assets
+        ),
+        operator_args={
+            "interceptors": [*interceptors, give_access],
+            "append_env": True,
+            "install_deps": False,
+            "should_store_compiled_sql": False,
+            # Unit tests prove the SQL, in CI; they say nothing about today's data.
+            "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
+        },
+    )
+
+
+def give_access(_context: Any, operator: Any) -> None:
+    """Hand the S3 access of the Airflow connection to dbt's process, after templates were
+    rendered: what is set here is stored nowhere."""
+    settings = lake_settings()
+    operator.env = {
+        **(operator.env or {}),
+        **settings.s3.to_env(),
+        "LAKE_PROJECT_DIR": str(settings.project_dir),
+    }
+
+
+def skip_when_consumed(context: Any, _operator: Any) -> None:
+    """Start no dbt when the models have read all that has landed."""
+    if not context["ti"].xcom_pull(task_ids="feeder.cursor")["unprocessed"]:
+        raise AirflowSkipException("nothing has landed since the models ran")

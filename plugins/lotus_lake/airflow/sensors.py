@@ -1,0 +1,257 @@
+"""The sensor of a stream: waits for work, never for a key.
+
+Upstream's wildcard sensor is met for ever by the first file there is, and lists the whole history
+when its check answers no. This one lists the window from the cursor's lookback on, and compares it
+with the ledger: `1 + ceil(keys in the window / 1000)` requests a poke, at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow.exceptions import TaskDeferralTimeout
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+from airflow.sdk.bases.sensor import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lotus_lake import ledger
+from lotus_lake.airflow.access import AWS_CONN_ID, lake_settings, use_embedded_s3
+from lotus_lake.catalog import open_lake
+from lotus_lake.consumers import has_unprocessed
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.feeder.listing import listing_start
+from lotus_lake.settings import Settings
+from lotus_lake.storage import (
+    Fingerprint,
+    list_objects,
+    list_request,
+    listing_error,
+    page_objects,
+)
+from lotus_lake.streams import find_stream
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_CHUNK_OBJECTS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at bucket and ledger: why there is work (if there is), and what the trigger needs
+    to tell that the bucket has changed since."""
+
+    work: str | None
+    start_after: str | None
+    fingerprint: str
+
+
+class NewFilesSensor(S3KeySensor):
+    """Waits until the ledger, the bucket or the models show work for a stream.
+
+    A scheduled run waits up to `timeout`, then is skipped. A run that a person starts looks once,
+    unless its parameter `wait_seconds` says how long to wait.
+
+    Args:
+        source: Source of the stream.
+        stream: Name of the stream.
+        consumers: Processed models of the stream; rows they have not consumed are work too.
+        deferrable: Wait in the triggerer; otherwise by rescheduling the task.
+        kwargs: As of S3KeySensor.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        stream: str,
+        consumers: Sequence[str] = (),
+        deferrable: bool = True,
+        aws_conn_id: str | None = AWS_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("soft_fail", True)
+        kwargs.setdefault("mode", "poke" if deferrable else "reschedule")
+        super().__init__(
+            wildcard_match=True, deferrable=deferrable, aws_conn_id=aws_conn_id, **kwargs
+        )
+        self.source = source
+        self.stream = stream
+        self.consumers = list(consumers)
+
+    def poke(self, context: Context) -> bool:
+        """Whether there is work.
+
+        Raises:
+            StorageUnavailableError: The listing failed.
+        """
+        return self.look().work is not None
+
+    def look(self) -> Look:
+        """List the window page by page; stop at the first unknown object."""
+        settings = lake_settings(self.aws_conn_id)
+        stream = find_stream(settings.streams_dir, self.source, self.stream)
+        digest = Fingerprint()
+        with open_lake(settings) as lake:
+            start_after = listing_start(lake, stream)
+            fed_before = ledger.is_initialised(lake, stream)
+            work = None
+            if fed_before and (waiting := ledger.backlog(lake, stream)[0]):
+                work = f"{waiting} discovered files wait"
+            elif fed_before and has_unprocessed(lake, stream, self.consumers):
+                work = "landed rows wait to be processed"
+            prefix = stream.prefix(settings.raw_prefix)
+            client = self.hook.get_conn()
+            objects = list_objects(client, settings.bucket, prefix, start_after)
+            while work is None and (chunk := list(islice(objects, _CHUNK_OBJECTS))):
+                digest.update(chunk)
+                if new := ledger.unknown(lake, stream, chunk) if fed_before else chunk:
+                    work = f"new files, the first is {new[0].key}"
+        self.log.info("%s: %s", stream.id, work or "nothing new")
+        return Look(work, start_after, digest.text())
+
+    def execute(self, context: Context) -> Any:
+        """Wait for work in the way the run asks for."""
+        seconds = self._wait_seconds(context)
+        if seconds <= 0:
+            if self.poke(context):
+                return
+            raise AirflowSkipException(f"no new files in {self.bucket_key}")
+        if self.deferrable:
+            self._wait(time.time() + seconds)
+            return
+        self.timeout = seconds
+        BaseSensorOperator.execute(self, context)
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], deadline: float = 0.0
+    ) -> None:
+        """The bucket has changed; go on when that means work, else wait on.
+
+        Raises:
+            StorageUnavailableError: The trigger could not list the bucket.
+        """
+        if event["status"] == "error":
+            raise StorageUnavailableError(event["message"])
+        self._wait(deadline)
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Skip on a time-out only: upstream's soft_fail turns every Airflow error into a skip."""
+        try:
+            return super(BaseSensorOperator, self).resume_execution(
+                next_method, next_kwargs, context
+            )
+        except TaskDeferralTimeout:
+            raise AirflowSkipException(f"no new files in {self.bucket_key}") from None
+
+    def _wait(self, deadline: float) -> None:
+        look = self.look()
+        if look.work is not None:
+            return
+        seconds = deadline - time.time()
+        if seconds <= 0:
+            raise AirflowSkipException(f"no new files in {self.bucket_key}")
+        settings = Settings.from_env()
+        self.defer(
+            trigger=BucketChangedTrigger(
+                bucket=settings.bucket,
+                prefix=f"{settings.raw_prefix}{self.source}/{self.stream}/",
+                start_after=look.start_after,
+                fingerprint=look.fingerprint,
+                poke_interval=self.poke_interval,
+                aws_conn_id=self.aws_conn_id,
+                region_name=self.region_name,
+                verify=self.verify,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline},
+            timeout=timedelta(seconds=seconds),
+        )
+
+    def _wait_seconds(self, context: Context) -> float:
+        asked = context["params"].get("wait_seconds")
+        if asked is not None:
+            return float(asked)
+        return 0 if context["dag_run"].run_type == "manual" else float(self.timeout)
+
+
+class BucketChangedTrigger(BaseTrigger):
+    """Fires when the listing of a window differs from the one that a sensor saw.
+
+    It knows nothing of the ledger: it runs in the triggerer, beside thousands of others.
+
+    Args:
+        bucket: Bucket of the raw files.
+        prefix: Prefix of the stream.
+        start_after: Where the window starts.
+        fingerprint: What the sensor saw, see `storage.Fingerprint`.
+        poke_interval: Seconds between two listings.
+        aws_conn_id: Airflow connection.
+        region_name: Region, if not that of the connection.
+        verify: As of boto3.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        start_after: str | None,
+        fingerprint: str,
+        poke_interval: float,
+        aws_conn_id: str | None = AWS_CONN_ID,
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "bucket": bucket,
+            "prefix": prefix,
+            "start_after": start_after,
+            "fingerprint": fingerprint,
+            "poke_interval": poke_interval,
+            "aws_conn_id": aws_conn_id,
+            "region_name": region_name,
+            "verify": verify,
+        }
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments: strings and numbers only."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """List, compare, sleep; a listing that fails is an event, never swallowed."""
+        bucket, prefix = self.arguments["bucket"], self.arguments["prefix"]
+        try:
+            while True:
+                await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
+                if await self._fingerprint(bucket, prefix) != self.arguments["fingerprint"]:
+                    yield TriggerEvent({"status": "changed"})
+                    return
+        except (BotoCoreError, ClientError, OSError) as error:
+            message = str(listing_error(bucket, prefix, error))
+            yield TriggerEvent({"status": "error", "message": message})
+
+    async def _fingerprint(self, bucket: str, prefix: str) -> str:
+        use_embedded_s3()
+        hook = S3Hook(
+            aws_conn_id=self.arguments["aws_conn_id"],
+            region_name=self.arguments["region_name"],
+            verify=self.arguments["verify"],
+        )
+        digest = Fingerprint()
+        request = list_request(bucket, prefix, self.arguments["start_after"])
+        async with await hook.get_async_conn() as client:
+            async for page in client.get_paginator("list_objects_v2").paginate(**request):
+                digest.update(page_objects(page))
+        return digest.text()

@@ -1,0 +1,176 @@
+"""The feeder as Airflow tasks: thin wrappers around `lotus_lake.feeder`.
+
+XCom carries counts and queue positions; files and their keys stay in the ledger.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeVar
+
+from airflow.sdk import Asset, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.task.trigger_rule import TriggerRule
+
+from lotus_lake.airflow.access import lake_settings
+from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.errors import PermanentError
+from lotus_lake.feeder.batching import Batch, plan_batches
+from lotus_lake.feeder.cleanup import retire_files
+from lotus_lake.feeder.cursor import read_state
+from lotus_lake.feeder.listing import list_files
+from lotus_lake.feeder.registering import register_batch
+from lotus_lake.storage import s3_client
+from lotus_lake.streams import Stream, find_stream
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+def no_retry_on_permanent(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Fail at once where a retry cannot help."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except PermanentError as error:
+            raise AirflowFailException(str(error)) from error
+
+    return wrapper
+
+
+@task_group(group_id="feeder", tooltip="Registers new files into the landing table")
+def feeder(source: str, stream: str, consumers: Sequence[str]) -> Any:
+    """list -> batch -> register -> cursor -> cleanup; returns the output of `cursor`."""
+    name = {"source": source, "stream": stream}
+    listing = list_new(**name)
+    batches = batch(**name)
+    registered = register.partial(**name).expand(batch=batches)
+    state = cursor(**name, consumers=list(consumers))
+    listing >> batches
+    registered >> state >> cleanup(**name, consumers=list(consumers))
+    return state
+
+
+@task(task_id="list", doc_md="Finds the objects that the ledger does not know.")
+@no_retry_on_permanent
+def list_new(source: str, stream: str) -> dict[str, Any]:
+    """List the window and record what is new."""
+    with _open(source, stream) as (lake, config):
+        listing = list_files(lake, config, s3_client(lake.settings.s3), _run_id())
+    log.info("%s", listing)
+    return asdict(listing)
+
+
+@task(task_id="batch", doc_md="Cuts the waiting files into batches, one commit each.")
+@no_retry_on_permanent
+def batch(source: str, stream: str) -> list[dict[str, Any]]:
+    """Plan the batches of this run."""
+    with _open(source, stream) as (lake, config):
+        batches = plan_batches(lake, config)
+    for planned in batches:
+        log.info("%s", planned.label)
+    return [asdict(planned) for planned in batches]
+
+
+@task(
+    task_id="register",
+    doc_md="Registers the files of one batch, with ledger, guard and cursor, in one commit.",
+    max_active_tis_per_dagrun=1,
+    map_index_template="{{ label }}",
+)
+@no_retry_on_permanent
+def register(source: str, stream: str, batch: dict[str, Any]) -> dict[str, Any]:
+    """Register one batch."""
+    planned = Batch(**batch)
+    get_current_context()["label"] = planned.label  # type: ignore[typeddict-unknown-key]
+    with _open(source, stream) as (lake, config):
+        return asdict(register_batch(lake, config, planned, _run_id()))
+
+
+@task(
+    task_id="cursor",
+    doc_md="Reads back from the lake where the stream stands, and says what this run did.",
+    trigger_rule=TriggerRule.NONE_FAILED,
+)
+@no_retry_on_permanent
+def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
+    """Read the committed state."""
+    with _open(source, stream) as (lake, config):
+        state = read_state(lake, config, _run_id(), consumers)
+    log.info(
+        "cursor %s; %d files registered (%d rows), %d empty, %d quarantined, %d wait",
+        state.cursor_path, state.registered, state.row_count, state.empty, state.quarantined,
+        state.backlog_files,
+    )  # fmt: skip
+    if state.quarantined:
+        log.warning(
+            "quarantined: SELECT key, error FROM lakehouse.meta.feeder_files WHERE source = '%s' "
+            "AND stream = '%s' AND event = 'quarantined'", source, stream,
+        )  # fmt: skip
+    return asdict(state)
+
+
+@task(
+    task_id="cleanup",
+    doc_md="Retires raw files that are older than the retention and consumed by every model.",
+)
+@no_retry_on_permanent
+def cleanup(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
+    """Retire old files."""
+    with _open(source, stream) as (lake, config):
+        return asdict(retire_files(lake, config, consumers, _run_id()))
+
+
+def publish_stream(assets: Sequence[Asset], stream_id: str, state: Any) -> Any:
+    """Last task of a stream's run; it is skipped, or not reached, with the models above it."""
+
+    @task(task_id="publish", doc_md=_PUBLISH_DOC, outlets=list(assets))
+    def publish(state: dict[str, Any], *, outlet_events: Any = None) -> None:
+        extra = {
+            "stream": stream_id,
+            "files": state["registered"],
+            "rows": state["row_count"],
+            "snapshot_id": state["snapshot_id"],
+        }
+        _update(assets, outlet_events, extra)
+
+    return publish(state)
+
+
+def publish_domain(assets: Sequence[Asset], domain: str) -> Any:
+    """Last task of an enriched run; says which updates triggered it, if any did."""
+
+    @task(task_id="publish", doc_md=_PUBLISH_DOC, outlets=list(assets))
+    def publish(*, outlet_events: Any = None, triggering_asset_events: Any = None) -> None:
+        triggered_by = sorted(asset.name for asset in triggering_asset_events or {})
+        _update(assets, outlet_events, {"domain": domain, "triggered_by": triggered_by})
+
+    return publish()
+
+
+_PUBLISH_DOC = "Updates the assets; what is scheduled on them runs next."
+
+
+def _update(assets: Sequence[Asset], outlet_events: Any, extra: dict[str, Any]) -> None:
+    for asset in assets:
+        outlet_events[asset].extra = extra  # clear text in Airflow's database: no secrets
+    log.info("updated %s: %s", ", ".join(asset.name for asset in assets), extra)
+
+
+@contextmanager
+def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+    settings = lake_settings()
+    with open_lake(settings) as lake:
+        yield lake, find_stream(settings.streams_dir, source, stream)
+
+
+def _run_id() -> str:
+    return str(get_current_context()["dag_run"].run_id)

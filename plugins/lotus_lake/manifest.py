@@ -1,0 +1,162 @@
+"""What dbt knows: which models there are, what they read, and a manifest that is never stale.
+
+The manifest is made by `dbt parse` whenever a file of the dbt project has changed since, so that a
+bare checkout needs no build step. An image bakes it in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lotus_lake.errors import SettingsError
+
+_INPUTS = ("dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds")
+_PARSE_TIMEOUT_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A dbt model.
+
+    Attributes:
+        name: Name of the model, which is its table's name in the schema `main`.
+        layer: First folder below `models`: `processed` or `enriched`.
+        folder: Second folder: the source of a processed model, the domain of an enriched one.
+        tags: dbt tags; a processed model is tagged with its stream.
+        parents: Names of the models it reads.
+        description: First line of its description.
+    """
+
+    name: str
+    layer: str
+    folder: str
+    tags: tuple[str, ...]
+    parents: tuple[str, ...]
+    description: str
+
+
+def dbt_project_dir(project_dir: Path) -> Path:
+    """Where the dbt project is."""
+    return project_dir / "include" / "dbt"
+
+
+def dbt_executable() -> str:
+    """The dbt beside this Python, else the one on PATH."""
+    beside = Path(sys.executable).with_name("dbt")
+    return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
+
+
+def ensure_manifest(project_dir: Path) -> Path:
+    """Path of an up-to-date manifest; runs `dbt parse` when there is none.
+
+    Raises:
+        SettingsError: The dbt project does not parse.
+    """
+    dbt_dir = dbt_project_dir(project_dir)
+    target = dbt_dir / "target"
+    manifest, stamp = target / "manifest.json", target / "lotus_lake_inputs.json"
+    if _is_fresh(manifest, stamp, _signature(dbt_dir)) or not _writable(dbt_dir, manifest):
+        return manifest
+    target.mkdir(exist_ok=True)
+    with (target / ".parse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        signature = _signature(dbt_dir)
+        if not _is_fresh(manifest, stamp, signature):
+            _parse(project_dir, dbt_dir)
+            stamp.write_text(json.dumps(signature))
+    return manifest
+
+
+def load_models(manifest: Path) -> dict[str, Model]:
+    """All models of the project by name."""
+    return _load_models(manifest, manifest.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
+    nodes: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["nodes"]
+    models = {key: node for key, node in nodes.items() if node["resource_type"] == "model"}
+    return {
+        node["name"]: Model(
+            name=node["name"],
+            layer=node["fqn"][1],
+            folder=node["fqn"][2] if len(node["fqn"]) > 3 else "",
+            tags=tuple(node["tags"]),
+            parents=tuple(
+                models[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in models
+            ),
+            description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
+        )
+        for _, node in sorted(models.items())
+    }
+
+
+def processed_models(models: Mapping[str, Model], stream_id: str) -> list[Model]:
+    """The processed models of a stream: those tagged with it."""
+    return [
+        model for model in models.values() if model.layer == "processed" and stream_id in model.tags
+    ]
+
+
+def enriched_domains(models: Mapping[str, Model]) -> dict[str, list[Model]]:
+    """The enriched models of each domain, that is, of each folder below `models/enriched`."""
+    domains: dict[str, list[Model]] = {}
+    for model in models.values():
+        if model.layer == "enriched":
+            domains.setdefault(model.folder, []).append(model)
+    return domains
+
+
+def inputs_of(domain: list[Model]) -> list[str]:
+    """Names of the models that a domain reads and does not build itself, in order."""
+    own = {model.name for model in domain}
+    return sorted({parent for model in domain for parent in model.parents} - own)
+
+
+def _signature(dbt_dir: Path) -> dict[str, list[int]]:
+    """Size and time of change of every file that dbt parses."""
+    files: dict[str, list[int]] = {}
+    for name in _INPUTS:
+        root = dbt_dir / name
+        for path in [root] if root.is_file() else sorted(root.rglob("*")):
+            if path.is_file():
+                stat = path.stat()
+                files[str(path.relative_to(dbt_dir))] = [stat.st_size, stat.st_mtime_ns]
+    return files
+
+
+def _is_fresh(manifest: Path, stamp: Path, signature: Mapping[str, list[int]]) -> bool:
+    try:
+        return manifest.exists() and json.loads(stamp.read_text()) == signature
+    except (OSError, ValueError):
+        return False
+
+
+def _writable(dbt_dir: Path, manifest: Path) -> bool:
+    """A read-only deployment uses the manifest it was built with."""
+    return not manifest.exists() or os.access(dbt_dir, os.W_OK)
+
+
+def _parse(project_dir: Path, dbt_dir: Path) -> None:
+    result = subprocess.run(  # noqa: S603
+        [dbt_executable(), "--quiet", "--no-use-colors", "parse", "--project-dir", str(dbt_dir),
+         "--profiles-dir", str(dbt_dir), "--target-path", str(dbt_dir / "target"),
+         "--log-path", str(dbt_dir / "target")],
+        env={**os.environ, "LAKE_PROJECT_DIR": str(project_dir)},
+        capture_output=True, text=True, timeout=_PARSE_TIMEOUT_SECONDS, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise SettingsError(
+            f"the dbt project {dbt_dir} does not parse:\n{result.stdout}{result.stderr}".rstrip(),
+            hint=f"cd {dbt_dir} && dbt parse",
+        )
