@@ -1,4 +1,4 @@
-"""One asset-triggered Airflow Dag per folder of dbt's models/enriched; see lotus_lake.airflow.dags."""
+"""One asset-triggered Airflow Dag per folder of models/enriched; see lotus_lake.airflow.dags."""
 
 from lotus_lake.airflow.dags import enriched_dags
 

@@ -53,9 +53,14 @@ class Lake:
     con: duckdb.DuckDBPyConnection
     settings: Settings
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """All rows of a query."""
         return self.con.execute(sql, parameters).fetchall()
+
+    def tables(self, schema: str) -> set[str]:
+        """Names of the tables of a schema of the lake."""
+        query = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+        return {name for (name,) in self.rows(query, [LAKE, schema])}
 
     def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
         """First column of the first row; `None` when there is no row."""

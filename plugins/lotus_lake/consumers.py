@@ -16,13 +16,7 @@ from lotus_lake.streams import Stream
 
 def watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
     """Snapshot id each model has consumed; -1 for a model that never ran."""
-    tables = {
-        name
-        for (name,) in lake.rows(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'meta'",
-            [LAKE],
-        )
-    }
+    tables = lake.tables("meta")
     marks = {}
     for model in models:
         table = f"watermark_{model}"

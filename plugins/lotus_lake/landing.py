@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
@@ -122,8 +124,8 @@ def ddl_text(settings: Settings, stream: Stream) -> str:
     """Content of that file."""
     columns = landing_columns(stream, source_schema(settings.sources_dir, stream))
     head = (
-        f"-- Landing table of {stream.source}/{stream.name}: derived from the stream config and the\n"
-        "-- source schema by `lotus-lake landing`; edit those, not this file.\n"
+        f"-- Landing table of {stream.source}/{stream.name}: derived from the stream config and\n"
+        "-- the source schema by `lotus-lake landing`; edit those, not this file.\n"
     )
     return head + landing_ddl(stream, columns)
 
@@ -141,7 +143,7 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
         SchemaMismatchError: The config declares a column whose type the table cannot take.
     """
     declared = landing_columns(stream, source_schema(lake.settings.sources_dir, stream))
-    if not _exists(lake, stream):
+    if stream.landing_table not in lake.tables("staging"):
         _create(lake, stream, declared)
     _ensure_options(lake, stream)
     types = {name: lake.con.sqltype(kind) for name, kind in declared.items()}
@@ -209,16 +211,6 @@ def apply(lake: Lake, stream: Stream, evolution: Evolution) -> None:
     lake.commit(f"{stream.id}: evolve {', '.join(names)}", alter)
 
 
-def _exists(lake: Lake, stream: Stream) -> bool:
-    return bool(
-        lake.value(
-            "SELECT count(*) FROM duckdb_tables() "
-            "WHERE database_name = ? AND schema_name = 'staging' AND table_name = ?",
-            [LAKE, stream.landing_table],
-        )
-    )
-
-
 def _create(lake: Lake, stream: Stream, columns: Mapping[str, str]) -> None:
     lake.commit(
         f"{stream.id}: create the landing table",
@@ -241,7 +233,7 @@ def _ensure_options(lake: Lake, stream: Stream) -> None:
                 f"CALL {LAKE}.set_option({literal(option)}, {value}, schema => 'staging', "
                 f"table_name => {literal(stream.landing_table)})"
             )
-            lake.commit(f"{stream.id}: set {option}", lambda sql=statement: lake.con.execute(sql))
+            lake.commit(f"{stream.id}: set {option}", partial(lake.con.execute, statement))
 
 
 def _compare(
@@ -295,7 +287,7 @@ def _decimal_fits(narrow: str, wide: str) -> bool:
 
 
 def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return list(kind.children)
+    return cast(list[tuple[str, DuckDBPyType]], kind.children)
 
 
 def _paths(

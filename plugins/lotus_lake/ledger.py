@@ -1,9 +1,9 @@
 """The file ledger: every raw file ever seen and what became of it, kept inside the lake.
 
 `meta.file_events` is append-only, so that streams never conflict with each other; the view
-`meta.feeder_files` shows the latest event of each file. A file is (key, etag, size_bytes), never the
-key alone. Each stream has a one-row table, its guard, that every transaction of its feeder updates:
-two feeders of one stream then conflict, DuckLake lets one win, and the loser looks again.
+`meta.feeder_files` shows the latest event of each file. A file is (key, etag, size_bytes), never
+the key alone. Each stream has a one-row table, its guard, that every transaction of its feeder
+updates: two feeders of one stream then conflict, DuckLake lets one win, and the loser looks again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS {META}.cursor_events (
 );
 CREATE VIEW IF NOT EXISTS {META}.feeder_files AS
 SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modified,
-       max(partition_date) AS partition_date, max(position) AS position, min(recorded_at) AS discovered_at,
+       max(partition_date) AS partition_date, max(position) AS position,
+       min(recorded_at) AS discovered_at,
        unnest(arg_max(struct_pack(event := event, row_count := row_count, error := error,
            version := version, updated_at := recorded_at, dag_run_id := dag_run_id,
            snapshot_id := snapshot_id), version))
@@ -45,7 +46,8 @@ CREATE VIEW IF NOT EXISTS {META}.feeder_cursors AS
 SELECT cursors.source, cursors.stream, cursors.cursor_path, cursors.updated_at,
        coalesce(pending.backlog, 0) AS backlog
 FROM (
-    SELECT source, stream, arg_max(cursor_path, version) AS cursor_path, max(recorded_at) AS updated_at
+    SELECT source, stream, arg_max(cursor_path, version) AS cursor_path,
+           max(recorded_at) AS updated_at
     FROM {META}.cursor_events GROUP BY source, stream
 ) AS cursors
 LEFT JOIN (
@@ -57,8 +59,7 @@ LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The guard row of a stream: which commit we are at, how many files it has ever seen, and
-    the cursor (the last registered key)."""
+    """The guard row of a stream: commits so far, files ever queued, and the cursor."""
 
     version: int
     file_count: int
@@ -95,14 +96,7 @@ class FileEvent:
 
 def initialise(lake: Lake, stream: Stream) -> None:
     """Create the ledger and the stream's guard where they are missing."""
-    known = {
-        name
-        for (name,) in lake.rows(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'meta'",
-            [LAKE],
-        )
-    }
-    if {"file_events", "cursor_events", f"guard_{stream.id}"} <= known:
+    if {"file_events", "cursor_events", f"guard_{stream.id}"} <= lake.tables("meta"):
         return
 
     def create() -> None:
@@ -117,13 +111,7 @@ def initialise(lake: Lake, stream: Stream) -> None:
 
 def is_initialised(lake: Lake, stream: Stream) -> bool:
     """Whether the stream has a guard, that is, whether it was ever fed."""
-    return bool(
-        lake.value(
-            "SELECT count(*) FROM duckdb_tables() "
-            "WHERE database_name = ? AND schema_name = 'meta' AND table_name = ?",
-            [LAKE, f"guard_{stream.id}"],
-        )
-    )
+    return f"guard_{stream.id}" in lake.tables("meta")
 
 
 def read_guard(lake: Lake, stream: Stream) -> Guard:
@@ -241,10 +229,11 @@ def record(
     if events:
         lake.con.execute(
             f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, last_modified,"
-            " partition_date, event, position, row_count, error, version, recorded_at, dag_run_id) "
+            " partition_date, event, position, row_count, error, version, recorded_at, "
+            "dag_run_id) "
             "SELECT ?, ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]), "
-            "unnest(?::TIMESTAMPTZ[]), unnest(?::DATE[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]),"
-            " unnest(?::BIGINT[]), unnest(?::VARCHAR[]), ?, now(), ?",
+            "unnest(?::TIMESTAMPTZ[]), unnest(?::DATE[]), unnest(?::VARCHAR[]), "
+            "unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[]), ?, now(), ?",
             [stream.source, stream.name, *columns, version, run_id],
         )
     if cursor is not None:

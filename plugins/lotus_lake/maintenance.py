@@ -19,8 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def upkeep(lake: Lake) -> dict[str, Any]:
-    """Expire snapshots older than two days, then delete what was scheduled for deletion two days
-    ago. Retired raw files are deleted this way and in no other.
+    """Expire old snapshots, then delete the files that nothing sees any more.
+
+    Snapshots live for two days; a file is deleted two days after the last snapshot that showed it.
+    Retired raw files are deleted this way and in no other.
 
     Returns:
         How many snapshots expired and how many files were deleted.

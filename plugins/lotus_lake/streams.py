@@ -25,7 +25,8 @@ _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 class FieldSchema(BaseModel):
     """One field in JSON-schema words, as Airbyte knows them; words of no meaning here are kept out
-    of the way, because discovered schemas carry many."""
+    of the way, because discovered schemas carry many.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,54 +51,62 @@ class FeederOptions(BaseModel):
     model_config = _FROZEN
 
     schedule: str = Field(
-        "@continuous",
+        default="@continuous",
         description="Airflow schedule: @continuous waits for the next files as soon as a run ends; "
         "a cron expression looks at these times.",
         min_length=1,
     )
     poke_interval_seconds: float = Field(
-        60, ge=1, le=86400, description="Pause between two looks at the bucket."
+        default=60, ge=1, le=86400, description="Pause between two looks at the bucket."
     )
     timeout_seconds: float = Field(
-        3600, ge=0, le=7 * 86400, description="A run that saw no new file for so long is skipped."
+        default=3600,
+        ge=0,
+        le=7 * 86400,
+        description="A run that saw no new file for so long is skipped.",
     )
     deferrable: bool = Field(
-        True, description="Wait in the triggerer; false waits by rescheduling the task."
+        default=True, description="Wait in the triggerer; false waits by rescheduling the task."
     )
     batch_bytes: int = Field(
-        1024**3, ge=1, description="A batch (one commit) holds at most so many bytes, or one file."
+        default=1024**3,
+        ge=1,
+        description="A batch (one commit) holds at most so many bytes, or one file.",
     )
     batch_files: int = Field(
-        300, ge=1, le=1000, description="A batch (one commit) holds at most so many files."
+        default=300, ge=1, le=1000, description="A batch (one commit) holds at most so many files."
     )
     max_batches: int = Field(
-        20, ge=1, le=500, description="A run feeds at most so many batches; the next one goes on."
+        default=20,
+        ge=1,
+        le=500,
+        description="A run feeds at most so many batches; the next one goes on.",
     )
     lookback_days: int = Field(
-        30,
+        default=30,
         ge=1,
         le=3650,
         description="Files are looked for from so many days before the cursor on, so that late "
         "and out-of-order files are found.",
     )
     retention_days: int = Field(
-        7,
+        default=7,
         ge=1,
         le=36500,
         description="Raw files older than so many days before the cursor are retired once every "
         "processed model has consumed them.",
     )
     on_schema_change: Literal["evolve", "freeze", "fail"] = Field(
-        "evolve",
+        default="evolve",
         description="New column in a file: add it to the landing table (evolve), leave it out and "
         "say so in the ledger (freeze), or quarantine the file (fail).",
     )
     on_overwrite: Literal["error", "ignore"] = Field(
-        "error",
+        default="error",
         description="Object replaced in place: quarantine the new version (error), or note it and "
         "go on (ignore).",
     )
-    retries: int = Field(2, ge=0, le=20, description="Airflow retries of each task.")
+    retries: int = Field(default=2, ge=0, le=20, description="Airflow retries of each task.")
 
 
 class StreamConfig(BaseModel):
@@ -109,12 +118,12 @@ class StreamConfig(BaseModel):
     stream: str = Field(description="Name of the stream; the file is named after it.")
     sync_mode: Literal["incremental", "full_refresh"] = "incremental"
     destination_sync_mode: Literal["append"] = Field(
-        "append", description="Only appended files can be registered without copying them."
+        default="append", description="Only appended files can be registered without copying them."
     )
     primary_key: tuple[tuple[str, ...], ...] = Field(min_length=1)
     cursor_field: tuple[str, ...] = ()
-    selected: bool = Field(True, description="false: the stream has no Dag.")
-    backfill: bool = Field(False, description="Ask Airbyte for everything once more.")
+    selected: bool = Field(default=True, description="false: the stream has no Dag.")
+    backfill: bool = Field(default=False, description="Ask Airbyte for everything once more.")
     fields: dict[str, FieldSchema] = Field(min_length=1, description="The selected fields.")
     feeder: FeederOptions = FeederOptions()
 

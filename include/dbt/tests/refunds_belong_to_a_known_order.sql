@@ -13,7 +13,10 @@ sales as (
 ),
 
 orphaned as (
-    select refunds.*
+    select
+        refunds.refund_id,
+        refunds.order_id,
+        refunds.returns
     from refunds
     anti join sales on refunds.order_id = sales.order_id
 )

@@ -114,7 +114,7 @@ def enriched_dags() -> Iterator[DAG]:
 
 
 def enriched_dag(settings: Settings, domain: str, models: list[Model], inputs: list[Model]) -> DAG:
-    """enriched -> publish, run when any input was updated."""
+    """Enriched -> publish, run when any input was updated."""
     with DAG(
         dag_id=f"{ENRICHED_PREFIX}{domain}",
         description=f"Builds the enriched models of {domain} when what they read has changed",
@@ -171,9 +171,9 @@ def _stream_doc(settings: Settings, stream: Stream, models: list[Model]) -> str:
     return f"""\
 ### {stream.source} / {stream.name}
 
-Waits for new Parquet files below `{settings.raw_uri}/{stream.source}/{stream.name}/`, registers them
-into the landing table `lakehouse.staging.{stream.landing_table}` without copying them, and brings
-the processed models up to date:
+Waits for new Parquet files below `{settings.raw_uri}/{stream.source}/{stream.name}/`,
+registers them into the landing table `lakehouse.staging.{stream.landing_table}` without copying
+them, and brings the processed models up to date:
 
 {processed or "* no model is tagged with this stream yet"}
 

@@ -66,8 +66,10 @@ def dbt_group(
 
 
 def give_access(_context: Any, operator: Any) -> None:
-    """Hand the S3 access of the Airflow connection to dbt's process, after templates were
-    rendered: what is set here is stored nowhere."""
+    """Hand the S3 access of the Airflow connection to dbt's process.
+
+    Templates are rendered by now: what is set here is stored nowhere.
+    """
     settings = lake_settings()
     operator.env = {
         **(operator.env or {}),

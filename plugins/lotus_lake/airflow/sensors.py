@@ -15,11 +15,10 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow.exceptions import TaskDeferralTimeout
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk.bases.sensor import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -47,8 +46,13 @@ _CHUNK_OBJECTS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at bucket and ledger: why there is work (if there is), and what the trigger needs
-    to tell that the bucket has changed since."""
+    """One look at bucket and ledger.
+
+    Attributes:
+        work: Why there is work, if there is.
+        start_after: Where the listing started.
+        fingerprint: By this the trigger tells that the bucket has changed since.
+    """
 
     work: str | None
     start_after: str | None
@@ -213,8 +217,8 @@ class BucketChangedTrigger(BaseTrigger):
         region_name: str | None = None,
         verify: bool | str | None = None,
     ) -> None:
-        super().__init__()
-        self.arguments = {
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arguments: dict[str, Any] = {
             "bucket": bucket,
             "prefix": prefix,
             "start_after": start_after,
@@ -236,11 +240,11 @@ class BucketChangedTrigger(BaseTrigger):
             while True:
                 await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
                 if await self._fingerprint(bucket, prefix) != self.arguments["fingerprint"]:
-                    yield TriggerEvent({"status": "changed"})
+                    yield TriggerEvent({"status": "changed"})  # type: ignore[no-untyped-call]
                     return
         except (BotoCoreError, ClientError, OSError) as error:
             message = str(listing_error(bucket, prefix, error))
-            yield TriggerEvent({"status": "error", "message": message})
+            yield TriggerEvent({"status": "error", "message": message})  # type: ignore[no-untyped-call]
 
     async def _fingerprint(self, bucket: str, prefix: str) -> str:
         use_embedded_s3()
@@ -251,7 +255,7 @@ class BucketChangedTrigger(BaseTrigger):
         )
         digest = Fingerprint()
         request = list_request(bucket, prefix, self.arguments["start_after"])
-        async with await hook.get_async_conn() as client:
+        async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call]
             async for page in client.get_paginator("list_objects_v2").paginate(**request):
                 digest.update(page_objects(page))
         return digest.text()

@@ -48,14 +48,14 @@ def no_retry_on_permanent(function: Callable[Parameters, Result]) -> Callable[Pa
 
 @task_group(group_id="feeder", tooltip="Registers new files into the landing table")
 def feeder(source: str, stream: str, consumers: Sequence[str]) -> Any:
-    """list -> batch -> register -> cursor -> cleanup; returns the output of `cursor`."""
+    """List -> batch -> register -> cursor -> cleanup; returns the output of `cursor`."""
     name = {"source": source, "stream": stream}
     listing = list_new(**name)
     batches = batch(**name)
     registered = register.partial(**name).expand(batch=batches)
     state = cursor(**name, consumers=list(consumers))
     listing >> batches
-    registered >> state >> cleanup(**name, consumers=list(consumers))
+    [batches, registered] >> state >> cleanup(**name, consumers=list(consumers))
     return state
 
 
@@ -98,7 +98,8 @@ def register(source: str, stream: str, batch: dict[str, Any]) -> dict[str, Any]:
 @task(
     task_id="cursor",
     doc_md="Reads back from the lake where the stream stands, and says what this run did.",
-    trigger_rule=TriggerRule.NONE_FAILED,
+    # A run that found no file to register has still to say where it stands.
+    trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
 )
 @no_retry_on_permanent
 def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from lotus_lake import ledger
 from lotus_lake.catalog import LAKE, META, Lake
@@ -102,8 +102,8 @@ def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: st
 
 def _registered(
     lake: Lake, stream: Stream, day: date
-) -> list[tuple[str, str, int, object, int, int]]:
-    return lake.rows(  # type: ignore[return-value]
+) -> list[tuple[str, str, int, datetime, int, int]]:
+    return lake.rows(
         "SELECT key, etag, size_bytes, last_modified, row_count, snapshot_id "
         f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'registered' "
         "AND partition_date = ? ORDER BY key",

@@ -8,8 +8,8 @@ renamed as (
     select
         id as flow_id,
         attributes.name as flow_name,
-        attributes.status as status,
-        attributes.trigger_type as trigger_type,
+        attributes.status,
+        attributes.trigger_type,
         attributes.archived as is_archived,
         attributes.created as created_at,
         attributes.updated as updated_at,

@@ -8,7 +8,7 @@ renamed as (
     select
         id as list_id,
         attributes.name as list_name,
-        attributes.opt_in_process as opt_in_process,
+        attributes.opt_in_process,
         attributes.created as created_at,
         attributes.updated as updated_at,
         _airbyte_extracted_at,

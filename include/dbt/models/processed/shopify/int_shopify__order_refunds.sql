@@ -9,7 +9,10 @@ renamed as (
         id as refund_id,
         order_id,
         coalesce(
-            list_sum(list_transform(transactions, lambda paid: paid.amount::decimal(18, 4))), 0
+            list_sum(
+                list_transform(transactions, lambda payment: payment.amount::decimal(18, 4))
+            ),
+            0
         )::decimal(18, 4) as returns,
         created_at as refunded_at,
         _airbyte_extracted_at,
