@@ -8,8 +8,8 @@ from datetime import datetime
 from random import Random
 from uuid import UUID
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from samples.schemas import AIRBYTE_FIELDS, arrow_schema, stream_columns
 from samples.timeline import Version

@@ -141,9 +141,9 @@ class Settings:
     streams_dir: Path
     sources_dir: Path
     s3: S3Access
-    memory_limit: str = "2GiB"
-    threads: int = 2
-    temp_dir: Path = Path("/tmp/lotus_lake")
+    memory_limit: str
+    threads: int
+    temp_dir: Path
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, s3: S3Access | None = None) -> Settings:

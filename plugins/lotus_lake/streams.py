@@ -24,8 +24,9 @@ _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 
 class FieldSchema(BaseModel):
-    """One field in JSON-schema words, as Airbyte knows them; words of no meaning here are kept out
-    of the way, because discovered schemas carry many.
+    """One field in JSON-schema words, as Airbyte knows them.
+
+    Other words are let pass, because discovered schemas carry many.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

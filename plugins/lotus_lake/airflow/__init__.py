@@ -1,0 +1,1 @@
+"""Airflow's side: the only code that imports Airflow or Cosmos."""
