@@ -144,6 +144,7 @@ class Settings:
     memory_limit: str
     threads: int
     temp_dir: Path
+    poke_interval_seconds: float
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, s3: S3Access | None = None) -> Settings:
@@ -175,6 +176,7 @@ class Settings:
             memory_limit=_memory_limit(env.get("LAKE_MEMORY_LIMIT") or "2GiB"),
             threads=_threads(env.get("LAKE_THREADS") or "2"),
             temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
+            poke_interval_seconds=_seconds(env, "LAKE_POKE_INTERVAL_SECONDS", "60"),
         )
 
     @property
@@ -251,6 +253,17 @@ def _memory_limit(text: str) -> str:
     if not _SIZE.fullmatch(text.strip()):
         raise SettingsError(f"LAKE_MEMORY_LIMIT={text!r} is no size", hint="such as 2GiB or 500MB")
     return text.strip()
+
+
+def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
+    text = env.get(name) or default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 1 <= seconds <= 86400:
+        raise SettingsError(f"{name}={text!r} is no pause", hint="1 to 86400 seconds")
+    return seconds
 
 
 def _threads(text: str) -> int:

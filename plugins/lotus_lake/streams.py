@@ -57,8 +57,12 @@ class FeederOptions(BaseModel):
         "a cron expression looks at these times.",
         min_length=1,
     )
-    poke_interval_seconds: float = Field(
-        default=60, ge=1, le=86400, description="Pause between two looks at the bucket."
+    poke_interval_seconds: float | None = Field(
+        default=None,
+        ge=1,
+        le=86400,
+        description="Pause between two looks at the bucket; by default "
+        "LAKE_POKE_INTERVAL_SECONDS, else 60.",
     )
     timeout_seconds: float = Field(
         default=3600,

@@ -88,7 +88,7 @@ def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
             stream=stream.name,
             consumers=consumers,
             bucket_key=f"{settings.raw_uri}/{stream.source}/{stream.name}/*",
-            poke_interval=options.poke_interval_seconds,
+            poke_interval=options.poke_interval_seconds or settings.poke_interval_seconds,
             timeout=options.timeout_seconds,
             deferrable=options.deferrable,
         )

@@ -1,0 +1,76 @@
+# The front door. Every target sets up what it needs: a virtual environment in .venv with the
+# locked dependencies; nothing outside this folder is touched.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SEED ?= 7
+SCALE ?= 1
+PORT ?= 8080
+
+export PYTHONPATH := plugins:.
+
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test check e2e format lock landing
+
+help: ## Show this help
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("Lotus Lake needs Python 3.11 to 3.13, %s is %d.%d; hint: make PYTHON=python3.11 ..." % (sys.executable, *v))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r <(grep -A99 '^uv==' requirements-dev.txt | awk 'NR > 1 && /^[a-zA-Z]/ {exit} {print}')
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+setup: $(READY) ## Create .venv with the locked dependencies
+
+demo: $(READY) ## Write sample files, run every Dag with real Airflow, show the tables
+	@$(BIN)/python -m samples.demo run --seed $(SEED) --scale $(SCALE)
+
+demo-ui: $(READY) ## Airflow's scheduler and web UI on the demo's lake (PORT=8080)
+	@$(BIN)/python -m samples.demo ui --port $(PORT)
+
+drop: $(READY) ## Let a few more files arrive in the demo's bucket
+	@$(BIN)/python -m samples.demo drop
+
+status: $(READY) ## Where each stream stands
+	@$(BIN)/python -m lotus_lake.cli status
+
+demo-stop: $(READY) ## Stop the demo's S3 server; everything stays on disk
+	@$(BIN)/python -m samples.demo stop
+
+demo-clean: $(READY) ## Forget the demo: bucket, lake and Airflow's database
+	@$(BIN)/python -m samples.demo clean
+
+test: $(READY) ## The whole fast test suite
+	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
+	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
+	$(BIN)/yamllint --strict .
+	$(BIN)/shellcheck .ci/run
+	$(BIN)/python -m lotus_lake.cli landing --check
+	$(BIN)/python tests/check_lock.py
+
+format: $(READY) ## Format Python and SQL
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --disable-progress-bar include/dbt
+
+landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
+	@$(BIN)/python -m lotus_lake.cli landing
+
+# --universal: one lock for every platform and Python version; no index address is recorded.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+lock: $(READY) ## Compile requirements*.txt from pyproject.toml
+	$(BIN)/$(LOCK) -o requirements.txt
+	$(BIN)/$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt

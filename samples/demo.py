@@ -1,0 +1,320 @@
+"""`python -m samples.demo`: the whole path on sample data, with real Airflow.
+
+Everything it writes is in `.lake/`: the bucket, the catalog, DuckLake's data, Airflow's own
+database, logs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lotus_lake.catalog import META, Lake, open_lake
+from lotus_lake.manifest import ensure_manifest, load_models
+from lotus_lake.settings import EMBEDDED_S3_FILE, LAKE_DIR, Settings, find_project_dir
+from lotus_lake.storage import list_objects, s3_client
+from lotus_lake.streams import load_streams
+from samples import History, SampleFile, embedded_s3, generate, write_files
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The whole path on sample data, with Airflow."
+)
+console = Console(highlight=False)
+
+PROJECT = find_project_dir(os.environ)
+LAKE = PROJECT / LAKE_DIR
+ACCESS_FILE = LAKE / EMBEDDED_S3_FILE
+# Two at a time: one `airflow dags test` keeps one core busy.
+PARALLEL_DAGS = 2
+
+Seed = Annotated[int, typer.Option(help="Chooses the records of the sample data.")]
+Scale = Annotated[int, typer.Option(min=1, help="Multiplies the number of records.")]
+
+
+@dataclass(frozen=True, slots=True)
+class DagResult:
+    """How a Dag's test run ended."""
+
+    dag_id: str
+    succeeded: bool
+    seconds: float
+    log: Path
+
+
+@app.command()
+def run(seed: Seed = 7, scale: Scale = 1) -> None:
+    """Write the sample files, run all Dags with `airflow dags test`, show the result."""
+    started = time.monotonic()
+    env = environment()
+    settings = Settings.from_env(env)
+    history = generate(seed, scale)
+    written = write_files(history.files, settings.raw_uri, s3_client(settings.s3), only_new=True)
+    console.print(
+        f"{len(history.files)} sample files of 9 streams in {settings.raw_uri}, "
+        f"{written} of them new"
+    )
+    console.print("preparing Airflow's database and dbt's manifest ...")
+    prepare(env)
+    before = snapshot_id(settings)
+    streams, _ = load_streams(settings.streams_dir)
+    run_all([stream.id for stream in streams], env)
+    if snapshot_id(settings) == before:
+        console.print("\nNothing new was found, and nothing was changed.")
+    else:
+        run_all(enriched_dag_ids(settings), env)
+    with open_lake(settings, read_only=True) as lake:
+        summarise(lake, history)
+    console.print(f"\n{time.monotonic() - started:.0f} s in all\n\n{NEXT_STEPS}")
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 8080) -> None:
+    """Bring up Airflow's scheduler and web UI on the demo's lake; Ctrl-C ends them."""
+    env = environment() | {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+    }
+    prepare(env)
+    console.print(
+        f"Airflow's UI: http://127.0.0.1:{port} (ready in about a minute; no password). "
+        "In another terminal, `make drop` lets new files arrive."
+    )
+    os.execvpe(airflow(), [airflow(), "standalone"], env)  # noqa: S606
+
+
+@app.command()
+def drop(files: Annotated[int, typer.Option(min=1, help="How many files.")] = 12) -> None:
+    """Let the next files of a later history arrive in the bucket, as Airbyte would."""
+    settings = Settings.from_env(environment())
+    client = s3_client(settings.s3)
+    present = {o.key for o in list_objects(client, settings.bucket, settings.raw_prefix)}
+    later = generate(seed=8, start=date(2026, 3, 7))
+    waiting = [f for f in later.files if settings.raw_prefix + f.key not in present][:files]
+
+    def tell(file: SampleFile) -> None:
+        console.print(f"{file.key}: {file.row_count} rows")
+
+    write_files(waiting, settings.raw_uri, client, on_written=tell)
+    if not waiting:
+        console.print("every file of the later history is there already")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded S3 server; everything stays on disk."""
+    embedded_s3.stop(ACCESS_FILE)
+
+
+@app.command()
+def clean() -> None:
+    """Stop the server and delete everything the demo made."""
+    embedded_s3.stop(ACCESS_FILE)
+    shutil.rmtree(LAKE, ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """Variables for the demo's processes; starts the embedded S3 server when it is needed."""
+    env = dict(os.environ)
+    if not {"AWS_ENDPOINT_URL", "AIRFLOW_CONN_AWS_DEFAULT"} & env.keys():
+        env |= embedded_s3.start(LAKE / "s3", ACCESS_FILE)
+    return env | {
+        "LAKE_PROJECT_DIR": str(PROJECT),
+        "LAKE_POKE_INTERVAL_SECONDS": env.get("LAKE_POKE_INTERVAL_SECONDS", "5"),
+        "AIRFLOW_HOME": str(LAKE / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+        "SCARF_NO_ANALYTICS": "true",
+        "DO_NOT_TRACK": "1",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def prepare(env: dict[str, str]) -> None:
+    """Migrate Airflow's database and parse the dbt project, both only when needed."""
+    (LAKE / "logs").mkdir(parents=True, exist_ok=True)
+    call([airflow(), "db", "migrate"], env, LAKE / "logs" / "db_migrate.log")
+    ensure_manifest(PROJECT)
+
+
+def run_all(dag_ids: Sequence[str], env: dict[str, str]) -> None:
+    """Run Dags, two at a time, and report each as it ends; stop the demo when one fails."""
+    failed = []
+    with ThreadPoolExecutor(PARALLEL_DAGS) as pool:
+        for result in pool.map(lambda dag_id: test_dag(dag_id, env), dag_ids):
+            mark = "[green]ok[/]" if result.succeeded else "[red]failed[/]"
+            console.print(f"  {result.dag_id:<28} {mark} {result.seconds:4.0f} s")
+            failed += [] if result.succeeded else [result]
+    for result in failed:
+        console.print(f"{result.dag_id} failed; the end of {result.log}:", style="red")
+        console.print("\n".join(result.log.read_text().splitlines()[-40:]), markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def test_dag(dag_id: str, env: dict[str, str]) -> DagResult:
+    """Run one Dag as a person or a CI job would: `airflow dags test`."""
+    log, started = LAKE / "logs" / f"{dag_id}.log", time.monotonic()
+    code = call([airflow(), "dags", "test", dag_id], env, log, check=False)
+    return DagResult(dag_id, code == 0, time.monotonic() - started, log)
+
+
+def call(command: Sequence[str], env: dict[str, str], log: Path, *, check: bool = True) -> int:
+    """Run a command into a log file.
+
+    Raises:
+        typer.Exit: It failed, and `check` is set.
+    """
+    with log.open("w") as output:
+        code = subprocess.run(
+            command, env=env, stdout=output, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    if check and code:
+        console.print(f"{' '.join(command)} failed, see {log}", style="red")
+        raise typer.Exit(1)
+    return code
+
+
+def airflow() -> str:
+    """The airflow beside this Python."""
+    return str(Path(sys.executable).with_name("airflow"))
+
+
+def snapshot_id(settings: Settings) -> int:
+    """The lake's newest snapshot."""
+    with open_lake(settings) as lake:
+        return int(lake.value("SELECT id FROM lakehouse.current_snapshot()"))
+
+
+def enriched_dag_ids(settings: Settings) -> list[str]:
+    """The Dags of the enriched domains, from the dbt graph."""
+    models = load_models(ensure_manifest(settings.project_dir)).values()
+    return sorted({f"enriched__{model.folder}" for model in models if model.layer == "enriched"})
+
+
+def summarise(lake: Lake, history: History) -> None:
+    """Print files per stream, rows per table, and `fct_sales`."""
+    _print_files(lake)
+    _print_tables(lake)
+    _print_sales(lake)
+    for line in compare(lake, history):
+        console.print(line)
+
+
+def compare(lake: Lake, history: History) -> Iterator[str]:
+    """Compare every table with what the generator says it must hold."""
+    landed = [
+        key.removeprefix(lake.settings.raw_prefix)
+        for (key,) in lake.rows(
+            f"SELECT key FROM {META}.feeder_files WHERE event IN ('registered', 'retired', 'empty')"
+        )
+    ]
+    if set(landed) - {file.key for file in history.files}:
+        yield "Other files than those of this history have landed: tables are not compared."
+        return
+    wrong = [
+        model for model in MODELS if table_rows(lake, model) != history.expected(model, landed)
+    ]
+    if wrong:
+        console.print(f"NOT as the records say: {', '.join(wrong)}", style="bold red")
+        raise typer.Exit(1)
+    yield (
+        f"All {len(MODELS)} tables equal, row by row and cent by cent, what the generator computes "
+        "from its records."
+    )
+
+
+def table_rows(lake: Lake, model: str) -> list[dict[str, Any]]:
+    """Rows of a model, in key order, without the columns that only the increment needs."""
+    cursor = lake.con.execute(
+        f"SELECT * EXCLUDE ({HIDDEN}) FROM lakehouse.main.{model} ORDER BY ALL"
+        if model != "fct_sales"
+        else f"SELECT * FROM lakehouse.main.{model} ORDER BY ALL"
+    )
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+HIDDEN = "_airbyte_extracted_at, _airbyte_raw_id, _source_updated_at, _lake_snapshot_id"
+MODELS = (
+    "int_klaviyo__campaigns",
+    "int_klaviyo__events",
+    "int_klaviyo__flows",
+    "int_klaviyo__lists",
+    "int_klaviyo__metrics",
+    "int_klaviyo__profiles",
+    "int_shopify__customers",
+    "int_shopify__order_refunds",
+    "int_shopify__orders",
+    "fct_sales",
+)
+NEXT_STEPS = """\
+What next:
+  make demo        again: it finds nothing new
+  make demo-ui     Airflow's web UI on this lake; `make drop` lets more files arrive
+  make status      where each stream stands
+  make demo-clean  forget everything
+  README.md        add a stream of your own"""
+
+
+def _print_files(lake: Lake) -> None:
+    table = Table("stream", "seen", "registered", "empty", "quarantined", "rows", title="Files")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in lake.rows(
+        "SELECT source || '/' || stream, count(*), "
+        "count(*) FILTER (event IN ('registered', 'retired')), count(*) FILTER (event = 'empty'), "
+        "count(*) FILTER (event = 'quarantined'), "
+        "coalesce(sum(row_count) FILTER (event IN ('registered', 'retired')), 0)::BIGINT "
+        f"FROM {META}.feeder_files GROUP BY source, stream ORDER BY source, stream"
+    ):
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def _print_tables(lake: Lake) -> None:
+    table = Table("table", "rows", title="Tables")
+    table.columns[1].justify = "right"
+    for model in MODELS:
+        rows = lake.value(f"SELECT count(*) FROM lakehouse.main.{model}")
+        table.add_row(f"lakehouse.main.{model}", str(rows))
+    console.print(table)
+
+
+def _print_sales(lake: Lake) -> None:
+    columns = "gross_sales, discounts, returns, net_sales, shipping, taxes, total_sales"
+    table = Table("order_id", "order_date", *columns.split(", "), title="fct_sales, first orders")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    sums = ", ".join(f"sum({name})" for name in columns.split(", "))
+    for row in lake.rows(
+        f"SELECT order_id, order_date::DATE, {columns} FROM lakehouse.main.fct_sales "
+        "ORDER BY order_date, order_id LIMIT 5"
+    ):
+        table.add_row(str(row[0]), str(row[1]), *(f"{value:,.2f}" for value in row[2:]))
+    table.add_section()
+    count, *totals = lake.rows(f"SELECT count(*), {sums} FROM lakehouse.main.fct_sales")[0]
+    table.add_row("all", f"{count} orders", *(f"{value:,.2f}" for value in totals))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()
