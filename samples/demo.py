@@ -32,7 +32,8 @@ from samples import History, SampleFile, embedded_s3, generate, write_files
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The whole path on sample data, with Airflow."
 )
-console = Console(highlight=False)
+# A pipe has no width of its own; the tables need some.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 PROJECT = find_project_dir(os.environ)
 LAKE = PROJECT / LAKE_DIR
@@ -151,8 +152,10 @@ def environment() -> dict[str, str]:
 def prepare(env: dict[str, str]) -> None:
     """Migrate Airflow's database and parse the dbt project, both only when needed."""
     (LAKE / "logs").mkdir(parents=True, exist_ok=True)
-    call([airflow(), "db", "migrate"], env, LAKE / "logs" / "db_migrate.log")
     ensure_manifest(PROJECT)
+    call([airflow(), "db", "migrate"], env, LAKE / "logs" / "db_migrate.log")
+    # Two processes that both find a new Dag would both insert it.
+    call([airflow(), "dags", "reserialize"], env, LAKE / "logs" / "reserialize.log")
 
 
 def run_all(dag_ids: Sequence[str], env: dict[str, str]) -> None:

@@ -148,7 +148,7 @@ def _writable(dbt_dir: Path, manifest: Path) -> bool:
 
 
 def _parse(project_dir: Path, dbt_dir: Path) -> None:
-    result = subprocess.run(  # noqa: S603
+    result = subprocess.run(
         [dbt_executable(), "--quiet", "--no-use-colors", "parse", "--project-dir", str(dbt_dir),
          "--profiles-dir", str(dbt_dir), "--target-path", str(dbt_dir / "target"),
          "--log-path", str(dbt_dir / "target")],

