@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -84,11 +84,7 @@ def run(seed: Seed = 7, scale: Scale = 1) -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 8080) -> None:
     """Bring up Airflow's scheduler and web UI on the demo's lake; Ctrl-C ends them."""
-    env = environment() | {
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-    }
+    env = environment() | web_environment(port)
     prepare(env)
     console.print(
         f"Airflow's UI: http://127.0.0.1:{port} (ready in about a minute; no password). "
@@ -132,15 +128,35 @@ def environment() -> dict[str, str]:
     env = dict(os.environ)
     if not {"AWS_ENDPOINT_URL", "AIRFLOW_CONN_AWS_DEFAULT"} & env.keys():
         env |= embedded_s3.start(LAKE / "s3", ACCESS_FILE)
-    return env | {
+    return env | airflow_environment(env, LAKE / "airflow")
+
+
+def web_environment(port: int) -> dict[str, str]:
+    """Variables that put Airflow's api-server on a port of the loopback."""
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+    }
+
+
+def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str, str]:
+    """Variables that make Airflow run this checkout, offline, with its files in a folder."""
+    return {
+        # `airflow standalone` starts its parts by name.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)]),
         "LAKE_PROJECT_DIR": str(PROJECT),
         "LAKE_POKE_INTERVAL_SECONDS": env.get("LAKE_POKE_INTERVAL_SECONDS", "5"),
-        "AIRFLOW_HOME": str(LAKE / "airflow"),
+        "AIRFLOW_HOME": str(airflow_home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        # Each task is a process of its own: more of them than cores only wait for each other.
+        "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "10",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
         "SCARF_NO_ANALYTICS": "true",

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 _READY_SECONDS = 30.0
+# Servers outlive the process on purpose; a collected Popen would complain that they run.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def start(folder: Path, access_file: Path) -> dict[str, str]:
@@ -48,6 +50,7 @@ def start(folder: Path, access_file: Path) -> dict[str, str]:
     with os.fdopen(os.open(access_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         json.dump(access, file, indent=2)
     process = _spawn(folder, access, access_file.with_suffix(".log"))
+    _started.append(process)
     _pid_file(access_file).write_text(str(process.pid))
     deadline = time.monotonic() + _READY_SECONDS
     while not _answers(_port(access)):

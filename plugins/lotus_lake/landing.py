@@ -8,6 +8,7 @@ leave its file registered for ever).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,8 +73,10 @@ class Evolution:
 
 
 def column_name(name: str) -> str:
-    """How Airbyte writes a field name into Parquet."""
-    clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    """How Airbyte writes a field name into Parquet: without accents, else `_` for the unusual."""
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(char for char in letters if not unicodedata.combining(char))
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", plain)
     return f"_{clean}" if clean[:1].isdigit() else clean
 
 

@@ -139,15 +139,17 @@ def unknown(lake: Lake, stream: Stream, objects: Sequence[RawObject]) -> list[Ra
     return [item for item in objects if (item.key, item.etag, item.size_bytes) not in known]
 
 
-def latest_events(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(event, etag) of the newest version of each known key."""
-    rows = lake.rows(
-        f"SELECT key, arg_max(event, version), arg_max(etag, version) FROM {META}.feeder_files "
-        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
-        "AND key IN (SELECT unnest(?)) GROUP BY key",
+def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str, list[FileEvent]]:
+    """Every version that the ledger holds of each key, with its latest event; oldest first."""
+    versions: dict[str, list[FileEvent]] = {}
+    for row in lake.rows(
+        "SELECT key, etag, size_bytes, last_modified, partition_date, event "
+        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
+        "AND key IN (SELECT unnest(?)) ORDER BY version",
         [stream.source, stream.name, min(keys), max(keys), list(keys)],
-    )
-    return {key: (event, etag) for key, event, etag in rows}
+    ):
+        versions.setdefault(row[0], []).append(FileEvent(*row))
+    return versions
 
 
 def pending_files(

@@ -21,6 +21,7 @@ from lotus_lake.errors import SettingsError
 
 LAKE_DIR = ".lake"
 EMBEDDED_S3_FILE = "s3.json"
+_PASSWORD = re.compile(r"password\s*=|://[^@\s]*:[^@\s]*@")
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 
@@ -50,14 +51,15 @@ class S3Access:
         """
         try:
             login, password, extra = _parse_connection(text)
-        except ValueError:
+            service = (extra.get("service_config") or {}).get("s3") or {}
+            endpoint_url = service.get("endpoint_url") or extra.get("endpoint_url")
+        except (ValueError, AttributeError):
             raise SettingsError(
                 "AIRFLOW_CONN_AWS_DEFAULT is neither JSON nor a URI",
                 hint='use {"conn_type": "aws", "login": ..., "password": ..., "extra": {...}}',
             ) from None
-        service = (extra.get("service_config") or {}).get("s3") or {}
         return cls(
-            endpoint_url=service.get("endpoint_url") or extra.get("endpoint_url"),
+            endpoint_url=endpoint_url,
             region=extra.get("region_name") or "us-east-1",
             access_key_id=login or None,
             secret_access_key=SecretStr(password) if password else None,
@@ -115,14 +117,14 @@ class CatalogAddress:
         Raises:
             SettingsError: Another form, a relative file, or a password in the text.
         """
+        if _PASSWORD.search(text):  # before any message repeats the text
+            raise SettingsError(
+                "LAKE_CATALOG holds a password", hint="put it in PGPASSWORD or a passfile"
+            )
         kind, _, address = text.partition(":")
         if kind == "sqlite" and Path(address).is_absolute():
             return cls("sqlite", address)
         if kind == "postgres" and address.strip():
-            if re.search(r"\bpassword\s*=", address):
-                raise SettingsError(
-                    "LAKE_CATALOG holds a password", hint="put it in PGPASSWORD or a passfile"
-                )
             return cls("postgres", address)
         raise SettingsError(
             f"LAKE_CATALOG={text!r} names no catalog",
@@ -223,8 +225,8 @@ def _parse_connection(text: str) -> tuple[str | None, str | None, dict[str, Any]
             json.loads(extra) if isinstance(extra, str) else extra,
         )
     parts = urlsplit(text)
-    if not parts.scheme:
-        raise ValueError(text)
+    if "://" not in text:
+        raise ValueError
     extra = dict(parse_qsl(parts.query))
     if "__extra__" in extra:
         extra = json.loads(extra["__extra__"])
@@ -240,7 +242,8 @@ def _check_uris(raw_uri: str, data_path: str) -> None:
             f"LAKE_DATA_PATH={data_path!r} is neither s3:// nor an absolute folder",
             hint="s3://bucket/lake/ or /absolute/folder",
         )
-    raw_side, data_side = raw_uri.rstrip("/") + "/", data_path.rstrip("/") + "/"
+    raw_side = f"s3://{raw.netloc}/{raw.path.strip('/')}".rstrip("/") + "/"
+    data_side = data_path.rstrip("/") + "/"
     if raw_side.startswith(data_side) or data_side.startswith(raw_side):
         raise SettingsError(
             f"LAKE_DATA_PATH={data_path!r} and LAKE_RAW_URI={raw_uri!r} overlap: cleaning the "
@@ -267,6 +270,6 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
 
 
 def _threads(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 256:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise SettingsError(f"LAKE_THREADS={text!r} is no number of threads", hint="1 to 256")
     return int(text)

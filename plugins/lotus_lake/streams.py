@@ -232,7 +232,7 @@ class StreamFile:
             raise StreamConfigError(
                 f"{self.path}:{error.lineno}:{error.colno}: not JSON: {error.msg}"
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
             raise StreamConfigError(f"{self.path}: cannot be read: {error}") from error
 
 

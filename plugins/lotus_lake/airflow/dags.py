@@ -5,7 +5,6 @@ Parsing touches local files only: stream JSONs and the dbt manifest.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -160,7 +159,6 @@ def _default_args(retries: int) -> dict[str, Any]:
     return {
         "owner": "lotus-lake",
         "retries": retries,
-        "retry_delay": timedelta(seconds=float(os.environ.get("LAKE_RETRY_DELAY_SECONDS", "60"))),
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=15),
     }

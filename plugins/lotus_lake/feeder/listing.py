@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -97,11 +97,17 @@ def _discover(
 def _classify(
     lake: Lake, stream: Stream, prefix: str, objects: Sequence[RawObject], guard: Guard
 ) -> list[FileEvent]:
-    before = ledger.latest_events(lake, stream, [item.key for item in objects])
+    known = ledger.known_versions(lake, stream, [item.key for item in objects])
     events = []
     position = guard.file_count
     for item in sorted(objects, key=lambda item: natural_order(item.key)):
-        event, error = _first_event(stream, prefix, item, before.get(item.key))
+        versions = known.get(item.key, [])
+        events += [
+            replace(version, event="ignored", error="object was replaced before it was registered")
+            for version in versions
+            if version.event == "discovered"
+        ]
+        event, error = _first_event(stream, prefix, item, versions)
         if event == "discovered":
             position += 1
         events.append(
@@ -120,17 +126,19 @@ def _classify(
 
 
 def _first_event(
-    stream: Stream, prefix: str, item: RawObject, before: tuple[str, str] | None
+    stream: Stream, prefix: str, item: RawObject, versions: Sequence[FileEvent]
 ) -> tuple[str, str | None]:
     if problem := key_problem(prefix, item.key):
         return "quarantined", problem
     if item.size_bytes == 0:
         return "quarantined", "object has no bytes"
-    if before is not None and before[0] in ("registered", "retired"):
-        event = "ignored" if stream.feeder.on_overwrite == "ignore" else "quarantined"
-        return event, (
-            f"object was replaced in place after its version {before[1]} was {before[0]}"
-        )
+    # Any version, not just the latest: a path that is registered twice is read twice.
+    for version in versions:
+        if version.event in ("registered", "retired"):
+            event = "ignored" if stream.feeder.on_overwrite == "ignore" else "quarantined"
+            return event, (
+                f"object was replaced in place after its version {version.etag} was {version.event}"
+            )
     return "discovered", None
 
 

@@ -1,0 +1,154 @@
+"""Child processes that feed a stream, and die or meet where a test wants them to.
+
+The library has no hooks for this: a child wraps its DuckDB connection and looks at the statements
+that pass. Children are forked from a server process that has imported everything already.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
+from typing import Any, Protocol
+
+import duckdb
+import pytest
+
+from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.listing import list_files
+from lotus_lake.feeder.registering import register_batch
+from lotus_lake.settings import Settings
+from lotus_lake.storage import s3_client
+from lotus_lake.streams import Stream
+
+CHILD_SECONDS = 120.0
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload([__name__])
+
+
+class Hook(Protocol):
+    """Is shown every statement before it runs."""
+
+    def __call__(self, statement: str) -> None: ...
+
+
+@dataclass
+class Watched:
+    """A DuckDB connection whose statements are shown to a hook first."""
+
+    con: duckdb.DuckDBPyConnection
+    hook: Hook
+
+    def execute(self, statement: str, *parameters: Any) -> duckdb.DuckDBPyConnection:
+        """Show, then run."""
+        self.hook(statement)
+        return self.con.execute(statement, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.con, name)
+
+
+def let_pass(statement: str) -> None:
+    """The hook that does nothing."""
+
+
+@dataclass
+class KillBefore:
+    """Kill the process before its n-th statement, counted from 1.
+
+    Attributes:
+        number: Which statement.
+        start: Count from the first statement on that starts with this text.
+        seen: Statements counted so far.
+    """
+
+    number: int
+    start: str = ""
+    seen: int = 0
+
+    def __call__(self, statement: str) -> None:
+        """Count."""
+        if self.seen or statement.startswith(self.start):
+            self.seen += 1
+        if self.seen == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class KillWithin:
+    """Kill the process some time after its n-th COMMIT has begun, be it done by then or not."""
+
+    number: int
+    seconds: float
+    seen: int = 0
+
+    def __call__(self, statement: str) -> None:
+        """Count; start the clock."""
+        self.seen += statement == "COMMIT"
+        if statement == "COMMIT" and self.seen == self.number:
+            timer = threading.Timer(self.seconds, os.kill, [os.getpid(), signal.SIGKILL])
+            timer.daemon = True
+            timer.start()
+
+
+@dataclass
+class MeetBefore:
+    """Wait for the other children before the first statement that starts with some text."""
+
+    barrier: Barrier
+    start: str
+    met: bool = False
+
+    def __call__(self, statement: str) -> None:
+        """Wait once."""
+        if not self.met and statement.startswith(self.start):
+            self.met = True
+            self.barrier.wait(CHILD_SECONDS)
+
+
+def feed(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass) -> None:
+    """Child: one pass of the feeder."""
+    with open_lake(settings) as opened:
+        lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
+        list_files(lake, stream, s3_client(settings.s3), run_id)
+        for batch in plan_batches(lake, stream):
+            register_batch(lake, stream, batch, run_id)
+
+
+def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a child."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Before Python 3.13 the server does not take over our sys.path by itself.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
+    child = context.Process(target=target, args=arguments, daemon=True)
+    child.start()
+    return child
+
+
+def finish(*children: BaseProcess) -> list[int]:
+    """Wait for children; returns their exit codes, negative for the signal that killed one."""
+    for child in children:
+        child.join(CHILD_SECONDS)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        if child.is_alive():
+            child.kill()
+            child.join()
+        child.close()
+    assert None not in codes, f"children did not end within {CHILD_SECONDS} s"
+    return [code for code in codes if code is not None]
+
+
+def run(target: Callable[..., None], *arguments: Any) -> int:
+    """Run one child; returns its exit code."""
+    return finish(start(target, *arguments))[0]

@@ -1,0 +1,122 @@
+"""Fixtures of all tests: servers for the session; a bucket, a catalog and a lake for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import hypothesis
+import pytest
+
+from lotus_lake.catalog import LAKE, Lake, configure
+from lotus_lake.settings import Settings
+from lotus_lake.storage import s3_client
+from tests.catalogs import POSTGRES, SQLITE
+from tests.feeds import Feed, write_stream
+from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# The same examples in every run; `--hypothesis-profile explore` looks for new ones.
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    with run_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(s3: S3Server) -> Iterator[S3Client]:
+    """An S3 client, made as the feeder makes its own."""
+    with contextlib.closing(s3_client(s3.access)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real Postgres server."""
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(client: S3Client) -> str:
+    """An empty bucket of the test's own."""
+    name = f"bucket-{next(_numbers)}"
+    client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=[SQLITE, POSTGRES])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """`LAKE_CATALOG` of a catalog that does not exist yet, or is an empty database."""
+    if request.param == SQLITE:
+        return f"sqlite:{tmp_path / 'catalog.sqlite'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return f"postgres:{server.create_database(f'lake_{next(_numbers)}')}"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, catalog: str, s3: S3Server, bucket: str) -> dict[str, str]:
+    """All variables of a lake of the test's own; nothing of this checkout."""
+    return {
+        "LAKE_PROJECT_DIR": str(tmp_path),
+        "LAKE_CATALOG": catalog,
+        "LAKE_DATA_PATH": str(tmp_path / "data"),
+        "LAKE_RAW_URI": f"s3://{bucket}/raw",
+        "LAKE_STREAMS_DIR": str(tmp_path / "streams"),
+        **s3.environment(),
+    }
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """A lake of the test's own."""
+    return Settings.from_env(environment)
+
+
+@pytest.fixture(scope="session")
+def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """One DuckDB for all tests: loading its extensions takes longer than most of them."""
+    with duckdb.connect(":memory:") as connection:
+        yield connection
+
+
+@pytest.fixture
+def lake(duckdb_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[Lake]:
+    """That lake, open."""
+    configure(duckdb_connection, settings)
+    try:
+        yield Lake(duckdb_connection, settings)
+    finally:
+        with contextlib.suppress(duckdb.TransactionException):
+            duckdb_connection.execute("ROLLBACK")
+        duckdb_connection.execute(f"USE memory; DETACH {LAKE}")
+
+
+@pytest.fixture
+def make_feed(settings: Settings, client: S3Client) -> Callable[..., Feed]:
+    """Make a stream: `make_feed("orders", batch_files=2)`; options are those of `feeder`."""
+
+    def make(name: str = "orders", fields: dict[str, Any] | None = None, **options: Any) -> Feed:
+        return Feed(settings, write_stream(settings.streams_dir, name, fields, options), client)
+
+    return make
+
+
+@pytest.fixture
+def feed(make_feed: Callable[..., Feed]) -> Feed:
+    """A stream with the defaults."""
+    return make_feed()

@@ -1,0 +1,100 @@
+"""Invariant 4: a batch is bounded in files and bytes, a run in batches; progress is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import duckdb
+import pytest
+
+from lotus_lake.catalog import Lake
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.cursor import read_state
+from lotus_lake.feeder.registering import register_batch
+from tests import children
+from tests.catalogs import on_sqlite
+from tests.feeds import Feed
+
+pytestmark = on_sqlite
+
+
+def fill(feed: Feed, count: int) -> None:
+    for number in range(count):
+        feed.put(f"part_{number}.parquet", rows=1)
+
+
+def test_a_batch_is_bounded_in_files(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    feed = make_feed(batch_files=3)
+    fill(feed, 7)
+    assert [batch.registered for batch in feed.run(lake).batches] == [3, 3, 1]
+
+
+def test_a_batch_is_bounded_in_bytes(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    feed = make_feed()
+    fill(feed, 5)
+    feed.list_files(lake)
+    (batch,) = plan_batches(lake, feed.stream)
+    feed = make_feed(batch_bytes=batch.size_bytes // 2)
+    batches = plan_batches(lake, feed.stream)
+    assert [batch.file_count for batch in batches] == [2, 2, 1]
+    assert all(batch.size_bytes <= feed.stream.feeder.batch_bytes for batch in batches)
+
+
+def test_a_file_over_the_bound_goes_alone(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    feed = make_feed(batch_bytes=1)
+    fill(feed, 2)
+    assert [batch.registered for batch in feed.run(lake).batches] == [1, 1]
+
+
+def test_a_run_is_bounded_in_batches_and_the_next_goes_on(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(batch_files=2, max_batches=2)
+    fill(feed, 7)
+    backlogs = []
+    for run in ("one", "two", "three"):
+        feed.run(lake, run)
+        backlogs.append(read_state(lake, feed.stream, run, []).backlog_files)
+    assert backlogs == [3, 0, 0]
+    assert feed.landed(lake) == feed.rows_of(feed.sent)
+
+
+def test_batches_follow_the_natural_order_of_keys(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(batch_files=1, max_batches=2)
+    for number in (10, 9, 1):
+        feed.put(f"part_{number}.parquet")
+    feed.run(lake)
+    landed = [key for key, events in feed.events(lake).items() if events == ["registered"]]
+    assert sorted(landed) == [feed.key("part_1.parquet"), feed.key("part_9.parquet")]
+
+
+def test_progress_is_kept_when_a_later_batch_fails(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(batch_files=2)
+    fill(feed, 6)
+    feed.list_files(lake)
+    first, second, third = plan_batches(lake, feed.stream)
+    register_batch(lake, feed.stream, first, "run")
+
+    def fail(statement: str) -> None:
+        if "ducklake_add_data_files" in statement:
+            raise KeyboardInterrupt
+
+    failing = Lake(children.Watched(lake.con, fail), lake.settings)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        register_batch(failing, feed.stream, second, "run")
+    state = read_state(lake, feed.stream, "run", [])
+    assert (state.registered, state.row_count, state.backlog_files) == (2, 2, 4)
+    with pytest.raises(duckdb.TransactionException, match="no transaction is active"):
+        lake.con.execute("ROLLBACK")
+    for batch in (second, third):
+        assert register_batch(lake, feed.stream, batch, "run").registered == 2
+    assert feed.landed(lake) == feed.rows_of(feed.sent)
+
+
+def test_a_plan_with_nothing_to_do_is_empty(feed: Feed, lake: Lake) -> None:
+    feed.list_files(lake)
+    assert plan_batches(lake, feed.stream) == []

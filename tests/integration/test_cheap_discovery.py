@@ -1,0 +1,84 @@
+"""Invariant 3: a look costs `1 + ceil(keys in the window / 1000)` requests at most."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from lotus_lake import ledger
+from lotus_lake.catalog import Lake
+from lotus_lake.feeder.listing import listing_start
+from lotus_lake.keys import partition_path
+from lotus_lake.storage import list_objects
+from tests.catalogs import on_sqlite
+from tests.feeds import DAY, Feed
+from tests.requests import counted
+from tests.servers import S3Server
+
+pytestmark = on_sqlite
+
+
+def look(feed: Feed, lake: Lake) -> int:
+    """One look for new files, as a sensor takes it; returns how many objects it saw."""
+    prefix = feed.stream.prefix(feed.settings.raw_prefix)
+    objects = list(
+        list_objects(feed.client, feed.settings.bucket, prefix, listing_start(lake, feed.stream))
+    )
+    ledger.unknown(lake, feed.stream, objects)
+    return len(objects)
+
+
+def fill(s3: S3Server, feed: Feed, day: date, count: int) -> None:
+    """Put files of a day behind the server's back, which is faster."""
+    prefix = feed.stream.prefix(feed.settings.raw_prefix)
+    folder = s3.folder / feed.settings.bucket / prefix / partition_path(day)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"part_{number}.parquet").write_bytes(b"x")
+
+
+def stand_at(feed: Feed, lake: Lake, day: date) -> None:
+    """Let the stream's cursor stand at a day."""
+    ledger.initialise(lake, feed.stream)
+    lake.commit(
+        "move the cursor",
+        lambda: ledger.record(
+            lake,
+            feed.stream,
+            feed.guard(lake),
+            [],
+            run_id="test",
+            cursor=(feed.key("part_0.parquet", day), day),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("in_window", "requests"), [(0, 1), (1, 1), (1000, 1), (1001, 2)])
+@pytest.mark.parametrize("history", [0, 1500])
+def test_a_look_costs_the_same_however_long_the_history(
+    feed: Feed, lake: Lake, s3: S3Server, in_window: int, requests: int, history: int
+) -> None:
+    fill(s3, feed, DAY - timedelta(days=feed.stream.feeder.lookback_days + 1), history)
+    fill(s3, feed, DAY, in_window)
+    stand_at(feed, lake, DAY)
+    with counted(feed.client) as sent:
+        assert look(feed, lake) == in_window
+    assert sent == ["ListObjectsV2"] * requests
+
+
+def test_a_pass_that_finds_nothing_new_makes_one_request_and_no_commit(
+    feed: Feed, lake: Lake
+) -> None:
+    for number in range(3):
+        feed.put(f"part_{number}.parquet")
+    feed.run(lake)
+    snapshots = lake.value("SELECT count(*) FROM lakehouse.snapshots()")
+    with counted(feed.client) as sent:
+        assert feed.run(lake).listing.listed == 3
+    assert sent == ["ListObjectsV2"]
+    assert lake.value("SELECT count(*) FROM lakehouse.snapshots()") == snapshots
+
+
+def test_a_stream_that_was_never_fed_is_looked_at_as_a_whole(feed: Feed, lake: Lake) -> None:
+    assert listing_start(lake, feed.stream) is None

@@ -1,0 +1,155 @@
+"""Listing, against a real server."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.settings import S3Access
+from lotus_lake.storage import Fingerprint, RawObject, list_objects, page_objects, s3_client
+from tests.requests import counted
+from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SIZES = [0, 1, 999, 1000, 1001, 2001]
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@pytest.fixture(scope="module")
+def filled(s3: S3Server, client: S3Client) -> str:
+    """A bucket with a prefix per size, filled behind the server's back because that is faster."""
+    bucket = "filled"
+    client.create_bucket(Bucket=bucket)
+    for size in SIZES:
+        folder = s3.folder / bucket / f"raw-{size}"
+        folder.mkdir()
+        for number in range(size):
+            (folder / f"part_{number}.parquet").write_bytes(b"x")
+    return bucket
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_listing_costs_one_request_per_thousand_keys(
+    client: S3Client, filled: str, size: int
+) -> None:
+    with counted(client, "ListObjectsV2") as requests:
+        found = list(list_objects(client, filled, f"raw-{size}/"))
+    assert len(requests) == max(1, -(-size // 1000))
+    assert len(found) == size
+    assert [item.key for item in found] == sorted(item.key for item in found)
+
+
+def test_a_listing_makes_no_other_requests(client: S3Client, filled: str) -> None:
+    with counted(client) as requests:
+        list(list_objects(client, filled, "raw-1001/"))
+    assert requests == ["ListObjectsV2", "ListObjectsV2"]
+
+
+def test_pages_are_fetched_only_when_needed(client: S3Client, filled: str) -> None:
+    with counted(client, "ListObjectsV2") as requests:
+        objects = list_objects(client, filled, "raw-2001/")
+        assert requests == []
+        next(objects)
+    assert len(requests) == 1
+
+
+def test_a_listing_starts_after_a_key(client: S3Client, filled: str) -> None:
+    start = "raw-1001/part_998.parquet"
+    with counted(client, "ListObjectsV2") as requests:
+        found = [item.key for item in list_objects(client, filled, "raw-1001/", start)]
+    assert found == ["raw-1001/part_999.parquet"]
+    assert len(requests) == 1
+
+
+def test_an_object_is_known_by_key_etag_and_size(client: S3Client, bucket: str) -> None:
+    client.put_object(Bucket=bucket, Key="raw/a.parquet", Body=b"one")
+    before = list(list_objects(client, bucket, "raw/"))
+    client.put_object(Bucket=bucket, Key="raw/a.parquet", Body=b"two")
+    (after,) = list_objects(client, bucket, "raw/")
+    assert len(before) == 1
+    assert (before[0].key, before[0].size_bytes) == (after.key, after.size_bytes)
+    assert before[0].etag != after.etag
+    assert '"' not in after.etag
+    assert after.last_modified.tzinfo is not None
+
+
+def test_an_empty_prefix_is_no_error(client: S3Client, bucket: str) -> None:
+    assert list(list_objects(client, bucket, "raw/")) == []
+
+
+def test_folder_markers_are_no_objects() -> None:
+    item = {"ETag": '"e"', "Size": 1, "LastModified": datetime(2026, 3, 1, tzinfo=UTC)}
+    page = {"Contents": [{"Key": "raw/day=01/", **item}, {"Key": "raw/day=01/a.parquet", **item}]}
+    assert [found.key for found in page_objects(page)] == ["raw/day=01/a.parquet"]
+    assert page_objects({}) == []
+
+
+# A listing that fails is an error, never an empty list
+
+
+@pytest.fixture(params=["wrong secret", "unknown key id"])
+def broken(request: pytest.FixtureRequest, s3: S3Server) -> S3Access:
+    key_id = s3.access.access_key_id if request.param == "wrong secret" else "stranger"
+    return dataclasses.replace(s3.access, access_key_id=key_id, secret_access_key=SecretStr(SECRET))
+
+
+def test_a_store_that_refuses_is_unavailable(broken: S3Access, bucket: str) -> None:
+    with closing(s3_client(broken)) as client, pytest.raises(StorageUnavailableError) as caught:
+        list(list_objects(client, bucket, "raw/orders/"))
+    text = f"{caught.value!r} {caught.value}"
+    assert f"s3://{bucket}/raw/orders/" in text
+    assert "aws_default" in str(caught.value.hint)
+    assert SECRET not in text
+
+
+def test_a_bucket_that_is_missing_is_unavailable(client: S3Client) -> None:
+    with pytest.raises(StorageUnavailableError, match="NoSuchBucket"):
+        list(list_objects(client, "no-such-bucket", "raw/"))
+
+
+# Fingerprints
+
+FILES = [
+    RawObject(f"part_{number}", f"etag-{number}", number, datetime(2026, 3, 1, tzinfo=UTC))
+    for number in range(5)
+]
+
+
+def fingerprint(*chunks: list[RawObject]) -> str:
+    digest = Fingerprint()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.text()
+
+
+def test_a_fingerprint_does_not_depend_on_the_pages() -> None:
+    assert fingerprint(FILES) == fingerprint(FILES[:2], [], FILES[2:])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        FILES[1:],
+        [*FILES, dataclasses.replace(FILES[0], key="part_9")],
+        [dataclasses.replace(FILES[0], etag="other"), *FILES[1:]],
+        [dataclasses.replace(FILES[0], size_bytes=7), *FILES[1:]],
+        [dataclasses.replace(FILES[0], key="part_0e", etag="tag-0"), *FILES[1:]],
+        [],
+    ],
+    ids=["one gone", "one more", "another etag", "another size", "other borders", "none"],
+)
+def test_a_fingerprint_changes_with_any_identity(changed: list[RawObject]) -> None:
+    assert fingerprint(changed) != fingerprint(FILES)
+
+
+def test_a_fingerprint_ignores_when_an_object_was_written() -> None:
+    touched = [dataclasses.replace(FILES[0], last_modified=datetime.now(UTC)), *FILES[1:]]
+    assert fingerprint(touched) == fingerprint(FILES)
