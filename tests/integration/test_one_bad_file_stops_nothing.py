@@ -1,0 +1,185 @@
+"""Invariant 5: a bad file is isolated, kept in the ledger with its error, and the others land."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+from pydantic import SecretStr
+
+from lotus_lake.catalog import META, Lake, open_lake
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.cursor import read_state
+from lotus_lake.feeder.registering import Registration, register_batch
+from tests.catalogs import on_sqlite
+from tests.feeds import SHAPE, Feed, parquet, some_rows
+
+pytestmark = on_sqlite
+
+GOOD = parquet(some_rows(50))
+
+
+def corrupt_footer(data: bytes) -> bytes:
+    """The magic bytes are there, the footer's length is not what it says."""
+    return data[:-8] + b"\xff\xff\xff\x7f" + data[-4:]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "error"),
+    [
+        ("part_5.parquet", b"", "object has no bytes"),
+        ("part_5.parquet", b"PAR1", "too small to be a Parquet file"),
+        ("part_5.parquet", GOOD[: len(GOOD) // 2], "No magic bytes found"),
+        ("part_5.parquet", GOOD[:-1], "No magic bytes found"),
+        ("part_5.parquet", b"id,status\n1,paid\n" * 20, "No magic bytes found"),
+        ("part_5.parquet", corrupt_footer(GOOD), "Footer length error"),
+        ("part 5.parquet", GOOD, "not safe to register: ' '"),
+        ("part*.parquet", GOOD, "not safe to register: '*'"),
+        ("1²3.parquet", GOOD, "not safe to register: '²'"),
+        ("part_5.csv", GOOD, "does not name a Parquet file"),
+        ("hour=5/part_5.parquet", GOOD, "is not {prefix}year="),
+    ],
+    ids=[
+        "zero bytes", "a few bytes", "half a file", "a byte short", "CSV", "corrupt footer",
+        "blank in the key", "glob in the key", "superscript in the key", "other suffix",
+        "other folders",
+    ],
+)  # fmt: skip
+def test_one_bad_file_stops_nothing(
+    feed: Feed, lake: Lake, name: str, data: bytes, error: str
+) -> None:
+    for number in (0, 1, 7, 8):
+        feed.put(f"part_{number}.parquet")
+    bad = feed.put_bytes(name, data)
+    feed.run(lake)
+    assert feed.landed(lake) == feed.rows_of(feed.sent)
+    assert {k: v for k, v in feed.events(lake).items() if v != ["registered"]} == {
+        bad: ["quarantined"]
+    }
+    assert list(feed.errors(lake)) == [bad]
+    assert error in feed.errors(lake)[bad]
+    state = read_state(lake, feed.stream, "run", [])
+    assert (state.registered, state.quarantined, state.backlog_files) == (4, 1, 0)
+
+
+def test_many_bad_files_are_told_one_by_one(feed: Feed, lake: Lake) -> None:
+    good = [feed.put(f"part_{number}.parquet") for number in range(0, 9, 2)]
+    bad = [feed.put_bytes(f"part_{number}.parquet", b"x" * 99) for number in range(1, 9, 2)]
+    assert feed.run(lake).total == Registration(5, 0, 4, 15)
+    assert feed.landed(lake) == feed.rows_of(good)
+    errors = feed.errors(lake)
+    assert sorted(errors) == sorted(bad)
+    assert all(key in errors[key] for key in bad)
+
+
+def test_a_file_of_the_wrong_type_is_quarantined(feed: Feed, lake: Lake) -> None:
+    feed.put()
+    rows = [{**row, "id": str(row["id"])} for row in some_rows(2)]
+    bad = feed.put_bytes("part_1.parquet", parquet(rows, {**SHAPE, "id": pa.string()}))
+    assert feed.run(lake).total == Registration(1, 0, 1, 3)
+    assert feed.errors(lake)[bad] == "column id is BIGINT, arriving as VARCHAR"
+
+
+def test_a_file_without_rows_is_known_as_empty(feed: Feed, lake: Lake) -> None:
+    empty, full = feed.put("part_0.parquet", rows=0), feed.put("part_1.parquet")
+    assert feed.run(lake).total == Registration(1, 1, 0, 3)
+    assert feed.events(lake) == {empty: ["empty"], full: ["registered"]}
+    assert feed.run(lake).listing.discovered == 0
+
+
+def test_a_bad_file_is_not_looked_at_again(feed: Feed, lake: Lake) -> None:
+    bad = feed.put_bytes("part_0.parquet", b"x" * 99)
+    feed.run(lake)
+    again = feed.run(lake)
+    assert again.batches == ()
+    assert (again.listing.listed, again.listing.quarantined) == (1, 0)
+    assert feed.events(lake) == {bad: ["quarantined"]}
+
+
+def test_an_object_that_vanished_before_it_was_read_is_quarantined(feed: Feed, lake: Lake) -> None:
+    gone, there = feed.put("part_404.parquet"), feed.put("part_1.parquet")
+    feed.list_files(lake)
+    feed.client.delete_object(Bucket=feed.settings.bucket, Key=gone)
+    (batch,) = plan_batches(lake, feed.stream)
+    assert register_batch(lake, feed.stream, batch, "run") == Registration(1, 0, 1, 3)
+    assert feed.landed(lake) == feed.rows_of([there])
+    assert "404" in feed.errors(lake)[gone]
+
+
+def test_an_object_that_vanished_before_its_registration_is_quarantined(
+    feed: Feed, lake: Lake
+) -> None:
+    """DuckLake itself refuses here, not the reading of footers."""
+    keys = [feed.put(f"part_{number}.parquet") for number in range(4)]
+    feed.list_files(lake)
+    (batch,) = plan_batches(lake, feed.stream)
+    bad = feed.settings.uri(keys[2])
+
+    class Unreadable:
+        """Shows DuckLake another key for one file, so that it finds nothing there."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(lake.con, name)
+
+        def execute(self, sql: str, parameters: object = ()) -> object:
+            if "ducklake_add_data_files" in sql:
+                table, uris = parameters  # type: ignore[misc]
+                shown = [uri.replace(".parquet", ".gone") if uri == bad else uri for uri in uris]
+                return lake.con.execute(sql, [table, shown])
+            return lake.con.execute(sql, parameters)
+
+    result = register_batch(dataclasses.replace(lake, con=Unreadable()), feed.stream, batch, "run")
+    assert result == Registration(3, 0, 1, 9)
+    assert feed.landed(lake) == feed.rows_of(key for key in keys if key != keys[2])
+    assert list(feed.errors(lake)) == [keys[2]]
+
+
+# A store that fails says nothing about the files
+
+
+@pytest.mark.parametrize(
+    "name", ["part_0.parquet", "part_404.parquet", "2026_03_10_1772404000000_0.parquet"]
+)
+def test_a_store_that_refuses_quarantines_nothing(feed: Feed, lake: Lake, name: str) -> None:
+    key = feed.put(name)
+    feed.list_files(lake)
+    (batch,) = plan_batches(lake, feed.stream)
+    access = dataclasses.replace(feed.settings.s3, secret_access_key=SecretStr("not-the-secret"))
+    with (
+        open_lake(dataclasses.replace(feed.settings, s3=access)) as refused,
+        pytest.raises(StorageUnavailableError, match="403") as caught,
+    ):
+        register_batch(refused, feed.stream, batch, "run")
+    assert "s3:GetObject" in str(caught.value.hint)
+    assert "not-the-secret" not in str(caught.value)
+    assert feed.events(lake) == {key: ["discovered"]}
+    assert feed.run(lake).total == Registration(1, 0, 0, 3)
+
+
+def test_a_name_that_sounds_like_an_outage_is_none(feed: Feed, lake: Lake) -> None:
+    good = feed.put("part_0.parquet")
+    bad = feed.put_bytes("Connection-Timeout-SSL.parquet", b"x" * 99)
+    assert feed.run(lake).total == Registration(1, 0, 1, 3)
+    assert feed.events(lake) == {bad: ["quarantined"], good: ["registered"]}
+
+
+def test_a_listing_that_fails_is_no_empty_listing(feed: Feed, lake: Lake) -> None:
+    feed.put()
+    feed.run(lake)
+    missing = dataclasses.replace(lake.settings, raw_uri="s3://no-such-bucket/raw")
+    with pytest.raises(StorageUnavailableError, match="s3://no-such-bucket/raw/shop/orders/"):
+        feed.list_files(dataclasses.replace(lake, settings=missing))
+
+
+def test_what_is_quarantined_can_be_asked_for(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    feed = make_feed()
+    feed.put_bytes("part_0.parquet", b"x" * 99)
+    feed.run(lake, "a-run")
+    (row,) = lake.rows(
+        "SELECT source, stream, event, row_count, dag_run_id, etag IS NOT NULL, size_bytes "
+        f"FROM {META}.feeder_files"
+    )
+    assert row == ("shop", "orders", "quarantined", None, "a-run", True, 99)
