@@ -65,8 +65,12 @@ def stop(access_file: Path) -> None:
     """Stop the server, if it runs. The objects stay."""
     pid_file = _pid_file(access_file)
     if pid_file.exists():
+        pid = int(pid_file.read_text())
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid_file.read_text()), signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
+        for process in _started:
+            if process.pid == pid:
+                process.wait()
         pid_file.unlink()
 
 

@@ -74,11 +74,23 @@ class PostgresServer:
 
     def create_database(self, name: str) -> str:
         """Create an empty database; returns how to reach it."""
-        with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:
+        self.execute(self.dsn("postgres"), f'CREATE DATABASE "{name}"')
+        return self.dsn(name)
+
+    def execute(self, dsn: str, statement: str) -> None:
+        """Run a statement in a database."""
+        with contextlib.closing(psycopg2.connect(dsn)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute(f'CREATE DATABASE "{name}"')
-        return self.dsn(name)
+                cursor.execute(statement)
+
+    def disconnect_all(self, dsn: str) -> None:
+        """Cut off everybody who is connected to a database, as a restart does."""
+        self.execute(
+            dsn,
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
 
 
 @contextlib.contextmanager

@@ -127,7 +127,9 @@ def test_an_object_that_vanished_before_its_registration_is_quarantined(
         def execute(self, sql: str, parameters: object = ()) -> object:
             if "ducklake_add_data_files" in sql:
                 table, uris = parameters  # type: ignore[misc]
-                shown = [uri.replace(".parquet", ".gone") if uri == bad else uri for uri in uris]
+                shown = [
+                    uri.replace("year=2026", "year=2025") if uri == bad else uri for uri in uris
+                ]
                 return lake.con.execute(sql, [table, shown])
             return lake.con.execute(sql, parameters)
 
@@ -183,3 +185,16 @@ def test_what_is_quarantined_can_be_asked_for(make_feed: Callable[..., Feed], la
         f"FROM {META}.feeder_files"
     )
     assert row == ("shop", "orders", "quarantined", None, "a-run", True, 99)
+
+
+def test_a_store_that_nobody_serves_quarantines_nothing(feed: Feed, lake: Lake) -> None:
+    key = feed.put()
+    feed.list_files(lake)
+    (batch,) = plan_batches(lake, feed.stream)
+    access = dataclasses.replace(feed.settings.s3, endpoint_url="http://127.0.0.1:9")
+    with (
+        open_lake(dataclasses.replace(feed.settings, s3=access)) as unserved,
+        pytest.raises(StorageUnavailableError, match="Could not connect"),
+    ):
+        register_batch(unserved, feed.stream, batch, "run")
+    assert feed.events(lake) == {key: ["discovered"]}

@@ -22,7 +22,7 @@ from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream, load_streams
 from samples import History, SampleFile, write_files
 from samples.demo import table_rows
-from tests.pipeline.children import Child, run_dbt, start
+from tests.pipeline.logged import LoggedChild, run_dbt, start
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,13 +72,13 @@ class Pipeline:
                 for stream in chosen_streams(self.settings, stream_ids)
             }
 
-    def start_feeding(self, *stream_ids: str) -> Child:
+    def start_feeding(self, *stream_ids: str) -> LoggedChild:
         """The same in a process of its own; says `WORKING` once the lake is open."""
         return self._start(_feed_in_child, *stream_ids)
 
     def start_dbt(
         self, command: str, *models: str, target: Path | None = None, **environment: str
-    ) -> Child:
+    ) -> LoggedChild:
         """Start dbt for some models, for all without any; in another folder beside another dbt."""
         dbt_dir, target = str(dbt_project_dir(PROJECT)), target or self.target
         selection = ["--select", *models] if models else []
@@ -120,7 +120,7 @@ class Pipeline:
         with open_lake(self.settings) as lake:
             return lake.value(query)
 
-    def _start(self, function: Any, *arguments: str, **environment: str) -> Child:
+    def _start(self, function: Any, *arguments: str, **environment: str) -> LoggedChild:
         # Nothing else of the machine: it may have settings for another lake.
         base = {"PATH": os.environ["PATH"], "HOME": str(self.target.parent)}
         return start(

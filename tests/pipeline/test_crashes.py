@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from random import Random
 
@@ -13,15 +12,12 @@ import pytest
 from lotus_lake.catalog import META, open_lake
 from samples import History, SampleFile
 from tests.catalogs import on_sqlite
-from tests.pipeline.children import Child
 from tests.pipeline.driver import PROJECT, WORKING, DbtError, Pipeline
 
 ORDERS, REFUNDS = STREAMS = ("shopify__orders", "shopify__order_refunds")
 MODELS = ("int_shopify__orders", "int_shopify__order_refunds")
 TABLES = (*MODELS, "fct_sales")
 KILLS = 8
-# Of the catalogs, the one that has no server which would clean up after a dead process.
-killed_on_sqlite = on_sqlite
 
 
 @pytest.fixture
@@ -42,7 +38,7 @@ def single_file_batches(environment: dict[str, str], tmp_path: Path) -> dict[str
     return environment
 
 
-@killed_on_sqlite
+@on_sqlite
 @pytest.mark.usefixtures("single_file_batches")
 def test_kills_at_any_moment_lose_and_double_nothing(
     pipeline: Pipeline, history: History, files: list[SampleFile]
@@ -54,9 +50,9 @@ def test_kills_at_any_moment_lose_and_double_nothing(
     for number, portion in enumerate(portions):
         pipeline.drop(portion)
         if number % 2 == 0:
-            ends.append(_killed(pipeline.start_feeding(*STREAMS), WORKING, rng.uniform(0, 0.8)))
+            ends.append(pipeline.start_feeding(*STREAMS).kill_after(WORKING, rng.uniform(0, 0.8)))
         else:
-            ends.append(_killed(pipeline.start_dbt("run", *TABLES), "1 of", rng.uniform(0, 1)))
+            ends.append(pipeline.start_dbt("run", *TABLES).kill_after("1 of", rng.uniform(0, 1)))
     assert ends.count(-signal.SIGKILL) >= KILLS // 2
 
     assert all(state.backlog_files == 0 for state in pipeline.feed(*STREAMS).values())
@@ -66,7 +62,7 @@ def test_kills_at_any_moment_lose_and_double_nothing(
     assert _registrations(pipeline) == {file.key: 1 for file in files}
 
 
-@pytest.mark.parametrize("catalog", ["sqlite"], indirect=True)
+@on_sqlite
 def test_what_a_failed_build_missed_the_next_one_catches_up(
     pipeline: Pipeline, history: History, files: list[SampleFile]
 ) -> None:
@@ -81,7 +77,7 @@ def test_what_a_failed_build_missed_the_next_one_catches_up(
     assert pipeline.wrong_tables(history, MODELS) == {}
 
 
-@pytest.mark.parametrize("catalog", ["sqlite"], indirect=True)
+@on_sqlite
 def test_an_increment_is_right_when_the_snapshot_it_starts_from_has_expired(
     pipeline: Pipeline, history: History, files: list[SampleFile]
 ) -> None:
@@ -120,13 +116,6 @@ def test_two_runs_of_a_model_at_once_double_no_row(
         assert len(failed) < len(runs)
         assert all("conflict" in output for output in failed)
     assert pipeline.wrong_tables(history, [model]) == {}
-
-
-def _killed(child: Child, text: str, seconds: float) -> int:
-    """Kill a process some time after it has said something."""
-    child.wait_for(text)
-    time.sleep(seconds)
-    return child.kill()
 
 
 def _thirds(files: list[SampleFile]) -> tuple[list[SampleFile], ...]:

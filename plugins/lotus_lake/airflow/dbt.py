@@ -57,7 +57,6 @@ def dbt_group(
         operator_args={
             "interceptors": [*interceptors, give_access],
             "append_env": True,
-            "install_deps": False,
             "should_store_compiled_sql": False,
             # Unit tests prove the SQL, in CI; they say nothing about today's data.
             "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],

@@ -17,7 +17,11 @@ import duckdb
 
 from lotus_lake import landing, ledger
 from lotus_lake.catalog import LAKE, Lake, is_conflict
-from lotus_lake.errors import CommitConflictError, StorageUnavailableError
+from lotus_lake.errors import (
+    CatalogUnavailableError,
+    CommitConflictError,
+    StorageUnavailableError,
+)
 from lotus_lake.feeder.batching import Batch
 from lotus_lake.keys import natural_order
 from lotus_lake.landing import Evolution
@@ -66,11 +70,16 @@ class _Footer:
     shape: str
 
 
+class _RefusedError(Exception):
+    """DuckLake refused to register a file."""
+
+
 def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registration:
     """Register what still waits of a batch; running it again changes nothing.
 
     Raises:
         StorageUnavailableError: The object store failed; nothing is half done.
+        CatalogUnavailableError: The catalog failed; nothing is half done.
         CommitConflictError: Other feeders of the stream won every time.
     """
     waiting = ledger.pending_files(lake, stream, batch.first_position, batch.last_position)
@@ -114,7 +123,8 @@ def _isolate(
     try:
         return read(files), []
     except duckdb.Error as error:
-        _raise_if_storage_failed(error)
+        if _is_of_store(error):
+            raise _storage_error(error) from error
         if len(files) == 1:
             return [], [_Outcome(files[0], "quarantined", note=_text(error))]
     middle = len(files) // 2
@@ -132,11 +142,7 @@ def _fit(lake: Lake, stream: Stream, footers: Sequence[_Footer]) -> list[_Outcom
     for footer in footers:
         shapes[footer.shape].append(footer)
     for group in shapes.values():
-        arriving = landing.describe(
-            lake.con,
-            f"DESCRIBE SELECT * FROM read_parquet({literal(lake.settings.uri(group[0].file.key))}, "
-            "hive_partitioning = false)",
-        )
+        arriving = _columns(lake, group[0].file)
         problem, note = _accept(lake, stream, arriving)
         for footer in group:
             if problem:
@@ -146,6 +152,16 @@ def _fit(lake: Lake, stream: Stream, footers: Sequence[_Footer]) -> list[_Outcom
             else:
                 outcomes.append(_Outcome(footer.file, "registered", footer.row_count, note))
     return outcomes
+
+
+def _columns(lake: Lake, file: PendingFile) -> dict[str, Any]:
+    uri = literal(lake.settings.uri(file.key))
+    try:
+        return landing.describe(
+            lake.con, f"DESCRIBE SELECT * FROM read_parquet({uri}, hive_partitioning = false)"
+        )
+    except duckdb.IOException as error:  # even a missing object: its footer was there just now
+        raise _storage_error(error) from error
 
 
 def _accept(lake: Lake, stream: Stream, arriving: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -173,15 +189,9 @@ def _commit(lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: st
         return Registration()
     try:
         return _commit_once(lake, stream, outcomes, run_id)
-    except duckdb.Error as error:
-        if is_conflict(error):
-            raise CommitConflictError(f"{stream.id}: registering failed: {error}") from error
-        _raise_if_storage_failed(error)
-        to_register = [outcome for outcome in outcomes if outcome.event == "registered"]
-        if not to_register:
-            raise
+    except _RefusedError as error:
         if len(outcomes) == 1:
-            refused = replace(outcomes[0], event="quarantined", row_count=None, note=_text(error))
+            refused = replace(outcomes[0], event="quarantined", row_count=None, note=str(error))
             return _commit_once(lake, stream, [refused], run_id)
     middle = len(outcomes) // 2
     return _commit(lake, stream, outcomes[:middle], run_id) + _commit(
@@ -214,8 +224,14 @@ def _commit_once(
         expected_version = guard.version + 1
         return _summary(current)
 
-    result = lake.commit(f"{stream.id}: register {len(outcomes)} files, run {run_id}", unit)
-    version = ledger.read_guard(lake, stream).version
+    try:
+        result = lake.commit(f"{stream.id}: register {len(outcomes)} files, run {run_id}", unit)
+        version = ledger.read_guard(lake, stream).version
+    except duckdb.Error as error:
+        raise CatalogUnavailableError(
+            f"{stream.id}: registering {len(outcomes)} files failed: {_text(error)}",
+            hint="nothing is half done: run it again",
+        ) from error
     if version < expected_version:
         raise CommitConflictError(
             f"{stream.id}: the guard is at {version} after the commit of {expected_version}"
@@ -227,11 +243,20 @@ def _add_data_files(lake: Lake, stream: Stream, files: Sequence[PendingFile]) ->
     if not files:
         return
     freeze = stream.feeder.on_schema_change == "freeze"
-    lake.con.execute(
-        f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::VARCHAR[], schema => 'staging', "
-        f"allow_missing => true, ignore_extra_columns => {literal(freeze)})",
-        [stream.landing_table, [lake.settings.uri(file.key) for file in files]],
-    )
+    try:
+        lake.con.execute(
+            f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::VARCHAR[], schema => 'staging', "
+            f"allow_missing => true, ignore_extra_columns => {literal(freeze)})",
+            [stream.landing_table, [lake.settings.uri(file.key) for file in files]],
+        )
+    except duckdb.Error as error:
+        if _is_of_store(error):
+            raise _storage_error(error) from error
+        # A catalog that goes away has the same type of error, but names no file.
+        names = [file.key.rsplit("/", 1)[-1] for file in files]
+        if not is_conflict(error) and any(name in str(error) for name in names):
+            raise _RefusedError(_text(error)) from error
+        raise
 
 
 def _cursor(guard: ledger.Guard, files: Sequence[PendingFile]) -> tuple[str, Any] | None:
@@ -272,21 +297,18 @@ def _summary(outcomes: Sequence[_Outcome]) -> Registration:
     )
 
 
-def _raise_if_storage_failed(error: duckdb.Error) -> None:
-    """Errors of the store, other than a missing object, say nothing about a file: try again later.
+def _is_of_store(error: duckdb.Error) -> bool:
+    """Whether an error tells about the object store: a missing object tells about itself only."""
+    if isinstance(error, duckdb.HTTPException):
+        return bool(error.status_code != 404)
+    return isinstance(error, duckdb.IOException) and "No files found" not in str(error)
 
-    Raises:
-        StorageUnavailableError: The store failed, refused, or could not be reached.
-    """
-    text = str(error)
-    if "404" in text and ("HTTP" in text or "NoSuchKey" in text):
-        return
-    network = ("Could not establish connection", "Connection", "timed out", "Timeout", "SSL")
-    if isinstance(error, duckdb.HTTPException) or any(word in text for word in network):
-        raise StorageUnavailableError(
-            f"reading raw files failed: {_text(error)}",
-            hint="check the endpoint, the credentials and s3:GetObject on the raw prefix",
-        ) from error
+
+def _storage_error(error: duckdb.Error) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"reading raw files failed: {_text(error)}",
+        hint="check the endpoint, the credentials and s3:GetObject on the raw prefix",
+    )
 
 
 def _text(error: Exception) -> str:

@@ -1,0 +1,107 @@
+"""One Airflow for the session, in this very process; a lake for each test."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.loaders import JSONFileLoader
+
+from tests.dags.proxy import Proxy, run_proxy
+from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+# Airflow reads its configuration once, when it is imported.
+if "airflow" in sys.modules:
+    raise RuntimeError("Airflow was imported before its AIRFLOW_HOME was chosen")
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="lotus-airflow-"))
+atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
+for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[_name]
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+    "SCARF_NO_ANALYTICS": "true",
+    "DO_NOT_TRACK": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def botocore_reads_its_data_once() -> Iterator[None]:
+    """Every session of boto3 reads 3 MB of JSON, for half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(JSONFileLoader.load_file)
+        patch.setattr(JSONFileLoader, "load_file", read)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_lake_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the environment says where a lake or a bucket is, unless the test says so."""
+    for name in list(os.environ):
+        if name.startswith(("LAKE_", "AWS_", "AIRFLOW_CONN_")):
+            monkeypatch.delenv(name)
+
+
+def load_dags() -> DagBag:
+    """Parse the folder of Dags, as Airflow's Dag processor does."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(PROJECT / "dags")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> str:
+    """A SQLite catalog: what differs between catalogs is below Airflow."""
+    return f"sqlite:{tmp_path / 'catalog.sqlite'}"
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[Proxy]:
+    """What Airflow reaches the S3 server through."""
+    assert s3.access.endpoint_url is not None
+    with run_proxy(s3.access.endpoint_url) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(s3: S3Server, proxy: Proxy) -> str:
+    """The connection `aws_default` to it."""
+    secret = s3.access.secret_access_key
+    assert secret is not None
+    return json.dumps(
+        {
+            "conn_type": "aws",
+            "login": s3.access.access_key_id,
+            "password": secret.get_secret_value(),
+            "extra": {"endpoint_url": proxy.url, "region_name": s3.access.region},
+        }
+    )
+
+
+@pytest.fixture
+def deployed(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], connection: str
+) -> dict[str, str]:
+    """The test's lake in the environment of this process, S3 as an Airflow connection."""
+    lake = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+    for name, value in {**lake, "AIRFLOW_CONN_AWS_DEFAULT": connection}.items():
+        monkeypatch.setenv(name, value)
+    return environment

@@ -1,0 +1,252 @@
+"""The Dags as Airflow sees them: which there are, their tasks, and what parsing them takes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from airflow._shared.module_loading import find_path_from_directory
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, AssetAny
+
+from lotus_lake.manifest import ensure_manifest
+from tests.dags.conftest import PROJECT, load_dags
+
+STREAMS_DIR = PROJECT / "include" / "streams"
+ENRICHED_DIR = PROJECT / "include" / "dbt" / "models" / "enriched"
+DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
+STREAM_FILES = {
+    f"{path.parent.name}__{path.stem}": path
+    for path in sorted(STREAMS_DIR.glob("*/*.json"))
+    if json.loads(path.read_text()).get("selected", True)
+}
+ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    """All Dags."""
+    return load_dags()
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    """What dbt knows."""
+    parsed: dict[str, Any] = json.loads(ensure_manifest(PROJECT).read_text())
+    return parsed
+
+
+@pytest.fixture(params=list(STREAM_FILES))
+def stream_dag(request: pytest.FixtureRequest, bag: DagBag) -> DAG:
+    """The Dag of each stream."""
+    dag: DAG = bag.dags[request.param]
+    return dag
+
+
+def test_there_is_one_dag_per_stream_and_per_domain_and_one_for_upkeep(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert len(STREAM_FILES) == 9
+    assert set(bag.dags) == {*STREAM_FILES, *ENRICHED, "lake_maintenance"}
+
+
+def test_a_streams_tasks_are_those_of_the_picture(
+    stream_dag: DAG, manifest: dict[str, Any]
+) -> None:
+    (model,) = (
+        node["name"] for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and stream_dag.dag_id in node["tags"]
+    )  # fmt: skip
+    processed = f"processed.{model}_model_build"
+    downstream = {
+        "wait_for_files": {"feeder.list"},
+        "feeder.list": {"feeder.batch"},
+        "feeder.batch": {"feeder.register", "feeder.cursor"},
+        "feeder.register": {"feeder.cursor"},
+        "feeder.cursor": {"feeder.cleanup", processed, "publish"},
+        "feeder.cleanup": set(),
+        processed: {"publish"},
+        "publish": set(),
+    }
+    assert {task.task_id: task.downstream_task_ids for task in stream_dag.tasks} == downstream
+
+
+def test_batches_are_registered_one_after_the_other_under_a_readable_label(
+    stream_dag: DAG,
+) -> None:
+    mapped = [task for task in stream_dag.tasks if task.is_mapped]
+    assert [task.task_id for task in mapped] == ["feeder.register"]
+    assert mapped[0].max_active_tis_per_dagrun == 1
+    assert mapped[0].partial_kwargs["map_index_template"] == "{{ label }}"
+
+
+def test_a_stream_has_one_run_at_a_time_and_no_catch_up(stream_dag: DAG) -> None:
+    assert stream_dag.max_active_runs == 1
+    assert stream_dag.catchup is False
+    assert stream_dag.tags == {"stream", stream_dag.dag_id.split("__")[0]}
+
+
+def test_a_streams_sensor_watches_its_prefix(stream_dag: DAG) -> None:
+    source, name = stream_dag.dag_id.split("__")
+    sensor = stream_dag.task_dict["wait_for_files"]
+    assert (sensor.source, sensor.stream) == (source, name)
+    assert sensor.bucket_key == f"s3://landing/raw/{source}/{name}/*"
+    assert sensor.consumers == [f"int_{stream_dag.dag_id}"]
+
+
+def test_a_streams_page_names_its_table_its_prefix_and_its_cursor(stream_dag: DAG) -> None:
+    source, name = stream_dag.dag_id.split("__")
+    text = stream_dag.doc_md or ""
+    assert f"`lakehouse.staging.stg_{stream_dag.dag_id}`" in text
+    assert f"`lakehouse.main.int_{stream_dag.dag_id}`" in text
+    assert f"`s3://landing/raw/{source}/{name}/`" in text
+    assert f"include/streams/{source}/{name}.json" in text
+    assert re.search(
+        r"SELECT \* FROM lakehouse\.meta\.feeder_cursors\s+"
+        rf"WHERE source = '{source}' AND stream = '{name}';",
+        text,
+    )
+
+
+def test_only_the_last_task_of_a_stream_updates_an_asset(stream_dag: DAG) -> None:
+    model = f"int_{stream_dag.dag_id}"
+    outlets = {task.task_id: task.outlets for task in stream_dag.tasks if task.outlets}
+    assert list(outlets) == ["publish"]
+    assert [(asset.name, asset.uri) for asset in outlets["publish"]] == [
+        (model, f"ducklake://lakehouse/main/{model}")
+    ]
+
+
+def test_the_sales_are_rebuilt_when_any_processed_table_that_they_read_was_updated(
+    bag: DagBag, manifest: dict[str, Any]
+) -> None:
+    fact = "model.lotus_lake.fct_sales"
+    read = {
+        manifest["nodes"][parent]["name"]
+        for parent, children in manifest["child_map"].items()
+        if fact in children and parent.startswith("model.")
+    }
+    assert read == set(
+        re.findall(r"ref\('(\w+)'\)", (ENRICHED_DIR / "sales/fct_sales.sql").read_text())
+    )
+    dag = bag.dags["enriched__sales"]
+    condition = dag.timetable.asset_condition
+    assert isinstance(condition, AssetAny)
+    assert {asset.name for asset in condition.objects} == read
+    assert len(condition.objects) == len(read) > 1
+
+
+def test_an_enriched_dag_builds_its_models_then_updates_their_assets(bag: DagBag) -> None:
+    dag = bag.dags["enriched__sales"]
+    tasks = {task.task_id: task.downstream_task_ids for task in dag.tasks}
+    assert tasks == {"enriched.fct_sales_model_build": {"publish"}, "publish": set()}
+    assert [asset.name for asset in dag.task_dict["publish"].outlets] == ["fct_sales"]
+    assert (dag.max_active_runs, dag.catchup, dag.tags) == (1, False, {"enriched", "sales"})
+
+
+def test_upkeep_runs_once_a_day(bag: DagBag) -> None:
+    dag = bag.dags["lake_maintenance"]
+    assert dag.task_ids == ["expire_and_delete"]
+    assert dag.timetable.expression == "17 3 * * *"
+    assert (dag.max_active_runs, dag.catchup) == (1, False)
+
+
+def test_the_outlets_of_streams_are_what_the_enriched_dags_wait_for(bag: DagBag) -> None:
+    updated = {
+        (asset.name, asset.uri)
+        for stream_id in STREAM_FILES
+        for asset in bag.dags[stream_id].task_dict["publish"].outlets
+    }
+    awaited = {
+        (asset.name, asset.uri)
+        for dag_id in ENRICHED
+        for asset in bag.dags[dag_id].timetable.asset_condition.objects
+    }
+    assert awaited
+    assert awaited <= updated
+
+
+@pytest.mark.parametrize("file", DAG_FILES, ids=lambda file: file.name)
+def test_a_dag_file_is_short_and_has_no_logic(file: Path) -> None:
+    source = file.read_text()
+    assert len(source.splitlines()) < 40
+    # dbt imports every module that is named after it.
+    assert not file.name.startswith("dbt_")
+    defined = (ast.FunctionDef, ast.ClassDef, ast.If, ast.Try, ast.With, ast.Lambda)
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, defined)]
+
+
+def test_airflows_plugin_loader_leaves_the_library_alone() -> None:
+    plugins = PROJECT / "plugins"
+
+    def found(ignore_file: str) -> list[str]:
+        paths = map(Path, find_path_from_directory(str(plugins), ignore_file, "glob"))
+        return [path.name for path in paths if "lotus_lake" in path.relative_to(plugins).parts]
+
+    assert "streams.py" in found("no such file")
+    assert found(".airflowignore") == []
+
+
+def test_parsing_opens_no_connection_and_no_duckdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_manifest(PROJECT)  # a checkout that was parsed before: nothing is to be done
+
+    def refuse(*arguments: Any, **_: Any) -> None:
+        raise AssertionError(f"called while Dags were parsed: {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    parsed = load_dags()
+    assert parsed.import_errors == {}
+    assert set(STREAM_FILES) < set(parsed.dags)
+
+
+@pytest.mark.parametrize("wanted", ["shopify__orders", "enriched__sales"])
+def test_a_tasks_process_builds_only_the_dag_it_runs(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", wanted)
+    parsed = load_dags()
+    assert parsed.import_errors == {}
+    assert set(parsed.dags) == {wanted, "lake_maintenance"}
+
+
+def test_a_broken_stream_json_is_an_import_error_of_its_own_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = tmp_path / "streams" / "shopify"
+    shutil.copytree(STREAMS_DIR / "shopify", streams)
+    broken = streams / "customers.json"
+    document = json.loads(broken.read_text())
+    broken.write_text(json.dumps(document | {"feeder": {"batch_files": 4711}}))
+    (streams / "order_refunds.json").write_text('{"stream": ')
+    monkeypatch.setenv("LAKE_STREAMS_DIR", str(streams.parent))
+
+    parsed = load_dags()
+
+    assert set(parsed.dags) == {"shopify__orders", *ENRICHED, "lake_maintenance"}
+    ((file, error),) = parsed.import_errors.items()
+    assert Path(file).name == "stream_errors.py"
+    assert f"{broken}: $.feeder.batch_files = 4711: " in error
+    assert f"{streams / 'order_refunds.json'}:1:" in error
+
+
+def test_a_stream_that_is_not_selected_has_no_dag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = tmp_path / "streams" / "shopify"
+    shutil.copytree(STREAMS_DIR / "shopify", streams)
+    document = json.loads((streams / "customers.json").read_text())
+    (streams / "customers.json").write_text(json.dumps(document | {"selected": False}))
+    (streams / "_catalog.json").write_text("{}")
+    monkeypatch.setenv("LAKE_STREAMS_DIR", str(streams.parent))
+    parsed = load_dags()
+    assert parsed.import_errors == {}
+    assert set(parsed.dags) & set(STREAM_FILES) == {"shopify__orders", "shopify__order_refunds"}
