@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-import pytest
-
 from lotus_lake.catalog import META, Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
@@ -19,24 +17,17 @@ def assert_everything_landed(feed: Feed, lake: Lake) -> None:
     assert feed.landed(lake) == feed.rows_of(feed.sent)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["part_10.parquet", "part_9.parquet", "part_2.parquet"],
-        ["part_0.parquet", "part_0.parquet-1", "part_0.parquet-2"],
-        [
-            "f47ac10b-58cc-4372-a567-0e02b2c3d479.parquet",
-            "0e02b2c3-58cc-4372-a567-f47ac10bd479.parquet",
-        ],
-        ["2026_03_10_1773100800000_1.parquet", "2026_03_10_1773100800000_0.parquet"],
-    ],
-    ids=["part_10 first", "renamed", "UUID", "epoch"],
-)
-def test_order_within_a_day_does_not_matter(feed: Feed, lake: Lake, names: list[str]) -> None:
-    for count, name in enumerate(names, start=1):
-        feed.put(name)
-        assert feed.run(lake).total.registered == 1
-        assert len(feed.sent) == count
+def test_order_within_a_day_does_not_matter(feed: Feed, lake: Lake) -> None:
+    rounds = [
+        ["part_10.parquet", "part_0.parquet", "f47ac10b-58cc-4372-a567-0e02b2c3d479.parquet"],
+        ["part_9.parquet", "part_0.parquet-1", "2026_03_10_1773100800000_1.parquet"],
+        ["part_2.parquet", "2026_03_10_1773100800000_0.parquet"],
+        ["0e02b2c3-58cc-4372-a567-f47ac10bd479.parquet", "part_0.parquet-2"],
+    ]
+    for names in rounds:
+        for name in names:
+            feed.put(name)
+        assert feed.run(lake).total.registered == len(names)
     assert_everything_landed(feed, lake)
 
 

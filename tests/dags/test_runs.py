@@ -1,0 +1,270 @@
+"""Runs of a stream's Dag in this process, with real tasks: what they update, show and hide."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lotus_lake.catalog import open_lake
+from lotus_lake.settings import Settings
+from samples import SampleFile, generate, write_files
+from samples.demo import table_rows
+from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
+from tests.dags.proxy import Proxy
+from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+    from mypy_boto3_s3 import S3Client
+
+DAG_ID = "shopify__orders"
+MODEL = "int_shopify__orders"
+BUILD = f"processed.{MODEL}_model_build"
+TASKS = {
+    "wait_for_files", "feeder.list", "feeder.batch", "feeder.register", "feeder.cursor",
+    "feeder.cleanup", BUILD, "publish",
+}  # fmt: skip
+HISTORY = generate()
+FILES = [file for file in HISTORY.files if file.stream == "orders"]
+FOLDER = "shopify/orders/year=2026/month=03/day=01"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_database() -> None:
+    """Airflow's metadata database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run ended, and what it left in Airflow's database."""
+
+    run_id: str
+    state: str
+    tasks: dict[str, str]
+    labels: list[str]
+    events: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The Dag of the orders on a lake of the test's own."""
+
+    settings: Settings
+    client: S3Client
+
+    def drop(self, *files: SampleFile) -> None:
+        """Let sample files arrive."""
+        write_files(files, self.settings.raw_uri, self.client)
+
+    def put(self, name: str, body: bytes) -> None:
+        """Let any file arrive."""
+        key = f"{self.settings.raw_prefix}{FOLDER}/{name}"
+        self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
+
+    def run(self, **conf: Any) -> Run:
+        """Run the Dag as `airflow dags test` does."""
+        bag = load_dags()
+        assert bag.import_errors == {}
+        dag: DAG = bag.dags[DAG_ID]
+        done = dag.test(run_conf=conf)
+        for task in dag.tasks:
+            if "subprocess_hook" in vars(task):  # Cosmos leaves dbt's pipe open
+                task.subprocess_hook.sub_process.stdout.close()
+        found = done.get_task_instances()
+        return Run(
+            run_id=done.run_id,
+            state=str(done.state),
+            tasks={task.task_id: str(task.state) for task in found},
+            labels=[task.rendered_map_index for task in found if task.rendered_map_index],
+            events=[
+                json.loads(extra)
+                for (extra,) in query(
+                    "SELECT extra FROM asset_event WHERE source_run_id = ?", done.run_id
+                )
+            ],
+        )
+
+
+def query(sql: str, *parameters: Any) -> list[Any]:
+    """Read from Airflow's database."""
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
+        return database.execute(sql, parameters).fetchall()
+
+
+@pytest.fixture
+def deployment(
+    deployed: dict[str, str], tmp_path: Path, client: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Deployment]:
+    """Deploy the Dag of the orders; options are those of `feeder`."""
+
+    def deploy(**options: Any) -> Deployment:
+        path = tmp_path / "streams" / "shopify" / "orders.json"
+        path.parent.mkdir(parents=True)
+        original = json.loads((PROJECT / "include/streams/shopify/orders.json").read_text())
+        feeder = {"retries": 0, "poke_interval_seconds": 1, **options}
+        path.write_text(json.dumps({**original, "feeder": feeder}))
+        # The dbt project is that of the checkout; everything that is written goes elsewhere.
+        variables = {"LAKE_PROJECT_DIR": str(PROJECT), "LAKE_TEMP_DIR": str(tmp_path / "tmp")}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return Deployment(Settings.from_env(deployed | variables), client)
+
+    return deploy
+
+
+@pytest.fixture
+def arriving(proxy: Proxy) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Do something once the bucket was listed twice: by the sensor and by its trigger."""
+    threads = []
+
+    def when_listed(act: Callable[[], None]) -> None:
+        def wait() -> None:
+            while len(proxy.listings) < 2:
+                time.sleep(0.05)
+            act()
+
+        threads.append(threading.Thread(target=wait, daemon=True))
+        threads[-1].start()
+
+    yield when_listed
+    for thread in threads:
+        thread.join()
+
+
+def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
+    deployment: Callable[..., Deployment],
+    arriving: Callable[[Callable[[], None]], None],
+    s3: S3Server,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    files = FILES[:3]
+    orders = deployment(batch_files=2)
+    arriving(lambda: orders.drop(*files))
+
+    run = orders.run(wait_seconds=600)
+
+    assert run.state == "success"
+    assert run.tasks == dict.fromkeys(TASKS, "success")
+    assert sorted(label.split(",")[0] for label in run.labels) == [
+        "batch 1 of 2: 2 files", "batch 2 of 2: 1 file",
+    ]  # fmt: skip
+    with open_lake(orders.settings) as lake:
+        landed = lake.value("SELECT max(snapshot_id) FROM lakehouse.staging.stg_shopify__orders")
+        rows = table_rows(lake, MODEL)
+    assert rows == HISTORY.expected(MODEL, {file.key for file in files})
+    assert run.events == [
+        {
+            "stream": DAG_ID,
+            "files": len(files),
+            "rows": sum(file.row_count for file in files),
+            "snapshot_id": landed,
+        }
+    ]
+
+    idle = orders.run()
+    assert idle.state == "success"
+    assert idle.tasks == dict.fromkeys(TASKS, "skipped")
+    assert idle.events == []
+
+    assert s3.access.secret_access_key is not None
+    secret = s3.access.secret_access_key.get_secret_value()
+    captured = capfd.readouterr()
+    said = (captured.out + captured.err).encode()
+    kept = {path: path.read_bytes() for path in AIRFLOW_HOME.rglob("*") if path.is_file()}
+    assert f"s3://{orders.settings.bucket}/".encode() in said
+    assert orders.settings.bucket.encode() in kept[AIRFLOW_HOME / "airflow.db"]
+    assert secret.encode() not in said
+    assert [path for path, data in kept.items() if secret.encode() in data] == []
+
+
+def test_what_tasks_tell_each_other_is_small_and_names_no_file(
+    deployment: Callable[..., Deployment],
+) -> None:
+    orders = deployment()
+    orders.put("part_0.parquet", b"this is no Parquet file")
+    orders.put("part_1.parquet", b"")
+    run = orders.run()
+    assert run.tasks["feeder.cursor"] == "success"
+    told = dict(query("SELECT task_id, value FROM xcom WHERE run_id = ?", run.run_id))
+    assert {"feeder.list", "feeder.batch", "feeder.register", "feeder.cursor"} <= set(told)
+    assert json.loads(told["feeder.list"])["quarantined"] == 1
+    assert all(len(value) < 400 and "part_" not in value for value in told.values())
+
+
+def test_a_run_that_landed_nothing_updates_no_asset(
+    deployment: Callable[..., Deployment],
+) -> None:
+    orders = deployment()
+    table = pq.read_table(BytesIO(FILES[0].data))
+    orders.put("empty.parquet", _parquet(table.slice(0, 0)))
+    orders.put("broken.parquet", b"this is no Parquet file")
+
+    run = orders.run()
+
+    assert run.state == "success"
+    assert {name for name, state in run.tasks.items() if state == "skipped"} == {BUILD, "publish"}
+    assert {state for state in run.tasks.values() if state != "skipped"} == {"success"}
+    assert run.events == []
+    with open_lake(orders.settings) as lake:
+        ends = lake.rows("SELECT event FROM lakehouse.meta.feeder_files ORDER BY event")
+    assert ends == [("empty",), ("quarantined",)]
+
+
+def test_a_failing_data_test_is_red_and_updates_no_asset(
+    deployment: Callable[..., Deployment],
+) -> None:
+    orders = deployment()
+    table = pq.read_table(BytesIO(FILES[0].data))
+    column = table.schema.get_field_index("id")
+    ids = [None, *table["id"].to_pylist()[1:]]
+    without_id = table.set_column(column, table.field(column), pa.array(ids, pa.int64()))
+    orders.put("part_0.parquet", _parquet(without_id))
+
+    run = orders.run()
+
+    assert run.state == "failed"
+    assert run.tasks[BUILD] == "failed"
+    assert run.tasks["publish"] == "upstream_failed"
+    assert run.tasks["feeder.cleanup"] == "success"
+    assert run.events == []
+
+
+def test_a_wait_that_ends_in_the_worker_skips_the_run(
+    deployment: Callable[..., Deployment], proxy: Proxy
+) -> None:
+    orders = deployment(deferrable=False)
+    run = orders.run(wait_seconds=1)
+    assert run.state == "success"
+    assert run.tasks == dict.fromkeys(TASKS, "skipped")
+    assert len(proxy.listings) > 1  # it was rescheduled in between
+
+
+def test_a_listing_that_is_refused_fails_the_run(
+    deployment: Callable[..., Deployment], proxy: Proxy
+) -> None:
+    orders = deployment()
+    proxy.refusing = True
+    run = orders.run()
+    assert run.state == "failed"
+    assert run.tasks == {**dict.fromkeys(TASKS, "upstream_failed"), "wait_for_files": "failed"}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,236 @@
+"""Invariant 7: only what is old and consumed is retired, and only DuckLake deletes objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import pytest
+
+from lotus_lake import ledger
+from lotus_lake.catalog import LAKE, META, Lake, open_lake
+from lotus_lake.consumers import has_unprocessed, watermarks
+from lotus_lake.feeder.cleanup import Retirement, retire_files
+from lotus_lake.feeder.cursor import read_state
+from lotus_lake.maintenance import upkeep
+from tests import children
+from tests.catalogs import on_sqlite
+from tests.feeds import DAY, Feed
+
+MODELS = ["int_orders", "int_lines"]
+
+
+def consume(feed: Feed, lake: Lake, *models: str) -> None:
+    """What dbt does for a model: note that it has read everything that has landed."""
+    landed = ledger.landed_snapshot(lake, feed.stream)
+    for model in models:
+        lake.con.execute(
+            f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "
+            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to"
+        )
+
+
+def put_days(feed: Feed, days: Iterable[int]) -> dict[int, list[str]]:
+    """Two files for each day, counted back from the newest."""
+    return {
+        back: [
+            feed.put(name, day=DAY - timedelta(days=back)) for name in ("a.parquet", "b.parquet")
+        ]
+        for back in days
+    }
+
+
+def retired(feed: Feed, lake: Lake) -> set[str]:
+    return {key for key, events in feed.events(lake).items() if "retired" in events}
+
+
+def expire_and_clean(lake: Lake) -> None:
+    """What upkeep does, without its patience."""
+    lake.con.execute(
+        f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() + INTERVAL 2 DAY)"
+    )
+    lake.con.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
+
+
+@pytest.fixture
+def old_feed(make_feed: Callable[..., Feed], lake: Lake) -> Feed:
+    """A stream that keeps four days and has files of the days 0, 4, 5 and 9 before its cursor."""
+    feed = make_feed(retention_days=4)
+    put_days(feed, [0, 4, 5, 9])
+    feed.run(lake)
+    return feed
+
+
+def test_only_days_that_are_old_and_consumed_by_all_are_retired(old_feed: Feed, lake: Lake) -> None:
+    feed = old_feed
+    old = {key for key in feed.sent if "day=05" in key or "day=01" in key}
+    assert len(old) == 4
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(
+        kept_days=2, reason="int_orders has not consumed them"
+    )
+    consume(feed, lake, "int_orders")
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(
+        kept_days=2, reason="int_lines has not consumed them"
+    )
+    assert retired(feed, lake) == set()
+    consume(feed, lake, "int_lines")
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(days=2, files=4)
+    assert retired(feed, lake) == old
+    assert feed.landed(lake) == feed.rows_of(set(feed.sent) - old)
+    assert feed.objects() == set(feed.sent)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement()
+
+
+def test_a_retired_object_is_deleted_through_ducklake_and_no_other(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    waiting = feed.put("late.parquet", day=DAY - timedelta(days=9))
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    lake.con.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
+    assert feed.objects() == set(feed.sent)  # snapshots that show the files are still there
+    gone = retired(feed, lake)
+    assert feed.run(lake).total.registered == 1  # the late one, not those still listed
+    expire_and_clean(lake)
+    assert feed.objects() == set(feed.sent) - gone
+    assert feed.landed(lake) == feed.rows_of(feed.objects())
+    assert waiting in feed.objects()
+    assert feed.run(lake).listing.discovered == 0
+
+
+@on_sqlite
+def test_without_consumers_nothing_is_retired(old_feed: Feed, lake: Lake) -> None:
+    before = old_feed.landed(lake)
+    assert retire_files(lake, old_feed.stream, [], "run") == Retirement(
+        kept_days=2, reason="no processed model reads this stream"
+    )
+    assert old_feed.landed(lake) == before
+
+
+@on_sqlite
+def test_a_stream_that_never_landed_anything_has_nothing_to_retire(feed: Feed, lake: Lake) -> None:
+    feed.run(lake)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement()
+
+
+@on_sqlite
+def test_a_late_file_of_an_old_day_keeps_its_day_until_it_is_consumed(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    late = feed.put("late.parquet", day=DAY - timedelta(days=9))
+    feed.run(lake)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(
+        days=1, files=2, kept_days=1, reason="int_orders has not consumed them"
+    )
+    assert feed.landed(lake)[feed.sent[late][0]] == 1
+    consume(feed, lake, *MODELS)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(days=1, files=3)
+
+
+@on_sqlite
+def test_a_late_file_of_a_retired_day_lands_and_is_retired_in_turn(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    late = feed.put("late.parquet", day=DAY - timedelta(days=9))
+    feed.run(lake)
+    assert feed.landed(lake)[feed.sent[late][0]] == 1
+    assert retire_files(lake, feed.stream, MODELS, "run").files == 0
+    consume(feed, lake, *MODELS)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(days=1, files=1)
+
+
+@on_sqlite
+def test_a_file_that_lands_while_its_day_is_chosen_is_not_retired(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    late = []
+
+    def land_one_more(statement: str) -> None:
+        if "watermark_int_orders" in statement and not late:
+            late.append(feed.put("late.parquet", day=DAY - timedelta(days=9)))
+            with open_lake(feed.settings) as other:
+                feed.run(other)
+
+    watched = children.Watched(lake.con, land_one_more)
+    retire_files(dataclasses.replace(lake, con=watched), feed.stream, MODELS, "run")  # type: ignore[arg-type]
+    assert feed.events(lake)[late[0]] == ["registered"]
+    assert feed.landed(lake)[feed.sent[late[0]][0]] == 1
+    assert {key for key in retired(feed, lake) if "day=01" in key} == set()
+
+
+@on_sqlite
+def test_a_key_that_comes_back_after_its_deletion_is_noticed(old_feed: Feed, lake: Lake) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    expire_and_clean(lake)
+    key = feed.put("a.parquet", rows=7, day=DAY - timedelta(days=9))
+    assert feed.list_files(lake).quarantined == 1
+    assert feed.events(lake)[key] == ["retired", "quarantined"]
+    assert "was retired" in feed.errors(lake)[key]
+
+
+# Upkeep
+
+
+def age(lake: Lake, days: int) -> None:
+    """Make everything in the catalog older."""
+    metadata = f"__ducklake_metadata_{LAKE}"
+    for table, column in (
+        ("ducklake_snapshot", "snapshot_time"),
+        ("ducklake_files_scheduled_for_deletion", "schedule_start"),
+    ):
+        lake.con.execute(
+            f"UPDATE {metadata}.{table} SET {column} = {column}::TIMESTAMPTZ - INTERVAL {days} DAY"
+        )
+
+
+def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, lake: Lake) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    gone = retired(feed, lake)
+    assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
+    age(lake, 1)
+    assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
+    age(lake, 3)
+    assert upkeep(lake)["snapshots_expired"] > 5
+    assert feed.objects() == set(feed.sent)
+    age(lake, 1)
+    assert upkeep(lake)["files_deleted"] == 0
+    age(lake, 3)
+    assert upkeep(lake)["files_deleted"] == len(gone)
+    assert feed.objects() == set(feed.sent) - gone
+    assert feed.landed(lake) == feed.rows_of(feed.objects())
+
+
+# Who has consumed what
+
+
+@on_sqlite
+def test_what_landed_is_unprocessed_until_every_model_has_read_it(feed: Feed, lake: Lake) -> None:
+    feed.put("part_0.parquet")
+    feed.list_files(lake)
+    assert not has_unprocessed(lake, feed.stream, MODELS)
+    feed.run(lake)
+    assert watermarks(lake, MODELS) == {"int_orders": -1, "int_lines": -1}
+    assert has_unprocessed(lake, feed.stream, MODELS)
+    assert not has_unprocessed(lake, feed.stream, [])
+    consume(feed, lake, "int_orders")
+    assert read_state(lake, feed.stream, "run", MODELS).unprocessed
+    consume(feed, lake, "int_lines")
+    assert not read_state(lake, feed.stream, "run", MODELS).unprocessed
+    feed.put("part_1.parquet")
+    feed.run(lake)
+    assert has_unprocessed(lake, feed.stream, MODELS)
+    state = read_state(lake, feed.stream, "run", MODELS)
+    assert state.snapshot_id == ledger.landed_snapshot(lake, feed.stream) > 0
