@@ -31,9 +31,9 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3() -> Iterator[S3Server]:
     """A real S3 server."""
-    with run_s3(tmp_path_factory.mktemp("s3")) as server:
+    with run_s3() as server:
         yield server
 
 

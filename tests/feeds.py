@@ -140,6 +140,11 @@ class Feed:
         self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=data)
         return key
 
+    def put_again(self, name: str, *, day: date = DAY) -> None:
+        """Write an object anew with the very same bytes."""
+        found = self.client.get_object(Bucket=self.settings.bucket, Key=self.key(name, day))
+        self.put_bytes(name, found["Body"].read(), day=day)
+
     def objects(self) -> set[str]:
         """Keys in the bucket under the stream's prefix."""
         prefix = self.stream.prefix(self.settings.raw_prefix)

@@ -48,18 +48,22 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def run_s3(folder: Path) -> Iterator[S3Server]:
-    """Serve a folder."""
+def run_s3() -> Iterator[S3Server]:
+    """Run a server without any buckets."""
     port, key_id, secret = _free_port(), "lotus", "s3-secret-of-the-tests"
-    # Not `--dir-cache-time 0s`: the server would hang.
-    command = [
-        str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder),
-        "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key_id},{secret}", "--config", os.devnull,
-    ]  # fmt: skip
-    with _process(command, folder.with_name(f"{folder.name}.log")) as process:
-        _wait_for(process, lambda: _answers(port))
-        access = S3Access(f"http://127.0.0.1:{port}", "us-east-1", key_id, SecretStr(secret))
-        yield S3Server(access, folder)
+    with tempfile.TemporaryDirectory(prefix="lotus-s3-") as name:
+        folder = Path(name, "buckets")
+        folder.mkdir()
+        # Not `--dir-cache-time 0s`: the server would hang.
+        command = [
+            str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder),
+            "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key_id},{secret}",
+            "--config", os.devnull,
+        ]  # fmt: skip
+        with _process(command, Path(name, "server.log")) as process:
+            _wait_for(process, lambda: _answers(port))
+            access = S3Access(f"http://127.0.0.1:{port}", "us-east-1", key_id, SecretStr(secret))
+            yield S3Server(access, folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ _READ_AS = {
     "SMALLINT": {"TINYINT", "UTINYINT"},
     "INTEGER": {"TINYINT", "SMALLINT", "UTINYINT", "USMALLINT"},
     "BIGINT": {"TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER"},
+    "USMALLINT": {"UTINYINT"},
+    "UINTEGER": {"UTINYINT", "USMALLINT"},
+    "UBIGINT": {"UTINYINT", "USMALLINT", "UINTEGER"},
     "DOUBLE": {"FLOAT"},
     "TIMESTAMP": {"TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"},
 }
@@ -204,7 +207,9 @@ def apply(lake: Lake, stream: Stream, evolution: Evolution) -> None:
 
     def alter() -> None:
         for path, kind in evolution.added:
-            lake.con.execute(f"ALTER TABLE {table} ADD COLUMN {identifier(*path)} {kind}")
+            lake.con.execute(
+                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {identifier(*path)} {kind}"
+            )
         for name, kind in evolution.widened:
             lake.con.execute(f"ALTER TABLE {table} ALTER COLUMN {identifier(name)} TYPE {kind}")
 

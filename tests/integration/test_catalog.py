@@ -22,7 +22,7 @@ from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
 from tests.servers import PostgresServer
 
-WRITERS = 4
+WRITERS = 3
 COMMITS = 5
 
 

@@ -365,7 +365,6 @@ TYPES: dict[str, Any] = {
     "SMALLINT": pa.int16(),
     "INTEGER": pa.int32(),
     "BIGINT": pa.int64(),
-    "UTINYINT": pa.uint8(),
     "USMALLINT": pa.uint16(),
     "UINTEGER": pa.uint32(),
     "FLOAT": pa.float32(),
@@ -373,11 +372,9 @@ TYPES: dict[str, Any] = {
     "DECIMAL(10,2)": pa.decimal128(10, 2),
     "DECIMAL(18,4)": pa.decimal128(18, 4),
     "DATE": pa.date32(),
-    "TIME": pa.time64("us"),
     "TIMESTAMP": pa.timestamp("us"),
     "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", tz="UTC"),
     "VARCHAR": pa.string(),
-    "BLOB": pa.binary(),
 }
 
 
@@ -397,19 +394,20 @@ def register(lake: Lake, name: str, *paths: str) -> None:
 
 
 @on_sqlite
-@pytest.mark.parametrize("column", TYPES)
 def test_reads_as_says_which_files_ducklake_registers(
-    lake: Lake, typed_files: dict[str, str], column: str
+    lake: Lake, typed_files: dict[str, str]
 ) -> None:
-    lake.con.execute(f"CREATE TABLE {LAKE}.main.t (x {column})")
-    for kind, path in typed_files.items():
-        lake.con.execute("BEGIN")
-        if reads_as(kind, column):
-            register(lake, "t", path)
-        else:
-            with pytest.raises(duckdb.InvalidInputException, match="Failed to map column"):
-                register(lake, "t", path)
-        lake.con.execute("ROLLBACK")
+    statements = [f"CREATE TABLE {LAKE}.main.t{n} (x {kind})" for n, kind in enumerate(TYPES)]
+    lake.con.execute(f"BEGIN; {'; '.join(statements)}; COMMIT")
+    for number, column in enumerate(TYPES):
+        for kind, path in typed_files.items():
+            lake.con.execute("BEGIN")
+            if reads_as(kind, column):
+                register(lake, f"t{number}", path)
+            else:
+                with pytest.raises(duckdb.InvalidInputException, match="Failed to map column"):
+                    register(lake, f"t{number}", path)
+            lake.con.execute("ROLLBACK")
 
 
 @on_sqlite

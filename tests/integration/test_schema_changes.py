@@ -13,7 +13,8 @@ from lotus_lake import landing
 from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.feeder.registering import Registration
-from tests.catalogs import on_sqlite
+from tests import children
+from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows
 
 
@@ -268,51 +269,54 @@ def test_a_file_without_rows_still_tells_its_flip(feed: Feed, lake: Lake) -> Non
 
 
 @on_sqlite
-def test_a_field_added_to_the_config_is_added_to_the_table(
+def test_a_table_follows_its_config_but_loses_nothing(
     make_feed: Callable[..., Feed], lake: Lake
 ) -> None:
     feed = make_feed()
     feed.put(rows=1)
     feed.run(lake)
-    more = {**FIELDS, "vip": {"type": "boolean"}}
-    more["address"] = {
-        "type": "object",
-        "properties": {**FIELDS["address"]["properties"], "zip": {"type": "string"}},
-    }
-    feed = make_feed(fields=more)
-    feed.run(lake)
+    zip_code = {"zip": {"type": "string"}, **FIELDS["address"]["properties"]}
+    feed = make_feed(
+        fields={
+            "id": FIELDS["id"],
+            "vip": {"type": "boolean"},
+            "address": {"type": "object", "properties": zip_code},
+        }
+    )
+    feed.list_files(lake)
     assert feed.column(lake, "vip IS NULL AND address.zip IS NULL") == [True]
     assert str(landing.table_types(lake, feed.stream)["vip"]) == "BOOLEAN"
-
-
-@on_sqlite
-def test_a_field_removed_from_the_config_stays_in_the_table(
-    make_feed: Callable[..., Feed], lake: Lake
-) -> None:
-    feed = make_feed()
-    feed.put(rows=1)
-    feed.run(lake)
-    feed = make_feed(fields={"id": FIELDS["id"]})
-    feed.run(lake)
     assert feed.column(lake, "status") == ["paid"]
-
-
-@on_sqlite
-def test_a_config_that_contradicts_its_table_is_refused(
-    make_feed: Callable[..., Feed], lake: Lake
-) -> None:
-    make_feed().run(lake)
-    feed = make_feed(fields={**FIELDS, "id": {"type": "string"}})
+    feed = make_feed(fields={"id": {"type": "string"}})
     with pytest.raises(SchemaMismatchError, match="column id is BIGINT, arriving as VARCHAR") as e:
-        feed.run(lake)
+        feed.list_files(lake)
     assert "include/streams/shop/orders.json" in str(e.value)
 
 
 @on_sqlite
 def test_landing_tables_are_protected_from_compaction_and_inlining(feed: Feed, lake: Lake) -> None:
-    feed.run(lake)
+    feed.list_files(lake)
     options = lake.rows(
         f"SELECT option_name, value FROM {LAKE}.options() WHERE scope_entry = ?",
         [f"staging.{feed.stream.landing_table}"],
     )
     assert dict(options) == {"auto_compact": "false", "data_inlining_row_limit": "0"}
+
+
+@on_postgres
+def test_two_feeders_that_add_the_same_column_both_go_on(feed: Feed, lake: Lake) -> None:
+    feed.list_files(lake)
+    put_changes(feed)
+    barrier = children.context.Barrier(2)
+    racers = [
+        children.start(
+            children.feed,
+            feed.settings,
+            feed.stream,
+            run,
+            children.MeetBefore(barrier, "ALTER TABLE"),
+        )
+        for run in ("one", "two")
+    ]
+    assert children.finish(*racers) == [0, 0]
+    assert feed.landed(lake) == feed.rows_of(feed.sent)

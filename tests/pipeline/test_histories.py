@@ -13,7 +13,7 @@ from tests.pipeline.driver import Pipeline
 
 STREAMS = ("shopify__orders", "shopify__order_refunds", "klaviyo__profiles")
 TABLES = (*(f"int_{stream}" for stream in STREAMS), "fct_sales")
-BUILDS = 6
+BUILDS = 5
 
 
 @on_sqlite
