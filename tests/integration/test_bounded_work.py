@@ -41,8 +41,8 @@ def test_a_batch_is_bounded_in_bytes(make_feed: Callable[..., Feed], lake: Lake)
 
 
 def test_a_file_over_the_bound_goes_alone(make_feed: Callable[..., Feed], lake: Lake) -> None:
-    feed = make_feed(batch_bytes=1)
-    fill(feed, 2)
+    feed = make_feed(batch_bytes=1, max_batches=2)
+    fill(feed, 3)
     assert [batch.registered for batch in feed.run(lake).batches] == [1, 1]
 
 

@@ -147,7 +147,11 @@ def test_a_file_that_lands_while_its_day_is_chosen_is_not_retired(
 # Upkeep
 
 
-def age(lake: Lake, days: int) -> None:
+ALMOST = timedelta(days=2, minutes=-1)
+LONG = timedelta(days=2)
+
+
+def age(lake: Lake, by: timedelta) -> None:
     """Make everything in the catalog older."""
     metadata = f"__ducklake_metadata_{LAKE}"
     for table, column in (
@@ -155,7 +159,8 @@ def age(lake: Lake, days: int) -> None:
         ("ducklake_files_scheduled_for_deletion", "schedule_start"),
     ):
         lake.con.execute(
-            f"UPDATE {metadata}.{table} SET {column} = {column}::TIMESTAMPTZ - INTERVAL {days} DAY"
+            f"UPDATE {metadata}.{table} SET {column} = "
+            f"{column}::TIMESTAMPTZ - INTERVAL {int(by.total_seconds())} SECOND"
         )
 
 
@@ -164,15 +169,14 @@ def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, l
     consume(feed, lake, *MODELS)
     retire_files(lake, feed.stream, MODELS, "run")
     gone = retired(feed, lake)
+    age(lake, ALMOST)
     assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
-    age(lake, 1)
-    assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
-    age(lake, 3)
+    age(lake, LONG)
     assert upkeep(lake)["snapshots_expired"] > 5
     assert feed.objects() == set(feed.sent)
-    age(lake, 1)
+    age(lake, ALMOST)
     assert upkeep(lake)["files_deleted"] == 0
-    age(lake, 3)
+    age(lake, LONG)
     assert upkeep(lake)["files_deleted"] == len(gone)
     assert feed.objects() == set(feed.sent) - gone
     assert feed.landed(lake) == feed.rows_of(feed.objects())

@@ -107,10 +107,10 @@ def test_an_increment_is_right_when_the_snapshot_it_starts_from_has_expired(
 def test_two_runs_of_a_model_at_once_double_no_row(
     pipeline: Pipeline, history: History, orders: list[SampleFile]
 ) -> None:
-    first, second, third = _thirds(orders)
-    _land(pipeline, [*first, *second])
+    # Into an empty table: a merge that updates rows conflicts by itself, one that inserts does not.
+    pipeline.feed(ORDERS)
     pipeline.dbt("run", MODEL)
-    _land(pipeline, third)
+    _land(pipeline, orders)
     runs = [pipeline.start_dbt("run", MODEL, target=pipeline.second_target()) for _ in range(2)]
     failed = [run.output for run in runs if run.wait() != 0]
     if pipeline.settings.catalog.kind == "sqlite":

@@ -26,6 +26,13 @@ file_names = st.from_regex(r"[A-Za-z0-9._=-]{0,20}\.parquet(-[0-9]{1,3})?", full
 any_text = st.text(max_size=30)
 
 
+def near(day: date) -> st.SearchStrategy[date]:
+    """Days within two months."""
+    ordinal = day.toordinal()
+    around = st.integers(max(1, ordinal - 60), min(date.max.toordinal(), ordinal + 60))
+    return around.map(date.fromordinal)
+
+
 @given(days, file_names)
 def test_a_key_made_for_a_day_is_of_that_day(day: date, name: str) -> None:
     key = f"{PREFIX}{partition_path(day)}/{name}"
@@ -67,15 +74,17 @@ def test_natural_order_takes_digits_that_are_no_numbers() -> None:
     assert natural_order("1²3") != natural_order("123")
 
 
-@given(days, days, st.integers(1, 3650), file_names)
+@given(days, st.integers(1, 3650), st.data(), file_names)
 def test_a_window_holds_its_partitions_and_nothing_older(
-    cursor: date, day: date, lookback_days: int, name: str
+    cursor: date, lookback_days: int, data: st.DataObject, name: str
 ) -> None:
     assume(cursor.toordinal() > lookback_days)
+    first_day = cursor - timedelta(days=lookback_days)
+    day = data.draw(days | st.sampled_from([first_day, cursor]) | near(first_day), label="day")
     start = window_start(PREFIX, cursor, lookback_days)
     assert start is not None
     key = f"{PREFIX}{partition_path(day)}/{name}"
-    assert (key > start) == (day >= cursor - timedelta(days=lookback_days))
+    assert (key > start) == (day >= first_day)
 
 
 def test_a_stream_without_a_cursor_has_no_window() -> None:
