@@ -177,7 +177,6 @@ def _process(
     stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program until the block ends; its own session, so that Ctrl-C reaches us first."""
-    identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -187,7 +186,9 @@ def _process(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            **identity,
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
         )
     try:
         yield process

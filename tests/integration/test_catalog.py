@@ -113,7 +113,7 @@ def test_a_unit_that_fails_leaves_nothing(feed: Feed, lake: Lake) -> None:
 
 def test_a_unit_that_meets_another_writer_runs_again(feed: Feed, lake: Lake) -> None:
     ledger.initialise(lake, feed.stream)
-    attempts = []
+    attempts: list[int] = []
 
     def unit() -> None:
         attempts.append(len(attempts))

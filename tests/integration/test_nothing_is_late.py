@@ -42,7 +42,7 @@ def test_a_late_file_of_an_old_day_is_found(make_feed: Callable[..., Feed], lake
 
 
 def test_the_cursor_never_goes_back(feed: Feed, lake: Lake) -> None:
-    seen = []
+    seen: list[str | None] = []
     for day in (0, 1, -1, 1):
         feed.put(f"part_{len(seen)}.parquet", day=DAY + timedelta(days=day))
         feed.run(lake)

@@ -105,36 +105,6 @@ def test_an_object_that_vanished_before_it_was_read_is_quarantined(feed: Feed, l
     assert "404" in feed.errors(lake)[gone]
 
 
-def test_an_object_that_vanished_before_its_registration_is_quarantined(
-    feed: Feed, lake: Lake
-) -> None:
-    """DuckLake itself refuses here, not the reading of footers."""
-    keys = [feed.put(f"part_{number}.parquet") for number in range(4)]
-    feed.list_files(lake)
-    (batch,) = plan_batches(lake, feed.stream)
-    bad = feed.settings.uri(keys[2])
-
-    class Unreadable:
-        """Shows DuckLake another key for one file, so that it finds nothing there."""
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(lake.con, name)
-
-        def execute(self, sql: str, parameters: object = ()) -> object:
-            if "ducklake_add_data_files" in sql:
-                table, uris = parameters  # type: ignore[misc]
-                shown = [
-                    uri.replace("year=2026", "year=2025") if uri == bad else uri for uri in uris
-                ]
-                return lake.con.execute(sql, [table, shown])
-            return lake.con.execute(sql, parameters)
-
-    result = register_batch(dataclasses.replace(lake, con=Unreadable()), feed.stream, batch, "run")
-    assert result == Registration(3, 0, 1, 9)
-    assert feed.landed(lake) == feed.rows_of(key for key in keys if key != keys[2])
-    assert list(feed.errors(lake)) == [keys[2]]
-
-
 # A store that fails says nothing about the files
 
 

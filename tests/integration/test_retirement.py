@@ -129,7 +129,7 @@ def test_a_file_that_lands_while_its_day_is_chosen_is_not_retired(
 ) -> None:
     feed = old_feed
     consume(feed, lake, *MODELS)
-    late = []
+    late: list[str] = []
 
     def land_one_more(statement: str) -> None:
         if "watermark_int_orders" in statement and not late:

@@ -142,7 +142,7 @@ FITTING: dict[str, Shape] = {
     "fewer.parquet": {
         name: kind for name, kind in SHAPE.items() if name not in ("status", "lines")
     },
-    "reordered.parquet": dict(reversed(SHAPE.items())),
+    "reordered.parquet": dict(reversed(list(SHAPE.items()))),
     "upper_case.parquet": {name.upper(): kind for name, kind in SHAPE.items()},
     "int32_into_bigint.parquet": {**SHAPE, "id": pa.int32()},
     "float_into_double.parquet": {**SHAPE, "amount": pa.float32(), "id": pa.uint16()},

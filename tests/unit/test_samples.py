@@ -1,5 +1,8 @@
 """The sample generator is true to Airbyte's files, and shows what it promises to show."""
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import io
 import json
@@ -10,18 +13,21 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto import mock_aws
 from typer.testing import CliRunner
 
+from lotus_lake.storage import s3_client
 from samples import History, SampleFile, generate, write_files
 from samples.__main__ import app
+from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include"
 MODELS = {
@@ -561,40 +567,51 @@ def test_an_unknown_model_is_refused(history: History) -> None:
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "sample")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sample")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        yield boto3.client("s3")
+def raw_uri(bucket: str) -> str:
+    """A raw prefix in a bucket that is still to be made."""
+    return f"s3://{bucket}-samples/raw"
 
 
-def test_writing_creates_the_bucket_and_every_object(history: History, client: Any) -> None:
-    files = history.files[:5]
-    assert write_files(files, "s3://landing/raw", client) == 5
-    for file in files:
-        body = client.get_object(Bucket="landing", Key=f"raw/{file.key}")["Body"].read()
-        assert body == file.data
+def bucket_of(raw_uri: str) -> str:
+    return raw_uri.split("/")[2]
 
 
-def test_writing_creates_the_bucket_in_the_region_of_the_client(
-    history: History, client: Any
+def test_writing_creates_the_bucket_and_every_object(
+    history: History, client: S3Client, raw_uri: str
 ) -> None:
-    abroad = boto3.client("s3", region_name="eu-central-1")
-    assert write_files(history.files[:1], "s3://abroad/raw", abroad) == 1
-    location = client.get_bucket_location(Bucket="abroad")
-    assert location["LocationConstraint"] == "eu-central-1"
+    files = history.files[:5]
+    assert write_files(files, raw_uri, client) == 5
+    for file in files:
+        found = client.get_object(Bucket=bucket_of(raw_uri), Key=f"raw/{file.key}")
+        assert found["Body"].read() == file.data
 
 
-def test_only_new_skips_what_is_there_with_the_same_content(history: History, client: Any) -> None:
-    write_files(history.files[:3], "s3://landing/raw/", client)
-    client.put_object(Bucket="landing", Key=f"raw/{history.files[1].key}", Body=b"replaced")
+def test_writing_asks_for_a_bucket_in_the_region_of_the_client(
+    history: History, s3: S3Server, raw_uri: str
+) -> None:
+    asked: list[Any] = []
+    abroad = s3_client(dataclasses.replace(s3.access, region="eu-central-1"))
+    with contextlib.closing(abroad):
+        abroad.meta.events.register(
+            "provide-client-params.s3.CreateBucket", lambda params, **_: asked.append(params)
+        )
+        assert write_files(history.files[:1], raw_uri, abroad) == 1
+    assert [params["CreateBucketConfiguration"] for params in asked] == [
+        {"LocationConstraint": "eu-central-1"}
+    ]
+
+
+def test_only_new_skips_what_is_there_with_the_same_content(
+    history: History, client: S3Client, raw_uri: str
+) -> None:
+    write_files(history.files[:3], f"{raw_uri}/", client)
+    client.put_object(
+        Bucket=bucket_of(raw_uri), Key=f"raw/{history.files[1].key}", Body=b"replaced"
+    )
     seen: list[str] = []
     written = write_files(
         history.files[:4],
-        "s3://landing/raw",
+        raw_uri,
         client,
         only_new=True,
         on_written=lambda file: seen.append(file.key),
@@ -603,17 +620,21 @@ def test_only_new_skips_what_is_there_with_the_same_content(history: History, cl
     assert written == 2
 
 
-def test_only_s3_addresses_are_written_to(history: History, client: Any) -> None:
+def test_only_s3_addresses_are_written_to(history: History, client: S3Client) -> None:
     with pytest.raises(ValueError, match="s3://bucket/prefix"):
         write_files(history.files[:1], "/tmp/landing", client)
 
 
-def test_the_command_writes_chosen_streams(history: History, client: Any) -> None:
-    arguments = ["write", "--raw-uri", "s3://landing/raw", "--stream", "klaviyo/lists"]
+def test_the_command_writes_chosen_streams(
+    history: History, client: S3Client, s3: S3Server, raw_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    arguments = ["write", "--raw-uri", raw_uri, "--stream", "klaviyo/lists"]
     first = CliRunner().invoke(app, [*arguments, "--shuffle", "3"])
     again = CliRunner().invoke(app, [*arguments, "--only-new"])
     assert (first.exit_code, again.exit_code) == (0, 0), first.output
-    listed = client.list_objects_v2(Bucket="landing")["Contents"]
+    listed = client.list_objects_v2(Bucket=bucket_of(raw_uri))["Contents"]
     assert {found["Key"] for found in listed} == {f"raw/{f.key}" for f in of(history, "lists")}
     assert first.stderr.count("wrote klaviyo/lists/") == len(listed)
     assert again.stderr.startswith(f"0 of {len(listed)} files")
