@@ -14,6 +14,7 @@ import importlib.util
 import logging
 import os
 import random
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,9 @@ STAGING = f"{LAKE}.staging"
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
+_CREATE_ATTEMPTS = 10
+# Postgres's words, as DuckLake passes them on.
+_CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "already exists")
 LOCK_TIMEOUT_SECONDS = 900.0
 
 _CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
@@ -172,29 +176,44 @@ def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bo
         Path(settings.catalog.address).parent.mkdir(parents=True, exist_ok=True)
     if not settings.data_path.startswith("s3://"):
         Path(settings.data_path).mkdir(parents=True, exist_ok=True)
-    statement = attach_statement(settings, read_only=read_only)
+    # The first ATTACH creates the catalog, which is a write; readers must not wait for a writer.
+    created = read_only or _is_created(settings)
     try:
-        if not _try_attach(con, settings, statement, read_only=read_only):
-            with write_lock(settings):  # a first ATTACH creates the catalog, which is a write
-                con.execute(statement)
+        with contextlib.nullcontext() if created else write_lock(settings):
+            _attach_created(con, attach_statement(settings, read_only=read_only))
         con.execute(f"SET GLOBAL ducklake_max_retry_count = {_DUCKLAKE_RETRIES}")
     except duckdb.Error as error:
         raise _attach_error(settings, error) from error
 
 
-def _try_attach(
-    con: duckdb.DuckDBPyConnection, settings: Settings, statement: str, *, read_only: bool
-) -> bool:
-    """Attach a catalog that is there already; readers must not wait for the writer."""
-    if settings.catalog.kind == "sqlite" and not Path(settings.catalog.address).exists():
-        return False
+def _attach_created(con: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Attach; on Postgres several may create the catalog at once, and all but one fail to."""
+    for attempt in range(_CREATE_ATTEMPTS):
+        try:
+            con.execute(statement)
+        except duckdb.Error as error:
+            lost = any(text in str(error) for text in _CREATED_BY_ANOTHER)
+            if not lost or attempt == _CREATE_ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
+        else:
+            return
+
+
+def _is_created(settings: Settings) -> bool:
+    """Whether the catalog holds a committed DuckLake; only SQLite has to be asked.
+
+    Its file alone says nothing: another process may be about to fill it, and a second creator
+    would make the first one fail.
+    """
+    if settings.catalog.kind != "sqlite":
+        return True
+    uri = f"{Path(settings.catalog.address).as_uri()}?mode=ro"
     try:
-        con.execute(statement)
-    except duckdb.Error:
-        if read_only:
-            raise
-        return False  # perhaps another process is creating it right now: try under the lock
-    return True
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as con:
+            return bool(con.execute("SELECT count(*) FROM ducklake_snapshot").fetchone()[0])
+    except sqlite3.Error:
+        return False
 
 
 def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
