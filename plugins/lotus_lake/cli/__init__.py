@@ -1,0 +1,25 @@
+"""`lotus-lake`: the lake from the command line, without Airflow."""
+
+from __future__ import annotations
+
+import typer
+
+from lotus_lake.cli import configs, files
+from lotus_lake.errors import LotusLakeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.\n\n"
+    "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
+)
+configs.add_to(app)
+files.add_to(app)
+
+
+def main() -> None:
+    """Entry point: errors of the library end in one readable message."""
+    try:
+        app()
+    except LotusLakeError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
