@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -44,7 +45,12 @@ _CREATE_ATTEMPTS = 10
 _CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "already exists")
 LOCK_TIMEOUT_SECONDS = 900.0
 
-_CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
+_CONFLICT_TEXTS = (
+    "transaction conflict",
+    "database is locked",
+    "maximum retry count",
+    "could not serialize access",
+)
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -84,10 +90,38 @@ class Lake:
         Raises:
             CommitConflictError: Other writers won every time.
         """
+        return self._retried(message, partial(self._snapshot, message, unit))
+
+    def commit_metadata(
+        self, message: str, statements: Sequence[tuple[str, Sequence[object]]]
+    ) -> None:
+        """Run statements on DuckLake's own tables in one transaction; it makes no snapshot.
+
+        Args:
+            message: What is done, for errors.
+            statements: SQL and its parameters.
+
+        Raises:
+            CommitConflictError: Other writers won every time.
+        """
+
+        def unit() -> None:
+            with self._transaction():
+                for statement, parameters in statements:
+                    self.con.execute(statement, parameters)
+
+        self._retried(message, unit)
+
+    def _snapshot(self, message: str, unit: Callable[[], Result]) -> Result:
+        with self._transaction():
+            result = unit()
+            self.con.execute(f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message])
+        return result
+
+    def _retried(self, message: str, transaction: Callable[[], Result]) -> Result:
         for attempt in range(COMMIT_ATTEMPTS):
             try:
-                with self._transaction(message):
-                    return unit()
+                return transaction()
             except duckdb.Error as error:
                 if not is_conflict(error):
                     raise
@@ -101,12 +135,11 @@ class Lake:
         )
 
     @contextlib.contextmanager
-    def _transaction(self, message: str) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         with write_lock(self.settings):
             self.con.execute("BEGIN TRANSACTION")
             try:
                 yield
-                self.con.execute(f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message])
                 self.con.execute("COMMIT")
             except BaseException:
                 # After a failed COMMIT there is no transaction left to roll back.

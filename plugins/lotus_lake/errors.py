@@ -8,6 +8,7 @@ LotusLakeError
 └── TransientError            the same call may succeed later
     ├── StorageUnavailableError
     ├── CatalogUnavailableError
+    ├── ResourcesExhaustedError   memory or disk ran out
     └── CommitConflictError   another writer of the same stream won
 """
 
@@ -53,6 +54,10 @@ class StorageUnavailableError(TransientError):
 
 class CatalogUnavailableError(TransientError):
     """The DuckLake catalog could not be opened or written."""
+
+
+class ResourcesExhaustedError(TransientError):
+    """Memory or disk ran out."""
 
 
 class CommitConflictError(TransientError):

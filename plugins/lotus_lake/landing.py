@@ -65,11 +65,13 @@ class Evolution:
         added: Path and type of each column or nested field to add.
         widened: Name and new type of each column to widen.
         problems: What no change of the table can mend.
+        misfits: Names of the arriving columns with such problems.
     """
 
     added: tuple[tuple[tuple[str, ...], str], ...] = ()
     widened: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.added or self.widened or self.problems)
@@ -181,14 +183,16 @@ def plan_evolution(
     added: list[tuple[tuple[str, ...], str]] = []
     widened: list[tuple[str, str]] = []
     problems: list[str] = []
+    misfits: list[str] = []
     known = {name.lower(): name for name in table}
     for name, kind in arriving.items():
         if name.lower() in known:
-            column = known[name.lower()]
+            column, before = known[name.lower()], len(problems)
             _compare((column,), table[column], kind, added, widened, problems)
+            misfits += [name] if len(problems) > before else []
         else:
             added.append(((name,), str(kind)))
-    return Evolution(tuple(added), tuple(widened), tuple(problems))
+    return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
 
 
 def hive_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:

@@ -1,0 +1,114 @@
+"""DuckLake's own record of data files: what is registered, and what is to be deleted.
+
+DuckLake takes a file out of a table by opening it. An object that is gone, or was replaced, cannot
+be opened: `forget` takes its registration out of the metadata instead. It also keeps DuckLake from
+deleting, much later, the object that is now at the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.streams import Stream
+
+_METADATA = f"__ducklake_metadata_{LAKE}"
+# Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
+_FIRST_OWN_ID = 2**62
+
+
+def live_files(lake: Lake, stream: Stream) -> dict[str, int]:
+    """Address of every registered data file of a landing table, and how often it is registered."""
+    return dict(
+        lake.rows(
+            f"SELECT path, count(*) FROM {_METADATA}.ducklake_data_file "
+            f"WHERE table_id = ({_TABLE_ID}) AND NOT path_is_relative AND end_snapshot IS NULL "
+            "GROUP BY path",
+            [stream.landing_table],
+        )
+    )
+
+
+def forget(lake: Lake, stream: Stream, before: Sequence[tuple[str, int]]) -> int:
+    """Take registrations out of the metadata; call it outside a transaction.
+
+    Rows of these files leave the landing table at once, and DuckLake will not delete the objects.
+    Snapshots of the past lose them too: their content is not there any more.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        before: Address of a data file, and the snapshot before which it was registered: a later
+            registration of the same address stays, so that a feeder that is behind undoes nothing.
+
+    Returns:
+        How many registrations there were.
+    """
+    if not before:
+        return 0
+    uris, snapshots = [uri for uri, _ in before], [snapshot for _, snapshot in before]
+    found = [
+        data_file_id
+        for (data_file_id,) in lake.rows(
+            f"SELECT data_file_id FROM {_METADATA}.ducklake_data_file AS registered "
+            "JOIN (SELECT unnest(?::VARCHAR[]) AS path, unnest(?::BIGINT[]) AS before) AS bounds "
+            "ON registered.path = bounds.path AND registered.begin_snapshot < bounds.before "
+            f"WHERE table_id = ({_TABLE_ID}) AND NOT path_is_relative",
+            [uris, snapshots, stream.landing_table],
+        )
+    ]
+    if found:
+        _delete(lake, ["ducklake_file_column_stats", "ducklake_data_file"], "data_file_id", found)
+    if waiting := sorted(set(uris) & set(scheduled(lake))):
+        unschedule(lake, waiting)
+    return len(found)
+
+
+def scheduled(lake: Lake) -> list[str]:
+    """Addresses of all files that DuckLake will delete once they have waited long enough."""
+    return [
+        path
+        for (path,) in lake.rows(
+            f"SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion "
+            "WHERE NOT path_is_relative ORDER BY path"
+        )
+    ]
+
+
+def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
+    """Tell DuckLake to delete objects that it never registered, as it deletes those it did."""
+    new = sorted(set(uris) - set(scheduled(lake)))
+    if new:
+        table = f"{_METADATA}.ducklake_files_scheduled_for_deletion"
+        statement = (
+            f"INSERT INTO {table} (data_file_id, path, path_is_relative, schedule_start) "
+            f"SELECT (SELECT greatest(coalesce(max(data_file_id), 0) + 1, {_FIRST_OWN_ID}) "
+            f"FROM {table}) + generate_subscripts(list, 1), unnest(list), false, now() "
+            "FROM (SELECT ?::VARCHAR[] AS list)"
+        )
+        lake.commit_metadata(f"schedule the deletion of {len(new)} files", [(statement, [new])])
+
+
+def unschedule(lake: Lake, uris: Sequence[str]) -> None:
+    """Take objects off the list of what DuckLake will delete."""
+    _delete(lake, ["ducklake_files_scheduled_for_deletion"], "path", uris)
+
+
+def _delete(lake: Lake, tables: Sequence[str], column: str, values: Sequence[object]) -> None:
+    lake.commit_metadata(
+        f"forget {len(values)} data files",
+        [
+            (
+                f"DELETE FROM {_METADATA}.{table} WHERE {column} IN (SELECT unnest(?))",
+                [list(values)],
+            )
+            for table in tables
+        ],
+    )
+
+
+_TABLE_ID = (
+    f"SELECT max(table_id) FROM {_METADATA}.ducklake_table JOIN {_METADATA}.ducklake_schema "
+    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
+    f"AND {_METADATA}.ducklake_table.end_snapshot IS NULL"
+)
