@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.ledger import EVENT_COLUMNS, LANDED_SQL, FileEvent
 from lotus_lake.streams import Stream
 
 _METADATA = f"__ducklake_metadata_{LAKE}"
@@ -17,14 +18,40 @@ _METADATA = f"__ducklake_metadata_{LAKE}"
 _FIRST_OWN_ID = 2**62
 
 
-def live_files(lake: Lake, stream: Stream) -> dict[str, int]:
-    """Address of every registered data file of a landing table, and how often it is registered."""
-    return dict(
-        lake.rows(
-            f"SELECT path, count(*) FROM {_METADATA}.ducklake_data_file "
-            f"WHERE table_id = ({_TABLE_ID}) AND NOT path_is_relative AND end_snapshot IS NULL "
-            "GROUP BY path",
-            [stream.landing_table],
+def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
+    """Files that the ledger holds to be landed and that the landing table does not have."""
+    rows = lake.rows(
+        f"SELECT {EVENT_COLUMNS} FROM {_KNOWN} AND event IN {LANDED_SQL} "
+        f"AND address NOT IN (SELECT data_file FROM {_LIVE}) ORDER BY key",
+        [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
+    )
+    return [FileEvent(*row) for row in rows]
+
+
+def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
+    """Files whose object is gone while the landing table still reads from it."""
+    rows = lake.rows(
+        f"SELECT {EVENT_COLUMNS} FROM {_KNOWN} AND event = 'missing' "
+        f"AND address IN (SELECT data_file FROM {_LIVE}) ORDER BY key",
+        [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
+    )
+    return [FileEvent(*row) for row in rows]
+
+
+def count_unknown(lake: Lake, stream: Stream) -> int:
+    """How many registrations the landing table has that the ledger does not know of."""
+    return int(
+        lake.value(
+            f"SELECT (SELECT count(*) FROM {_LIVE}) - (SELECT count(*) FROM {_KNOWN} "
+            f"AND event IN ('missing', 'registered', 'copied') AND address IN "
+            f"(SELECT data_file FROM {_LIVE}))",
+            [
+                stream.landing_table,
+                lake.settings.uri(""),
+                stream.source,
+                stream.name,
+                stream.landing_table,
+            ],
         )
     )
 
@@ -59,25 +86,38 @@ def forget(lake: Lake, stream: Stream, before: Sequence[tuple[str, int]]) -> int
     ]
     if found:
         _delete(lake, ["ducklake_file_column_stats", "ducklake_data_file"], "data_file_id", found)
-    if waiting := sorted(set(uris) & set(scheduled(lake))):
-        unschedule(lake, waiting)
+    if scheduled(lake, uris):
+        unschedule(lake, uris)
     return len(found)
 
 
-def scheduled(lake: Lake) -> list[str]:
-    """Addresses of all files that DuckLake will delete once they have waited long enough."""
-    return [
+def scheduled(lake: Lake, uris: Sequence[str]) -> set[str]:
+    """Which of these objects DuckLake will delete once they have waited long enough."""
+    return {
         path
         for (path,) in lake.rows(
             f"SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion "
-            "WHERE NOT path_is_relative ORDER BY path"
+            "WHERE NOT path_is_relative AND path IN (SELECT unnest(?::VARCHAR[]))",
+            [list(uris)],
+        )
+    }
+
+
+def scheduled_below(lake: Lake, prefix: str) -> list[str]:
+    """All objects below an address that DuckLake will delete, in order."""
+    return [
+        path
+        for (path,) in lake.rows(
+            f"SELECT DISTINCT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion "
+            "WHERE NOT path_is_relative AND starts_with(path, ?) ORDER BY path",
+            [prefix],
         )
     ]
 
 
 def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
     """Tell DuckLake to delete objects that it never registered, as it deletes those it did."""
-    new = sorted(set(uris) - set(scheduled(lake)))
+    new = sorted(set(uris) - scheduled(lake, uris))
     if new:
         table = f"{_METADATA}.ducklake_files_scheduled_for_deletion"
         statement = (
@@ -107,6 +147,12 @@ def _delete(lake: Lake, tables: Sequence[str], column: str, values: Sequence[obj
     )
 
 
+# The ledger's files with the address that DuckLake reads each from; one query sees one snapshot.
+_KNOWN = (
+    f"(SELECT *, coalesce(data_file, ? || key) AS address FROM {META}.feeder_files) "
+    "WHERE source = ? AND stream = ?"
+)
+_LIVE = f"ducklake_list_files('{LAKE}', ?, schema => 'staging')"
 _TABLE_ID = (
     f"SELECT max(table_id) FROM {_METADATA}.ducklake_table JOIN {_METADATA}.ducklake_schema "
     "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "

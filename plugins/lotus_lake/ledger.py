@@ -72,7 +72,7 @@ LEFT JOIN (
 
 
 # What a `FileEvent` is made of again, without place in the queue and remark.
-_EVENT_COLUMNS = (
+EVENT_COLUMNS = (
     "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, "
     "data_file, generation_id"
 )
@@ -192,8 +192,9 @@ def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str,
     """Every version that the ledger holds of each key, with its latest event; oldest first."""
     versions: dict[str, list[FileEvent]] = {}
     for row in lake.rows(
-        f"SELECT {_EVENT_COLUMNS} FROM {META}.feeder_files "
-        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) ORDER BY version",
+        f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files "
+        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) "
+        "ORDER BY version",
         [stream.source, stream.name, min(keys), max(keys), list(keys)],
     ):
         versions.setdefault(row[0], []).append(FileEvent(*row))
@@ -212,7 +213,7 @@ def files_with(
         keys: Only keys of this range, as (after, up to); no upper bound when `None`.
     """
     rows = lake.rows(
-        f"SELECT {_EVENT_COLUMNS} FROM {META}.feeder_files WHERE source = ? AND stream = ? "
+        f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files WHERE source = ? AND stream = ? "
         "AND event IN (SELECT unnest(?)) AND key > ? AND (?::VARCHAR IS NULL OR key <= ?) "
         "ORDER BY key, version",
         [stream.source, stream.name, list(events), keys[0], keys[1], keys[1]],
@@ -225,7 +226,7 @@ def files_of_day(
 ) -> list[tuple[FileEvent, int]]:
     """Files of a day whose latest event is one of these, each with the snapshot of that event."""
     rows = lake.rows(
-        f"SELECT {_EVENT_COLUMNS}, snapshot_id FROM {META}.feeder_files WHERE source = ? "
+        f"SELECT {EVENT_COLUMNS}, snapshot_id FROM {META}.feeder_files WHERE source = ? "
         "AND stream = ? AND event IN (SELECT unnest(?)) AND partition_date = ? ORDER BY key",
         [stream.source, stream.name, list(events), day],
     )

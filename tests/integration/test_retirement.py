@@ -13,7 +13,7 @@ from lotus_lake.catalog import LAKE, META, Lake, open_lake
 from lotus_lake.consumers import has_unprocessed, watermarks
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.maintenance import upkeep
+from lotus_lake.maintenance import Upkeep, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
@@ -170,14 +170,17 @@ def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, l
     retire_files(lake, feed.stream, MODELS, "run")
     gone = retired(feed, lake)
     age(lake, ALMOST)
-    assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
+    assert upkeep(lake) == Upkeep(0, (), ())
     age(lake, LONG)
-    assert upkeep(lake)["snapshots_expired"] > 5
+    assert upkeep(lake).snapshots_expired > 5
     assert feed.objects() == set(feed.sent)
     age(lake, ALMOST)
-    assert upkeep(lake)["files_deleted"] == 0
+    assert upkeep(lake).files_deleted == ()
     age(lake, LONG)
-    assert upkeep(lake)["files_deleted"] == len(gone)
+    planned = upkeep(lake, dry_run=True)
+    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert feed.objects() == set(feed.sent)
+    assert upkeep(lake).files_deleted == planned.files_deleted
     assert feed.objects() == set(feed.sent) - gone
     assert feed.landed(lake) == feed.rows_of(feed.objects())
 

@@ -125,9 +125,9 @@ BAD: list[tuple[str, Any, list[str]]] = [
     ("no primary key", good(primary_key=[]), ["$.primary_key = []", "at least 1 item"]),
     ("key of plain names", good(primary_key=["id"]), ['$.primary_key[0] = "id"', "valid tuple"]),
     (
-        "overwriting stream",
-        good(destination_sync_mode="overwrite"),
-        ['$.destination_sync_mode = "overwrite"', "'append'"],
+        "deduplicating destination",
+        good(destination_sync_mode="append_dedup"),
+        ['$.destination_sync_mode = "append_dedup"', "'append' or 'overwrite'"],
     ),
     ("unknown sync mode", good(sync_mode="cdc"), ['$.sync_mode = "cdc"', "'full_refresh'"]),
     (

@@ -49,7 +49,7 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         return Retirement()
     marks = watermarks(lake, consumers)
     if not marks:
-        return Retirement(kept_days=len(old), reason="no processed model reads this stream")
+        return _kept(Retirement(kept_days=len(old), reason="no processed model reads this stream"))
     slowest = min(marks, key=lambda model: marks[model])
     ready = [day for day, newest in old.items() if newest <= marks[slowest]]
     files = 0
@@ -57,8 +57,15 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         files += _retire_day(lake, stream, day, marks[slowest], run_id)
     kept = len(old) - len(ready)
     reason = f"{slowest} has not consumed them" if kept else None
-    log.info("retired %d files of %d days, kept %d days: %s", files, len(ready), kept, reason)
-    return Retirement(len(ready), files, kept, reason)
+    log.info("retired %d files of %d days", files, len(ready))
+    return _kept(Retirement(len(ready), files, kept, reason))
+
+
+def _kept(retirement: Retirement) -> Retirement:
+    """Say so when a consumer has stopped: nothing of its stream is retired any more."""
+    if retirement.reason:
+        log.warning("%d days are old enough and kept: %s", retirement.kept_days, retirement.reason)
+    return retirement
 
 
 def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
