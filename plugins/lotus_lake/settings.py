@@ -70,9 +70,9 @@ class S3Access:
     def _from_aws_variables(cls, env: Mapping[str, str]) -> S3Access:
         secret, token = env.get("AWS_SECRET_ACCESS_KEY"), env.get("AWS_SESSION_TOKEN")
         return cls(
-            endpoint_url=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            endpoint_url=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
-            access_key_id=env.get("AWS_ACCESS_KEY_ID"),
+            access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             secret_access_key=SecretStr(secret) if secret else None,
             session_token=SecretStr(token) if token else None,
         )
