@@ -115,6 +115,11 @@ def of_attach(settings: Settings, error: duckdb.Error) -> LotusLakeError:
             hint="install the requirements that the catalog was made with, or migrate a copy of "
             "it: ATTACH ... (AUTOMATIC_MIGRATION true)",
         )
+    if catalog.kind == "sqlite" and not Path(catalog.address).exists():
+        return CatalogUnavailableError(
+            f"there is no catalog {name}",
+            hint="the first run of a stream makes it; if there was one, check LAKE_CATALOG",
+        )
     reason = _CONNECTING.sub("", text(error))
     return CatalogUnavailableError(
         f"opening the catalog {name} failed: {reason}", hint=_attach_hint(settings)
@@ -145,14 +150,11 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
 
 
 def _attach_hint(settings: Settings) -> str:
-    address = settings.catalog.address
     if settings.catalog.kind == "postgres":
         return (
             "check LAKE_CATALOG, that the server answers and has this database and user, and "
             "PGPASSWORD or the passfile"
         )
-    if not Path(address).exists():
-        return "the first run of a stream makes the catalog; check LAKE_CATALOG if there was one"
     return "check LAKE_CATALOG, and that file and folder can be read and written"
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,20 +22,9 @@ from lotus_lake.feeder.registering import register_batch
 from lotus_lake.settings import Settings
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
-from tests.refusing import everything_lands, put_misfit, refused, unchanged
+from tests.refusing import duckdb_of_its_own, everything_lands, put_misfit, refused, unchanged
 
 pytestmark = [on_sqlite, pytest.mark.usefixtures("one_duckdb")]
-
-_connect = duckdb.connect
-
-
-@contextlib.contextmanager
-def duckdb_of_its_own() -> Iterator[None]:
-    """What others hold in memory, or have written to disk, is no matter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duckdb, "connect", _connect)
-        yield
-
 
 # The disk
 
