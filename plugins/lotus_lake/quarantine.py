@@ -41,6 +41,17 @@ def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list
     return [Quarantined(*row) for row in rows]
 
 
+def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> list[Quarantined]:
+    """Files that a run has put into quarantine and that are there still, at most so many."""
+    rows = lake.rows(
+        "SELECT source, stream, key, size_bytes, updated_at, error "
+        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'quarantined' "
+        "AND dag_run_id = ? ORDER BY key LIMIT ?",
+        [stream.source, stream.name, run_id, limit],
+    )
+    return [Quarantined(*row) for row in rows]
+
+
 def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
     """Put quarantined files back into the queue; the next run looks at them again.
 
