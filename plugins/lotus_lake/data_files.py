@@ -39,19 +39,13 @@ def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
 
 
 def count_unknown(lake: Lake, stream: Stream) -> int:
-    """How many registrations the landing table has that the ledger does not know of."""
+    """Registrations of the landing table that the ledger knows nothing of, or that are doubled."""
     return int(
         lake.value(
-            f"SELECT (SELECT count(*) FROM {_LIVE}) - (SELECT count(*) FROM {_KNOWN} "
-            f"AND event IN ('missing', 'registered', 'copied') AND address IN "
-            f"(SELECT data_file FROM {_LIVE}))",
-            [
-                stream.landing_table,
-                lake.settings.uri(""),
-                stream.source,
-                stream.name,
-                stream.landing_table,
-            ],
+            "SELECT count(*) - count(DISTINCT data_file) FILTER (data_file IN ("
+            f"SELECT coalesce(data_file, ? || key) FROM {META}.file_events "
+            f"WHERE source = ? AND stream = ?)) FROM {_LIVE}",
+            [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
         )
     )
 

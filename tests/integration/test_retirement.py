@@ -9,26 +9,17 @@ from datetime import timedelta
 import pytest
 
 from lotus_lake import ledger
-from lotus_lake.catalog import LAKE, META, Lake, open_lake
+from lotus_lake.catalog import LAKE, Lake, open_lake
 from lotus_lake.consumers import has_unprocessed, watermarks
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.maintenance import Upkeep, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
+from tests.consuming import age, consume, expire_and_clean
 from tests.feeds import DAY, Feed
 
 MODELS = ["int_orders", "int_lines"]
-
-
-def consume(feed: Feed, lake: Lake, *models: str) -> None:
-    """What dbt does for a model: note that it has read everything that has landed."""
-    landed = ledger.landed_snapshot(lake, feed.stream)
-    for model in models:
-        lake.con.execute(
-            f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "
-            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to"
-        )
 
 
 def put_days(feed: Feed, days: Iterable[int]) -> dict[int, list[str]]:
@@ -43,14 +34,6 @@ def put_days(feed: Feed, days: Iterable[int]) -> dict[int, list[str]]:
 
 def retired(feed: Feed, lake: Lake) -> set[str]:
     return {key for key, events in feed.events(lake).items() if "retired" in events}
-
-
-def expire_and_clean(lake: Lake) -> None:
-    """What upkeep does, without its patience."""
-    lake.con.execute(
-        f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() + INTERVAL 2 DAY)"
-    )
-    lake.con.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
 
 
 @pytest.fixture
@@ -149,19 +132,6 @@ def test_a_file_that_lands_while_its_day_is_chosen_is_not_retired(
 
 ALMOST = timedelta(days=2, minutes=-1)
 LONG = timedelta(days=2)
-
-
-def age(lake: Lake, by: timedelta) -> None:
-    """Make everything in the catalog older."""
-    metadata = f"__ducklake_metadata_{LAKE}"
-    for table, column in (
-        ("ducklake_snapshot", "snapshot_time"),
-        ("ducklake_files_scheduled_for_deletion", "schedule_start"),
-    ):
-        lake.con.execute(
-            f"UPDATE {metadata}.{table} SET {column} = "
-            f"{column}::TIMESTAMPTZ - INTERVAL {int(by.total_seconds())} SECOND"
-        )
 
 
 def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, lake: Lake) -> None:

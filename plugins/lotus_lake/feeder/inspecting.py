@@ -113,6 +113,8 @@ def isolate(
     files: Sequence[PendingFile], read: Callable[[Sequence[PendingFile]], list[Found]]
 ) -> tuple[list[Found], list[Outcome]]:
     """Read all at once; when that fails, halve until the broken files stand alone."""
+    if not files:
+        return [], []
     try:
         return read(files), []
     except duckdb.Error as error:
