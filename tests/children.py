@@ -24,6 +24,7 @@ import pytest
 from lotus_lake import reconciling
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
 from lotus_lake.settings import Settings
@@ -132,6 +133,13 @@ def reconcile(settings: Settings, stream: Stream, hook: Hook = let_pass) -> None
     with open_lake(settings) as opened:
         lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
         reconciling.reconcile(lake, stream, s3_client(settings.s3), "reconcile", repair=True)
+
+
+def retire(settings: Settings, stream: Stream, consumers: list[str], hook: Hook = let_pass) -> None:
+    """Child: retire what is old."""
+    with open_lake(settings) as opened:
+        lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
+        retire_files(lake, stream, consumers, "killed")
 
 
 def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:

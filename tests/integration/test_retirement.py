@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from lotus_lake import ledger
@@ -17,7 +19,7 @@ from lotus_lake.maintenance import Upkeep, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import age, consume, expire_and_clean
-from tests.feeds import DAY, Feed
+from tests.feeds import DAY, SHAPE, Feed, some_rows
 
 MODELS = ["int_orders", "int_lines"]
 
@@ -174,3 +176,90 @@ def test_what_landed_is_unprocessed_until_every_model_has_read_it(feed: Feed, la
     state = read_state(lake, feed.stream, "run", MODELS)
     assert not state.unprocessed
     assert state.snapshot_id == ledger.landed_snapshot(lake, feed.stream) > 0
+
+
+def age_until_deleted(lake: Lake) -> None:
+    """Let the snapshots that show retired files expire, and the files wait their time."""
+    age(lake, 2 * LONG)
+    upkeep(lake)
+    age(lake, 2 * LONG)
+
+
+def test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_retired(
+    old_feed: Feed, lake: Lake
+) -> None:
+    """DuckLake deletes by address, and Airbyte numbers parts from 0 again."""
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    anew = feed.put("a.parquet", rows=7, day=DAY - timedelta(days=9))
+    feed.list_files(lake)
+    gone = retired(feed, lake) - {anew}
+    age_until_deleted(lake)
+    planned = upkeep(lake, dry_run=True)
+    assert planned.files_protected == (lake.settings.uri(anew),)
+    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert upkeep(lake) == planned
+    assert feed.objects() == set(feed.sent) - gone
+    assert upkeep(lake).files_protected == ()
+
+
+@on_sqlite
+def test_the_objects_of_a_landing_table_that_was_dropped_are_not_deleted(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    lake.con.execute(f"DROP TABLE {LAKE}.staging.{feed.stream.landing_table}")
+    age_until_deleted(lake)
+    assert upkeep(lake).files_deleted == ()
+    assert feed.objects() == set(feed.sent)
+
+
+@on_sqlite
+def test_objects_that_were_never_registered_go_with_their_day(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed, day = make_feed(retention_days=4), DAY - timedelta(days=9)
+    text_ids = {**SHAPE, "id": pa.string()}
+    rows = [{**row, "id": str(row["id"])} for row in some_rows(2)]
+    copied = feed.put("copied.parquet", rows, day=day, shape=text_ids)
+    empty = feed.put("empty.parquet", rows=0, day=day)
+    bad = feed.put_bytes("bad.parquet", b"x" * 99, day=day)
+    feed.put()
+    feed.run(lake)
+    consume(feed, lake, *MODELS)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(days=1, files=2)
+    assert retired(feed, lake) == {copied, empty}
+    copies = Path(lake.settings.data_path, "copies")
+    assert len(list(copies.rglob("*.parquet"))) == 1
+    age_until_deleted(lake)
+    upkeep(lake)
+    assert feed.objects() == {feed.key("part_0.parquet"), bad}
+    assert list(copies.rglob("*.parquet")) == []
+
+
+@on_sqlite
+def test_a_stopped_consumer_stops_retirement_and_is_named(
+    old_feed: Feed, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    retire_files(lake, old_feed.stream, MODELS, "run")
+    assert "2 days are old enough and kept: int_orders has not consumed them" in caplog.text
+
+
+@on_sqlite
+@pytest.mark.parametrize("statement", ["BEGIN", "DELETE FROM", "UPDATE", "COMMIT", "SELECT path"])
+def test_a_retirement_that_is_killed_can_be_run_again(
+    old_feed: Feed, lake: Lake, statement: str
+) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    hook = children.KillBefore(1, start=statement)
+    code = children.run(children.retire, feed.settings, feed.stream, MODELS, hook)
+    assert code == children.KILLED
+    retire_files(lake, feed.stream, MODELS, "run")
+    gone = retired(feed, lake)
+    assert len(gone) == 4
+    assert feed.landed(lake) == feed.rows_of(set(feed.sent) - gone)
+    age_until_deleted(lake)
+    upkeep(lake)
+    assert feed.objects() == set(feed.sent) - gone
