@@ -46,12 +46,14 @@ class Pipeline:
         environment: All variables of the lake.
         client: Talks to the bucket.
         target: Where dbt keeps what it has parsed.
+        dbt_dir: The dbt project; this repository's by default.
         arrived: Keys of the sample files that were dropped so far.
     """
 
     environment: dict[str, str]
     client: S3Client
     target: Path
+    dbt_dir: Path = dbt_project_dir(PROJECT)
     arrived: set[str] = field(default_factory=set)
 
     @property
@@ -80,7 +82,7 @@ class Pipeline:
         self, command: str, *models: str, target: Path | None = None, **environment: str
     ) -> LoggedChild:
         """Start dbt for some models, for all without any; in another folder beside another dbt."""
-        dbt_dir, target = str(dbt_project_dir(PROJECT)), target or self.target
+        dbt_dir, target = str(self.dbt_dir), target or self.target
         selection = ["--select", *models] if models else []
         return self._start(
             run_dbt,
