@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from lotus_lake.catalog import LAKE, META, STAGING, Lake, open_lake
 from lotus_lake.sql import identifier, literal
 from tests.known_answer.splits import SplitFile, late_files, shuffled_waves
 from tests.known_answer.tpch import SOURCE, TABLES, Truth, columns, load_extension, wrong_answers
 from tests.pipeline.driver import Pipeline
+
+# At scale 1; a test takes half a minute otherwise.
+pytestmark = pytest.mark.timeout(1800)
 
 WAVES = 3
 SEED = 20260312
