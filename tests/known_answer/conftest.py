@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lotus_lake.manifest import dbt_project_dir
 from tests.known_answer import splits, tpch
-from tests.pipeline.driver import PROJECT, Pipeline
+from tests.pipeline.driver import DBT_DIR, PROJECT, Pipeline
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -47,7 +46,7 @@ def dbt_dir(big_folder: Path) -> Path:
     """This project's dbt project, settings and macros, with the models of TPC-H for its own."""
     folder = big_folder / "dbt"
     own = shutil.ignore_patterns("models", "tests", "target", "logs")
-    shutil.copytree(dbt_project_dir(PROJECT), folder, ignore=own)
+    shutil.copytree(DBT_DIR, folder, ignore=own)
     return Path(shutil.copytree(Path(__file__).with_name("dbt"), folder, dirs_exist_ok=True))
 
 

@@ -119,7 +119,7 @@ def late_files(wave: Sequence[SplitFile], earlier: Sequence[SplitFile]) -> list[
 
 
 def _sent(con: duckdb.DuckDBPyConnection, table: Table) -> str:
-    """Query of every version as often as it is sent, with the `sync` and the `part` it goes into."""
+    """Query of all versions, as often as they are sent, each with its `sync` and `part`."""
     key = ", ".join(identifier(name) for name in table.key)
     count = len(SYNCS)
     return f"""

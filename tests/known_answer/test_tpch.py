@@ -81,9 +81,7 @@ def _show_processed_tables(lake: Lake, truth: Truth) -> None:
     lake.rows(f"ATTACH {literal(str(truth.file))} AS truth (READ_ONLY)")
     for table in TABLES:
         names = ", ".join(map(identifier, columns(lake.con, "truth", table.name)))
-        lake.rows(
-            f"CREATE TEMP VIEW {table.name} AS SELECT {names} FROM {LAKE}.main.{table.model}"
-        )
+        lake.rows(f"CREATE TEMP VIEW {table.name} AS SELECT {names} FROM {LAKE}.main.{table.model}")
 
 
 def _differences(lake: Lake, table: str) -> tuple[int, int]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PROJECT = Path(__file__).resolve().parents[2]
+DBT_DIR = dbt_project_dir(PROJECT)
 WORKING = "the lake is open"
 Row = dict[str, Any]
 
@@ -53,7 +54,7 @@ class Pipeline:
     environment: dict[str, str]
     client: S3Client
     target: Path
-    dbt_dir: Path = dbt_project_dir(PROJECT)
+    dbt_dir: Path = DBT_DIR
     arrived: set[str] = field(default_factory=set)
 
     @property
