@@ -16,7 +16,7 @@ from tests.known_answer.splits import SplitFile, late_files, shuffled_waves
 from tests.known_answer.tpch import SOURCE, TABLES, Truth, columns, load_extension, wrong_answers
 from tests.pipeline.driver import Pipeline
 
-# At scale 1; a test takes half a minute otherwise.
+# What scale 1 takes on a busy machine.
 pytestmark = pytest.mark.timeout(1800)
 
 WAVES = 3
@@ -37,7 +37,10 @@ def test_the_answers_to_tpchs_queries_are_the_published_ones(
 
     with open_lake(pipeline.settings) as lake:
         assert _fates(lake) == sorted((file.key, file.event, file.row_count) for file in files)
-        assert _landed_rows(lake) == _rows_to_keep(lake)
+        kept = _rows_to_keep(lake)
+        assert _landed_rows(lake) == kept
+        # Some days were retired while others of their files were still to arrive.
+        assert 0 < sum(kept.values()) < sum(file.row_count for file in files)
         _show_processed_tables(lake, truth)
         none = {table.name: (0, 0) for table in TABLES}
         assert {table.name: _differences(lake, table.name) for table in TABLES} == none
@@ -71,8 +74,11 @@ def _landed_rows(lake: Lake) -> dict[str, int]:
 
 def _rows_to_keep(lake: Lake) -> dict[str, int]:
     """Rows of the files of each stream that are not retired."""
-    query = f"SELECT sum(row_count) FROM {META}.feeder_files WHERE stream = ? AND event = ?"
-    return {table.name: lake.value(query, [table.name, "registered"]) for table in TABLES}
+    query = (
+        f"SELECT coalesce(sum(row_count), 0) FROM {META}.feeder_files "
+        "WHERE stream = ? AND event = 'registered'"
+    )
+    return {table.name: lake.value(query, [table.name]) for table in TABLES}
 
 
 def _show_processed_tables(lake: Lake, truth: Truth) -> None:
