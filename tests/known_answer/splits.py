@@ -1,7 +1,7 @@
 """TPC-H's tables as Airbyte would send them: many syncs, old versions, repeats, broken files.
 
 Every row of every table goes into Parquet files, some more than once. What becomes of a row is
-decided by a hash of its key, its fate, so that the files are the same each time:
+decided by a hash of its key, its fate, so that the files hold the same rows each time:
 
 * Its true version is sent by one of the syncs.
 * Every fourth row has an old version, with other values in every column but the key. It is sent by
