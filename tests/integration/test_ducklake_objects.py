@@ -66,15 +66,6 @@ def test_a_damaged_body_registers_and_fails_whoever_reads_it(
         ids(lake, table)
 
 
-@on_sqlite
-def test_a_hash_of_the_whole_row_reads_nothing(lake: Lake, write: Callable[..., Path]) -> None:
-    """Why validation hashes each column."""
-    path = damage(write("01", *range(1000)))
-    lake.rows(f"SELECT bit_xor(hash(t)) FROM read_parquet('{path}') AS t")
-    with pytest.raises(duckdb.Error):
-        lake.rows(f"SELECT count(*) FILTER (hash(COLUMNS(*)) = 0) FROM read_parquet('{path}') AS t")
-
-
 def test_an_object_that_is_gone_cannot_be_deleted_from_its_table(
     lake: Lake, table: str, write: Callable[..., Path]
 ) -> None:
