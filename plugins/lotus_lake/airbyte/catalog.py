@@ -16,6 +16,7 @@ from lotus_lake.settings import Settings
 from lotus_lake.streams import FieldSchema, Stream, source_schema, stream_files
 
 CATALOG_FILE = "_catalog.json"
+_LINE_CHARACTERS = 80
 
 
 def configured_catalog(streams: Sequence[Stream], sources_dir: Path) -> dict[str, Any]:
@@ -58,11 +59,28 @@ def catalog_files(settings: Settings) -> tuple[dict[Path, str | None], list[Stre
         except StreamConfigError as error:
             broken[source] = [error]
             continue
-        files[settings.streams_dir / source / CATALOG_FILE] = json.dumps(document, indent=2) + "\n"
+        files[settings.streams_dir / source / CATALOG_FILE] = _json_text(document) + "\n"
     for path in sorted(settings.streams_dir.glob(f"*/{CATALOG_FILE}")):
         if path.parent.name not in sources:
             files[path] = None
     return files, [error for errors in broken.values() for error in errors]
+
+
+def _json_text(value: Any, indent: int = 0) -> str:
+    """JSON with short objects and arrays on one line: a third of the lines of a plain indent."""
+    line = json.dumps(value)
+    if not isinstance(value, dict | list) or len(line) + indent <= _LINE_CHARACTERS:
+        return line
+    inner = " " * (indent + 2)
+    if isinstance(value, dict):
+        items = [
+            f"{json.dumps(key)}: {_json_text(item, indent + 2)}" for key, item in value.items()
+        ]
+    else:
+        items = [_json_text(item, indent + 2) for item in value]
+    opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
+    lines = f",\n{inner}".join(items)
+    return f"{opening}\n{inner}{lines}\n{' ' * indent}{closing}"
 
 
 def _configured_stream(stream: Stream, sources_dir: Path) -> dict[str, Any]:

@@ -55,6 +55,25 @@ def find_connection(
     return found[0]
 
 
+def source_of(client: AirbyteClient, connection: Connection, sources: Sequence[str]) -> str:
+    """The source, among those that have stream configs, that a connection sends.
+
+    Raises:
+        AirbyteNotFoundError: It is called like none of them.
+    """
+    if connection.namespace in sources:
+        return str(connection.namespace)
+    names = client.source_names(connection.source_id)
+    for source in sources:
+        if _is_called(names, source):
+            return source
+    raise AirbyteNotFoundError(
+        f"connection {connection.connection_id} ({connection.name}) sends {names[0]!r}, which has "
+        "no stream configs",
+        hint=f"name one of {', '.join(sources) or 'none'} with --source",
+    )
+
+
 def stream_of(connection: Connection, name: str) -> ConnectionStream:
     """A stream of a connection by the name that its files are written under.
 
