@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lotus_lake.airbyte import jobs
 from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.airbyte.landed import StreamCheck
 from lotus_lake.airbyte.model import Connection
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteUnavailableError
 from tests.airbyte_server import CONNECTION_ID, AirbyteServer, Fault, attempt, run_airbyte
@@ -168,3 +170,22 @@ def test_the_reason_of_a_failure_is_known(airbyte: AirbyteServer, client: Airbyt
     job = airbyte.add_job(statuses=["failed"], attempts=tries)
     found = client.job(job["id"])
     assert (found.status, found.failure) == ("failed", "source: the API key has expired")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "state"),
+    [
+        # committed, landed, waiting, quarantined, retired
+        ((5, 5, 0, 0, 0), "landed"),
+        ((5, 9, 0, 0, 0), "landed"),
+        ((5, 9, 1, 0, 0), "waiting"),
+        ((5, 9, 1, 1, 0), "quarantined"),
+        ((5, 4, 0, 0, 0), "missing"),
+        ((5, 4, 0, 0, 1), "unproven"),
+        ((5, 5, 0, 0, 1), "landed"),
+        ((None, 5, 0, 0, 0), "unproven"),
+        ((None, 5, 1, 0, 0), "waiting"),
+    ],
+)
+def test_what_the_numbers_mean(numbers: tuple[Any, ...], state: str) -> None:
+    assert StreamCheck("shop__orders", *numbers).state == state

@@ -73,7 +73,8 @@ def _wait_landed(
     client = s3_client(settings.s3)
     last = ""
     while True:
-        with open_lake(settings, read_only=True) as lake:
+        # Not read-only: before the first feed there is no lake, and it may come while we wait.
+        with open_lake(settings) as lake:
             checks = [
                 check_stream(
                     lake,
