@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.landed import StreamCheck
 from lotus_lake.airbyte.model import Connection
+from lotus_lake.airbyte.transport import ATTEMPTS
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteUnavailableError
 from tests.airbyte_server import CONNECTION_ID, AirbyteServer, Fault, attempt, run_airbyte
 
@@ -37,13 +39,22 @@ def connection(client: AirbyteClient) -> Connection:
 def refresh(client: AirbyteClient, connection: Connection) -> int:
     streams = connection.streams[:1]
     return jobs.start(
-        client, connection, "refresh", lambda: client.refresh(connection.connection_id, streams)
+        client,
+        connection,
+        "refresh",
+        lambda: client.refresh(connection.connection_id, streams),
+        streams=[stream.name for stream in streams],
+        look_seconds=0,
     )
 
 
 def sync(client: AirbyteClient, connection: Connection) -> int:
     return jobs.start(
-        client, connection, "sync", lambda: client.start_sync(connection.connection_id)
+        client,
+        connection,
+        "sync",
+        lambda: client.start_sync(connection.connection_id),
+        look_seconds=0,
     )
 
 
@@ -70,11 +81,11 @@ def test_an_open_job_is_named_and_nothing_is_asked(
     client: AirbyteClient,
     connection: Connection,
     status: str,
-    start: object,
+    start: Callable[..., int],
 ) -> None:
     job = airbyte.add_job(statuses=[status])
     with pytest.raises(AirbyteBusyError, match=rf"job {job['id']} \(sync, {status}\)") as caught:
-        start(client, connection)  # type: ignore[operator]
+        start(client, connection)
     assert f"lotus-lake job {job['id']} --wait" in str(caught.value.hint)
     assert airbyte.calls("/refresh") == airbyte.calls("/public/v1/jobs") == []
 
@@ -86,12 +97,12 @@ def test_a_job_whose_answer_was_lost_is_found(
     client: AirbyteClient,
     connection: Connection,
     kind: int | str,
-    start: object,
+    start: Callable[..., int],
     path: str,
 ) -> None:
     airbyte.add_job(statuses=["succeeded"])
     airbyte.faults.append(Fault(path, kind, done=True))
-    job_id = start(client, connection)  # type: ignore[operator]
+    job_id = start(client, connection)
     assert job_id == max(airbyte.jobs)
     assert len(airbyte.jobs) == 2
     assert len(airbyte.calls(path)) == 1
@@ -102,13 +113,13 @@ def test_a_call_that_did_not_arrive_is_an_error(
     airbyte: AirbyteServer,
     client: AirbyteClient,
     connection: Connection,
-    start: object,
+    start: Callable[..., int],
     path: str,
 ) -> None:
     airbyte.add_job(statuses=["succeeded"])
     airbyte.faults.append(Fault(path, 503))
     with pytest.raises(AirbyteUnavailableError, match="503"):
-        start(client, connection)  # type: ignore[operator]
+        start(client, connection)
     assert len(airbyte.jobs) == 1
 
 
@@ -159,9 +170,43 @@ def test_following_survives_a_server_that_restarts(
     airbyte: AirbyteServer, client: AirbyteClient
 ) -> None:
     job = airbyte.add_job(statuses=["running", "succeeded"])
-    airbyte.faults.append(Fault("/get_without_logs", "cut", 3))
+    airbyte.faults.append(Fault("/get_without_logs", "cut", 3 * ATTEMPTS))
     seen = list(jobs.follow(client, job["id"], timeout_seconds=60, poll_seconds=0.01))
     assert seen[-1].status == "succeeded"
+
+
+def test_a_server_that_stays_away_is_an_error_in_the_end(
+    airbyte: AirbyteServer, client: AirbyteClient
+) -> None:
+    job = airbyte.add_job()
+    airbyte.faults.append(Fault("/get_without_logs", 503, 1000))
+    with pytest.raises(AirbyteUnavailableError, match="503"):
+        list(jobs.follow(client, job["id"], timeout_seconds=0.1, poll_seconds=0.02))
+
+
+def test_a_refresh_of_other_streams_is_not_taken_for_ours(
+    airbyte: AirbyteServer, client: AirbyteClient, connection: Connection
+) -> None:
+    def lose_the_answer() -> int | None:
+        other = {"streamsToRefresh": [{"name": "customers"}]}
+        airbyte.add_job(configType="refresh", refreshConfig=other)
+        raise AirbyteUnavailableError("no answer")
+
+    with pytest.raises(AirbyteUnavailableError, match="no answer"):
+        jobs.start(
+            client, connection, "refresh", lose_the_answer, streams=["orders"], look_seconds=0
+        )
+
+
+def test_a_job_that_appears_late_is_found(
+    airbyte: AirbyteServer, client: AirbyteClient, connection: Connection
+) -> None:
+    def lose_the_answer() -> int | None:
+        timer = threading.Timer(0.2, airbyte.add_job)
+        timer.start()
+        raise AirbyteUnavailableError("no answer")
+
+    assert jobs.start(client, connection, "sync", lose_the_answer, look_seconds=0.2) == 101
 
 
 def test_the_reason_of_a_failure_is_known(airbyte: AirbyteServer, client: AirbyteClient) -> None:

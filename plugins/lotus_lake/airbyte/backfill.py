@@ -90,6 +90,7 @@ def request(lake: Lake, client: AirbyteClient, planned: Plan) -> int:
         connection,
         "refresh",
         lambda: client.refresh(connection.connection_id, [item.sent for item in planned.streams]),
+        streams=[item.sent.name for item in planned.streams],
     )
     _note(lake, [item.stream for item in planned.streams], "requested", job_id)
     return job_id

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.model import OPEN_STATUSES, Connection, Job
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteUnavailableError
 
 POLL_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+_LOOKS = 5
+
+log = logging.getLogger(__name__)
 
 
 def refuse_when_busy(client: AirbyteClient, connection: Connection) -> None:
@@ -23,7 +28,13 @@ def refuse_when_busy(client: AirbyteClient, connection: Connection) -> None:
 
 
 def start(
-    client: AirbyteClient, connection: Connection, kind: str, call: Callable[[], int | None]
+    client: AirbyteClient,
+    connection: Connection,
+    kind: str,
+    call: Callable[[], int | None],
+    *,
+    streams: Sequence[str] = (),
+    look_seconds: float = LOOK_SECONDS,
 ) -> int:
     """Start a job; returns its id.
 
@@ -35,6 +46,8 @@ def start(
         connection: The connection.
         kind: What kind of job the call starts: `sync` or `refresh`.
         call: Starts it and returns its id, or `None` when Airbyte started none.
+        streams: Streams that a refresh was asked for; one of others is not ours.
+        look_seconds: Pause between looks for a job whose answer was lost.
 
     Raises:
         AirbyteBusyError: A job of the connection is open already.
@@ -43,26 +56,34 @@ def start(
     """
     refuse_when_busy(client, connection)
     known = {job.job_id for job in client.jobs(connection.connection_id)}
-    failure: AirbyteUnavailableError | None = None
+
+    def new_job() -> int | None:
+        for job in client.jobs(connection.connection_id):
+            if job.job_id not in known and job.kind == kind and job.streams >= set(streams):
+                return job.job_id
+        return None
+
     try:
         job_id = call()
     except AirbyteBusyError as error:
         jobs = client.jobs(connection.connection_id, OPEN_STATUSES)
         raise (_busy(connection, jobs[0]) if jobs else error) from error
-    except AirbyteUnavailableError as error:
-        job_id, failure = None, error
-    if job_id is not None:
-        return job_id
-    for job in client.jobs(connection.connection_id):
-        if job.job_id not in known and job.kind == kind:
-            return job.job_id
-    if failure:
-        raise failure
-    raise AirbyteError(
-        f"Airbyte started no {kind} of connection {connection.connection_id} ({connection.name})",
-        hint="either a job started in between, then its next sync will be this refresh; or its "
-        "destination is too old to refresh: upgrade it",
-    )
+    except AirbyteUnavailableError:
+        # The server may still be at it: it answers only when the job runs.
+        for _ in range(_LOOKS):
+            if found := new_job():
+                return found
+            time.sleep(look_seconds)
+        raise
+    job_id = job_id or new_job()
+    if job_id is None:
+        raise AirbyteError(
+            f"Airbyte started no {kind} of connection {connection.connection_id} "
+            f"({connection.name})",
+            hint="either a job started in between, then its next sync will be this refresh; or its "
+            "destination is too old to refresh: upgrade it",
+        )
+    return job_id
 
 
 def follow(
@@ -72,28 +93,25 @@ def follow(
     timeout_seconds: float,
     poll_seconds: float = POLL_SECONDS,
 ) -> Iterator[Job]:
-    """The job, again and again, until it is over or the time is up; it goes on in Airbyte then."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        job = client.job(job_id)
-        yield job
-        if job.is_over or time.monotonic() + poll_seconds > deadline:
-            return
-        time.sleep(poll_seconds)
-
-
-def check_succeeded(job: Job) -> None:
-    """Make sure that a job that is over brought everything.
+    """The job, again and again, until it is over or the time is up; it goes on in Airbyte then.
 
     Raises:
-        AirbyteError: It failed or was cancelled; what it has written so far stays.
+        AirbyteUnavailableError: Airbyte does not answer, and the time is up.
     """
-    if job.status != "succeeded":
-        raise AirbyteError(
-            f"job {job.job_id} {job.status} after {job.attempts} attempts: "
-            f"{job.failure or 'Airbyte gives no reason'}",
-            hint="what it has written stays and is fed; its next sync goes on from there",
-        )
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        last_look = time.monotonic() + poll_seconds > deadline
+        try:
+            job = client.job(job_id)
+        except AirbyteUnavailableError as error:
+            if last_look:
+                raise
+            log.warning("job %d goes on without being seen: %s", job_id, error)
+        else:
+            yield job
+            if job.is_over or last_look:
+                return
+        time.sleep(poll_seconds)
 
 
 def _busy(connection: Connection, job: Job) -> AirbyteBusyError:
