@@ -219,7 +219,7 @@ def test_the_servers_words_are_repeated_for_what_it_cannot_do(
 
 
 def test_an_unknown_job_is_named(client: AirbyteClient) -> None:
-    with pytest.raises(AirbyteNotFoundError, match="id 4711"):
+    with pytest.raises(AirbyteNotFoundError, match="there is no job 4711"):
         client.job(4711)
 
 

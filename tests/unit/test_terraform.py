@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lotus_lake.airbyte.access import api_roots
 from lotus_lake.keys import key_problem, partition_date
 from lotus_lake.settings import Settings
 from lotus_lake.streams import load_streams
@@ -308,6 +309,23 @@ def test_the_providers_log_in_is_not_in_the_plan(
     ).stdout
     assert '"hunter2"' not in shown
     assert "shop-hunter2" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://airbyte.example.com/", "https://airbyte.example.com/api/public/v1"),
+        ("http://localhost:8000", "http://localhost:8000/api/public/v1"),
+        ("https://api.airbyte.com", "https://api.airbyte.com/v1"),
+    ],
+)
+def test_the_providers_api_is_that_of_the_command_line(
+    plan: Callable[..., dict[str, Any]], folder: Path, url: str, api: str
+) -> None:
+    (folder / "api.tf").write_text(
+        'resource "terraform_data" "api" {\n  input = local.public_api\n}\n'
+    )
+    assert plan(airbyte_url=url)["api"] == api == api_roots(url, "AIRBYTE_URL")[1]
 
 
 @pytest.mark.parametrize(

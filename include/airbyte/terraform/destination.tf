@@ -6,7 +6,7 @@ locals {
   path_format = "$${NAMESPACE}/$${STREAM_NAME}/year=$${YEAR}/month=$${MONTH}/day=$${DAY}/"
 
   # The job and the start of its attempt: part numbers alone begin again when a folder was emptied,
-  # and an object that comes again under its old name is quarantined (see on_overwrite).
+  # and an object would come again under an old name, with other rows (see on_overwrite).
   file_name_pattern = "{sync_id}_{timestamp}_{part_number}{format_extension}"
 
   s3_keys = var.s3_access_key_id == null ? {} : {

@@ -1,7 +1,7 @@
 # Set them as TF_VAR_{name}, so that no secret is in a file. README.md tells which end up in state.
 
 variable "airbyte_url" {
-  description = "Address of the Airbyte server, as in the browser."
+  description = "Address of the Airbyte server, as in the browser; https://api.airbyte.com for Airbyte Cloud."
   type        = string
   default     = "http://localhost:8000"
 

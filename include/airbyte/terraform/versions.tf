@@ -22,8 +22,15 @@ terraform {
   # }
 }
 
+locals {
+  is_cloud   = startswith(var.airbyte_url, "https://api.airbyte.com")
+  public_api = local.is_cloud ? "https://api.airbyte.com/v1" : "${trimsuffix(var.airbyte_url, "/")}/api/public/v1"
+}
+
 provider "airbyte" {
-  server_url    = "${trimsuffix(var.airbyte_url, "/")}/api/public/v1/"
+  server_url    = "${local.public_api}/"
   client_id     = var.airbyte_client_id
   client_secret = var.airbyte_client_secret
+  # The default, /v1/applications/token of the host, is right for Airbyte Cloud only.
+  token_url = "${local.public_api}/applications/token"
 }

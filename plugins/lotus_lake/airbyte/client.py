@@ -152,7 +152,13 @@ class AirbyteClient:
 
     def job(self, job_id: int) -> Job:
         """A job with its attempts and statistics."""
-        answer = self._transport.config("jobs/get_without_logs", {"id": job_id}, read=True)
+        try:
+            answer = self._transport.config("jobs/get_without_logs", {"id": job_id}, read=True)
+        except AirbyteNotFoundError as error:
+            raise AirbyteNotFoundError(
+                f"there is no job {job_id}",
+                hint="its id is in the address of its page in Airbyte, and sync_id in its rows",
+            ) from error
         return Job.parse(
             answer.get("job") or {}, [item["attempt"] for item in answer.get("attempts") or ()]
         )
