@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -47,6 +47,22 @@ def client_of(airbyte: AirbyteServer, timeout: float = 30, **variables: str) -> 
 @pytest.fixture
 def client(airbyte: AirbyteServer) -> AirbyteClient:
     return client_of(airbyte)
+
+
+def by_id(method: Callable[[AirbyteClient, str], object]) -> Callable[[AirbyteClient], object]:
+    return lambda client: method(client, CONNECTION_ID)
+
+
+def first_job(client: AirbyteClient) -> object:
+    return client.job(1)
+
+
+def discover(client: AirbyteClient) -> object:
+    return client.discover_schema(SOURCE_ID)
+
+
+def refresh_all(client: AirbyteClient) -> object:
+    return client.refresh(CONNECTION_ID, client.connection(CONNECTION_ID).streams)
 
 
 # Log-in
@@ -174,6 +190,37 @@ def test_a_redirect_is_not_followed(airbyte: AirbyteServer, client: AirbyteClien
     with pytest.raises(AirbyteError, match="302") as caught:
         client.connections()
     assert "redirects" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "body"),
+    [
+        (AirbyteClient.connections, "/workspaces", {"data": [{"id": 1}]}),
+        (AirbyteClient.connections, "/workspaces", {"data": 7}),
+        (AirbyteClient.connections, "/connections/list", {"connections": [{"name": "x"}]}),
+        (AirbyteClient.connections, "/connections/list", {"connections": ["x"]}),
+        (by_id(AirbyteClient.connection), "/connections/get", {}),
+        (by_id(AirbyteClient.jobs), "/jobs/list", {"jobs": [{"id": 1}]}),
+        (by_id(AirbyteClient.jobs), "/jobs/list", {"jobs": [{"job": {"status": "running"}}]}),
+        (first_job, "/jobs/get_without_logs", {}),
+        (first_job, "/jobs/get_without_logs", {"job": {"id": 1, "createdAt": "yesterday"}}),
+        (first_job, "/jobs/get_without_logs", {"job": {"id": 1}, "attempts": [{"attempt": []}]}),
+        (by_id(AirbyteClient.start_sync), "/public/v1/jobs", {"id": 1}),
+        (refresh_all, "/connections/refresh", {"job": {"status": "pending"}}),
+        (discover, "/discover_schema", {"catalog": {"streams": [{"name": "orders"}]}}),
+        (discover, "/discover_schema", {"catalog": [1]}),
+    ],
+)
+def test_an_answer_of_another_form_is_a_transient_error(
+    airbyte: AirbyteServer,
+    client: AirbyteClient,
+    call: Callable[[AirbyteClient], object],
+    path: str,
+    body: dict[str, object],
+) -> None:
+    airbyte.faults.append(Fault(path, 200, body=body))
+    with pytest.raises(AirbyteUnavailableError, match="has an unknown form"):
+        call(client)
 
 
 # Refusals

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lotus_lake.airbyte.access import AirbyteAccess
@@ -50,7 +51,8 @@ class AirbyteClient:
         """The workspaces to look at: that of the settings, else all that can be seen."""
         if self.access.workspace_id:
             return [self.access.workspace_id]
-        return [item["workspaceId"] for item in self._pages("workspaces")]
+        with _understood("workspaces"):
+            return [item["workspaceId"] for item in self._pages("workspaces")]
 
     def connections(self) -> list[Connection]:
         """All connections, by name."""
@@ -59,7 +61,8 @@ class AirbyteClient:
             answer = self._transport.config(
                 "connections/list", {"workspaceId": workspace_id}, read=True
             )
-            found += [Connection.parse(item) for item in answer.get("connections") or ()]
+            with _understood("connections/list"):
+                found += [Connection.parse(item) for item in answer.get("connections") or ()]
         return sorted(found, key=lambda item: (item.name, item.connection_id))
 
     def connection(self, connection_id: str) -> Connection:
@@ -78,7 +81,8 @@ class AirbyteClient:
                 f"there is no connection {connection_id}",
                 hint=f"known connections: {', '.join(known) or 'none'}",
             ) from error
-        return Connection.parse(answer)
+        with _understood("connections/get"):
+            return Connection.parse(answer)
 
     def source_names(self, source_id: str) -> tuple[str, str]:
         """What people called a source, and the name of its connector."""
@@ -88,8 +92,12 @@ class AirbyteClient:
     def sources(self) -> list[tuple[str, str]]:
         """Ids and names of all sources, by name."""
         workspace_ids = self.workspace_ids()
-        found = [(item["sourceId"], item["name"]) for item in self._pages("sources")
-                 if item.get("workspaceId") in workspace_ids]  # fmt: skip
+        with _understood("sources"):
+            found = [
+                (str(item["sourceId"]), str(item["name"]))
+                for item in self._pages("sources")
+                if item.get("workspaceId") in workspace_ids
+            ]
         return sorted(found, key=lambda item: (item[1], item[0]))
 
     def discover_schema(self, source_id: str) -> dict[str, Any]:
@@ -122,13 +130,13 @@ class AirbyteClient:
                 f"there is no source {source_id}",
                 hint=f"known sources: {', '.join(known) or 'none'}",
             ) from error
-        catalog = answer.get("catalog")
-        if not isinstance(catalog, dict):
+        if not answer.get("catalog"):
             raise AirbyteError(
                 f"discovery of source {source_id} failed: {_discovery_error(answer)}"
             )
-        streams = [item["stream"] for item in catalog.get("streams") or () if item.get("stream")]
-        return {"streams": [_protocol_stream(stream) for stream in streams]}
+        with _understood("sources/discover_schema"):
+            items = answer["catalog"].get("streams") or ()
+            return {"streams": [_protocol_stream(item["stream"]) for item in items]}
 
     def jobs(self, connection_id: str, statuses: Sequence[str] = ()) -> list[Job]:
         """The latest jobs of a connection, newest first.
@@ -145,7 +153,9 @@ class AirbyteClient:
         if statuses:
             body["statuses"] = list(statuses)
         answer = self._transport.config("jobs/list", body, read=True)
-        jobs = [Job.parse(item["job"], item.get("attempts")) for item in answer.get("jobs") or ()]
+        with _understood("jobs/list"):
+            items = answer.get("jobs") or ()
+            jobs = [Job.parse(item["job"], item.get("attempts")) for item in items]
         # Older servers do not know the filter.
         kept = [job for job in jobs if not statuses or job.status in statuses]
         return sorted(kept, key=lambda job: job.job_id, reverse=True)
@@ -159,9 +169,9 @@ class AirbyteClient:
                 f"there is no job {job_id}",
                 hint="its id is in the address of its page in Airbyte, and sync_id in its rows",
             ) from error
-        return Job.parse(
-            answer.get("job") or {}, [item["attempt"] for item in answer.get("attempts") or ()]
-        )
+        with _understood("jobs/get_without_logs"):
+            attempts = [item["attempt"] for item in answer.get("attempts") or ()]
+            return Job.parse(answer["job"], attempts)
 
     def start_sync(self, connection_id: str) -> int:
         """Start a sync; returns the job's id. Never repeated: see `jobs.start`.
@@ -172,9 +182,8 @@ class AirbyteClient:
         answer = self._transport.public(
             "POST", "jobs", {"connectionId": connection_id, "jobType": "sync"}
         )
-        if not isinstance(answer.get("jobId"), int):
-            raise AirbyteUnavailableError("Airbyte's answer to the sync names no job")
-        return int(answer["jobId"])
+        with _understood("jobs"):
+            return int(answer["jobId"])
 
     def refresh(self, connection_id: str, streams: Sequence[ConnectionStream]) -> int | None:
         """Have streams sent again from the start, keeping all there is; returns the job's id.
@@ -197,8 +206,8 @@ class AirbyteClient:
             },
             read=False,
         )
-        job = answer.get("job")
-        return Job.parse(job).job_id if job else None
+        with _understood("connections/refresh"):
+            return Job.parse(answer["job"]).job_id if answer.get("job") else None
 
     def _pages(self, path: str) -> list[dict[str, Any]]:
         """All items of a list of the public API."""
@@ -209,6 +218,18 @@ class AirbyteClient:
             items += page
             if len(page) < _PAGE:
                 return items
+
+
+@contextlib.contextmanager
+def _understood(call: str) -> Iterator[None]:
+    """Read an answer; one that has another form than Airbyte describes is as good as none."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AirbyteUnavailableError(
+            f"the answer to {call} has an unknown form: {type(error).__name__}: {error}",
+            hint="is AIRBYTE_URL an Airbyte of version 1.0 or newer?",
+        ) from error
 
 
 def _protocol_stream(stream: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lotus_lake.errors import AirbyteUnavailableError
-
 # Not yet over: a further attempt may follow "incomplete".
 OPEN_STATUSES = ("pending", "queued", "running", "incomplete")
 # May have written files already, and may write more.
@@ -111,8 +109,6 @@ class Job:
         cls, job: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]] | None = None
     ) -> Job:
         """Read a job of the configuration API, with its attempts where they are known."""
-        if not isinstance(job.get("id"), int):
-            raise AirbyteUnavailableError("Airbyte described a job without an id")
         tries = list(attempts or ())
         refresh = (job.get("refreshConfig") or {}).get("streamsToRefresh") or ()
         return cls(
@@ -177,7 +173,7 @@ def _streams(items: Iterable[Mapping[str, Any]]) -> Iterable[ConnectionStream]:
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
-        raise AirbyteUnavailableError(f"Airbyte's answer has no {name}")
+        raise ValueError(f"no {name}")
     return value
 
 
