@@ -308,6 +308,8 @@ def _handler(state: AirbyteServer) -> type[BaseHTTPRequestHandler]:
 
         def _send(self, status: int, data: bytes, length: int | None = None) -> None:
             self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", f"{state.url}/elsewhere")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data) if length is None else length))
             self.end_headers()

@@ -190,6 +190,7 @@ def test_a_redirect_is_not_followed(airbyte: AirbyteServer, client: AirbyteClien
     with pytest.raises(AirbyteError, match="302") as caught:
         client.connections()
     assert "redirects" in str(caught.value.hint)
+    assert airbyte.calls("/elsewhere") == []
 
 
 @pytest.mark.parametrize(
