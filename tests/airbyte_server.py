@@ -93,8 +93,12 @@ class AirbyteServer:
     ) -> Document:
         """Add a connection that writes below `raw/{source}/`, and its source."""
         self.sources[source_id] = {
-            "sourceId": source_id, "workspaceId": WORKSPACE, "name": source, "sourceName": source,
-        }  # fmt: skip
+            "sourceId": source_id,
+            "workspaceId": WORKSPACE,
+            "name": source,
+            "sourceName": source,
+            "sourceType": source,
+        }
         self.connections[connection_id] = {
             "connectionId": connection_id,
             "name": f"{source} to the lake",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from lotus_lake import ledger
 from lotus_lake.catalog import META, Lake, open_lake
 from lotus_lake.cli import app
 from lotus_lake.cli.airbyte_report import NOT_YET
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteNotFoundError
+from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.settings import Settings
 from tests.airbyte_server import CONNECTION_ID, AirbyteServer, attempt, run_airbyte
 from tests.catalogs import on_sqlite
@@ -297,6 +298,27 @@ def test_a_backfill_wants_one_stream_or_the_flagged_ones(arguments: tuple[str, .
     result = run("backfill", *arguments)
     assert result.exit_code == 2
     assert "name SOURCE and STREAM, or use --flagged" in result.stderr.replace("\n", " ")
+
+
+@on_sqlite
+def test_rows_that_were_retired_since_are_not_called_missing(
+    airbyte: AirbyteServer, feed: Feed, lake: Lake
+) -> None:
+    airbyte_sends(airbyte, 3, feed)
+    report_of(run("sync", SOURCE, "--wait", "--poll", "0.1", "--json"))
+    later = [row | {"_airbyte_meta": {"sync_id": 7, "changes": []}} for row in some_rows(1)]
+    feed.put(
+        "later.parquet", later, day=datetime.now(UTC).date() + timedelta(days=30), shape=META_SHAPE
+    )
+    feed.run(lake)
+    lake.con.execute(
+        f"CREATE TABLE {META}.watermark_int_orders AS SELECT 0 AS snapshot_id_from, "
+        f"{ledger.landed_snapshot(lake, feed.stream)} AS snapshot_id_to"
+    )
+    assert retire_files(lake, feed.stream, ["int_orders"], "run").files == 1
+    [document] = report_of(run("job", str(max(airbyte.jobs)), "--json"))
+    row = document["streams"][0]
+    assert (row["landed"], row["retired"], row["state"]) == (0, 3, "unproven")
 
 
 # The flag in the stream config

@@ -10,7 +10,12 @@ import pytest
 from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.barrier import running_job
 from lotus_lake.airbyte.client import AirbyteClient
-from lotus_lake.airbyte.connections import find_connection, source_of, stream_of
+from lotus_lake.airbyte.connections import (
+    find_connection,
+    find_source_id,
+    source_of,
+    stream_of,
+)
 from lotus_lake.airbyte.transport import ATTEMPTS, message_of
 from lotus_lake.errors import (
     AirbyteBusyError,
@@ -333,6 +338,35 @@ def test_discovery_of_an_unknown_source_names_those_there_are(client: AirbyteCli
     with pytest.raises(AirbyteNotFoundError, match="no source nowhere") as caught:
         client.discover_schema("nowhere")
     assert caught.value.hint == f"known sources: {SOURCE_ID} (shopify)"
+
+
+@pytest.mark.parametrize("field", ["name", "sourceType"])
+def test_a_source_is_found_by_its_name_or_connector(
+    airbyte: AirbyteServer, client: AirbyteClient, field: str
+) -> None:
+    airbyte.add_connection("elsewhere", ["events"], OTHER_ID, "source-2")
+    airbyte.sources["source-2"][field] = "Klaviyo"
+    assert find_source_id(client, "klaviyo") == "source-2"
+    assert find_source_id(client, "shopify") == SOURCE_ID
+
+
+def test_a_source_that_cannot_be_told_is_asked_for(
+    airbyte: AirbyteServer, client: AirbyteClient
+) -> None:
+    with pytest.raises(AirbyteNotFoundError, match="no source is called mail") as caught:
+        find_source_id(client, "mail")
+    assert f"there are: {SOURCE_ID} (shopify)" in str(caught.value.hint)
+    airbyte.add_connection("shopify", ["events"], OTHER_ID, "source-2")
+    with pytest.raises(AirbyteError, match="2 sources are called shopify") as caught:
+        find_source_id(client, "shopify")
+    assert "--source-id" in str(caught.value.hint)
+
+
+def test_a_long_list_is_read_to_its_end(airbyte: AirbyteServer, client: AirbyteClient) -> None:
+    for number in range(250):
+        airbyte.add_connection(f"source{number}", [], f"connection-{number}", f"source-{number}")
+    assert len(client.sources()) == 251
+    assert len(airbyte.calls("/public/v1/sources")) == 3
 
 
 # Which connection

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.airbyte.model import Connection, ConnectionStream, Job
+from lotus_lake.airbyte.model import Connection, ConnectionStream, Job, Source
 from lotus_lake.airbyte.transport import TIMEOUT_SECONDS, Transport
 from lotus_lake.errors import AirbyteError, AirbyteNotFoundError, AirbyteUnavailableError
 
@@ -89,16 +89,16 @@ class AirbyteClient:
         answer = self._transport.config("sources/get", {"sourceId": source_id}, read=True)
         return str(answer.get("name") or ""), str(answer.get("sourceName") or "")
 
-    def sources(self) -> list[tuple[str, str]]:
-        """Ids and names of all sources, by name."""
+    def sources(self) -> list[Source]:
+        """All sources, by name."""
         workspace_ids = self.workspace_ids()
         with _understood("sources"):
             found = [
-                (str(item["sourceId"]), str(item["name"]))
+                Source(item["sourceId"], item["name"], str(item.get("sourceType") or ""))
                 for item in self._pages("sources")
                 if item.get("workspaceId") in workspace_ids
             ]
-        return sorted(found, key=lambda item: (item[1], item[0]))
+            return sorted(found, key=lambda source: (source.name, source.source_id))
 
     def discover_schema(self, source_id: str) -> dict[str, Any]:
         """Ask a source for its streams, with types, past Airbyte's cache.
@@ -125,7 +125,7 @@ class AirbyteClient:
                 read=False,
             )
         except AirbyteNotFoundError as error:
-            known = [f"{item_id} ({name})" for item_id, name in self.sources()]
+            known = [f"{item.source_id} ({item.name})" for item in self.sources()]
             raise AirbyteNotFoundError(
                 f"there is no source {source_id}",
                 hint=f"known sources: {', '.join(known) or 'none'}",

@@ -55,6 +55,34 @@ def find_connection(
     return found[0]
 
 
+def find_source_id(client: AirbyteClient, source: str) -> str:
+    """Id of the source that is called like a folder of stream configs, or whose connector is.
+
+    Args:
+        client: Airbyte.
+        source: Name of the source, as in `include/streams/{source}/`.
+
+    Raises:
+        AirbyteNotFoundError: There is none.
+        AirbyteError: There are several.
+    """
+    sources = client.sources()
+    found = [item for item in sources if _is_called([item.name], source)] or [
+        item for item in sources if _is_called([item.connector], source)
+    ]
+    if len(found) == 1:
+        return found[0].source_id
+    shown = ", ".join(f"{item.source_id} ({item.name})" for item in found or sources)
+    if found:
+        raise AirbyteError(
+            f"{len(found)} sources are called {source}: {shown}", hint="name one with --source-id"
+        )
+    raise AirbyteNotFoundError(
+        f"no source is called {source}",
+        hint=f"there are: {shown or 'none'}; name one with --source-id",
+    )
+
+
 def source_of(client: AirbyteClient, connection: Connection, sources: Sequence[str]) -> str:
     """The source, among those that have stream configs, that a connection sends.
 

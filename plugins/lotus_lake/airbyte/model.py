@@ -14,6 +14,15 @@ WRITING_STATUSES = ("running", "incomplete")
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A source: its id, what people called it, and its connector, such as `shopify`."""
+
+    source_id: str
+    name: str
+    connector: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionStream:
     """A stream of a connection; `name` and `namespace` are the source's words for it."""
 
