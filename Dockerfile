@@ -28,5 +28,9 @@ RUN python -m lotus_lake.cli landing --check \
     && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
     && mkdir -p .lake && chown -R airflow:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
 
+# The command line, without a build step.
+RUN printf '#!/bin/sh\nexec python -m lotus_lake.cli "$@"\n' > /usr/local/bin/lotus-lake \
+    && chmod 755 /usr/local/bin/lotus-lake
+
 USER airflow
 CMD ["airflow", "standalone"]
