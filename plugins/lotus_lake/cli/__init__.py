@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import configs, files
+from lotus_lake.cli import configs, discovering, files
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.\n\n"
     "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
 )
 configs.add_to(app)
+discovering.add_to(app)
 files.add_to(app)
 
 
