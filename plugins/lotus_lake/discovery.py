@@ -108,7 +108,7 @@ def write_catalog(
         CatalogMessageError: It is no catalog, or it lacks a stream of `only`.
         StreamConfigError: The source's name cannot be a folder here.
     """
-    _check_name(source, "source")
+    check_name(source, "source")
     streams = _streams_of(catalog)
     if missing := sorted(set(only) - set(streams)):
         raise CatalogMessageError(
@@ -122,6 +122,19 @@ def write_catalog(
 def field_types(schema: Mapping[str, Any]) -> dict[str, str]:
     """Type of every field of a JSON schema by its dotted path; `[]` are the elements of a list."""
     return dict(_typed_paths(schema, ""))
+
+
+def check_name(name: str, kind: str) -> None:
+    """Refuse what cannot be part of a stream's identity.
+
+    Raises:
+        StreamConfigError: The name is not made of letters, digits and single underscores.
+    """
+    if not is_plain_name(name) or "__" in name:
+        raise StreamConfigError(
+            f"{name!r} cannot name a {kind}",
+            hint="letters, digits and single underscores, not starting with a digit",
+        )
 
 
 def _messages(text: str) -> Iterable[dict[str, Any]]:
@@ -158,19 +171,11 @@ def _streams_of(catalog: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for entry in _catalog_of(dict(catalog))["streams"]:
         inner = entry.get("stream", entry) if isinstance(entry, dict) else None
         stream = inner if isinstance(inner, dict) else {}
-        words = {_SERVER_WORDS.get(word, word): value for word, value in stream.items()}
+        words = {_SERVER_WORDS.get(str(word), str(word)): v for word, v in stream.items()}
         if not isinstance(words.get("name"), str):
             raise CatalogMessageError(f"a stream of the catalog has no name: {str(entry)[:80]}")
         streams[words["name"]] = words
     return streams
-
-
-def _check_name(name: str, kind: str) -> None:
-    if not is_plain_name(name) or "__" in name:
-        raise StreamConfigError(
-            f"{name!r} cannot name a {kind}",
-            hint="letters, digits and single underscores, not starting with a digit",
-        )
 
 
 def _write_stream(
@@ -179,7 +184,7 @@ def _write_stream(
     name = str(stream["name"])
     path = settings.sources_dir / source / f"{name}.json"
     try:
-        _check_name(name, "stream")
+        check_name(name, "stream")
     except StreamConfigError as error:
         return Written(name, path, "skipped", reason=str(error))
     old = _read(path)
