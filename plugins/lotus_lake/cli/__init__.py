@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import configs, discovering, files, scaffolding
+from lotus_lake.cli import configs, discovering, files, scaffolding, validating
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 configs.add_to(app)
 discovering.add_to(app)
 scaffolding.add_to(app)
+validating.add_to(app)
 files.add_to(app)
 
 

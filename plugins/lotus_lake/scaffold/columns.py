@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ import duckdb
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing import column_name, column_type
 from lotus_lake.scaffold import naming
+from lotus_lake.sql import is_plain_name
 from lotus_lake.streams import FieldSchema, Stream
 
 Path = tuple[str, ...]
@@ -131,13 +133,13 @@ def model_columns(
 
 
 def landed_path(path: Sequence[str]) -> Path:
-    """A field's path by the names in the landing table, in the lower case that models have."""
-    return tuple(column_name(part).lower() for part in path)
+    """A field's path by the names in the landing table."""
+    return tuple(column_name(part) for part in path)
 
 
 def reference(path: Path) -> str:
     """SQL that reads a field of the landing table, quoted only where DuckDB or sqlfluff need it."""
-    first, *inner = path
+    first, *inner = (part.lower() for part in path)
     qualified = [LANDED, first] if first in reserved_names() or first == LANDED else [first]
     return ".".join(
         f'"{part}"' if part in _QUOTED_FOR_SQLFLUFF else part for part in [*qualified, *inner]
@@ -199,8 +201,12 @@ def _distinct(
     taken = {column_name(name).lower() for name in fields} | set(BOOKKEEPING)
     columns = []
     for leaf in leaves:
-        own = {leaf.path[0]} if len(leaf.path) == 1 else set()
-        free = (name for name in _candidates(leaf, record) if name not in taken - own)
+        own = {leaf.path[0].lower()} if len(leaf.path) == 1 else set()
+        free = (
+            name
+            for name in _candidates(leaf, record)
+            if name not in taken - own and name not in reserved_names() and is_plain_name(name)
+        )
         name = next(free)
         taken.add(name)
         columns.append(_column(name, leaf))
@@ -209,13 +215,12 @@ def _distinct(
 
 def _candidates(leaf: _Leaf, record: str) -> Iterator[str]:
     """Names for a column, the best one first, without an end."""
+    parts = [part.lower() for part in leaf.path]
     yield _preferred(leaf, record)
-    yield "_".join(leaf.path)
-    yield "__".join(leaf.path)
-    number = 2
-    while True:
-        yield f"{'_'.join(leaf.path)}_{number}"
-        number += 1
+    yield "_".join(parts)
+    yield "__".join(parts)
+    for number in itertools.count(2):
+        yield f"{'_'.join(parts)}_{number}"
 
 
 def _preferred(leaf: _Leaf, record: str) -> str:
@@ -236,10 +241,11 @@ def _preferred(leaf: _Leaf, record: str) -> str:
 
 def _column(name: str, leaf: _Leaf) -> Column:
     sql, kind_text = reference(leaf.path), column_type(leaf.schema)
-    kind = _KIND_OF_TYPE.get(kind_text, "nested")
-    if kind == "nested" and "STRUCT" in kind_text:
-        sql, kind_text = f"to_json({sql})::varchar", "VARCHAR"
-    if leaf.is_key or (kind in ("string", "number") and name.endswith("_id")):
+    kind: Kind = _KIND_OF_TYPE.get(kind_text, "nested")
+    if kind == "nested":
+        if "STRUCT" in kind_text:
+            sql, kind_text = f"to_json({sql})::varchar", "VARCHAR"
+    elif leaf.is_key or (kind in ("string", "number") and name.endswith("_id")):
         kind = "id"
     return Column(name, leaf.path, sql, kind_text.lower(), kind, leaf.schema.description or "")
 

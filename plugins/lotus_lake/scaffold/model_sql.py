@@ -62,8 +62,8 @@ def config_call(stream: Stream, key: Sequence[str]) -> str:
 
 def _selected(expression: str, name: str) -> str:
     """A column of the select list; on two lines where one would be too long."""
-    if expression == name:
-        return f"{_INDENT}{name}"
+    if expression.rpartition(".")[2] == name:
+        return f"{_INDENT}{expression}"
     line = f"{_INDENT}{expression} as {name}"
     if len(line) + 1 <= WIDTH:
         return line
