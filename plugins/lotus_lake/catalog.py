@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import boto3
 import duckdb
 
 from lotus_lake.errors import (
@@ -261,6 +260,8 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
+        import boto3  # 0.4 s that commands about files on disk do not have to wait
+
         credentials = boto3.Session().get_credentials()
         if credentials is None:
             return None
