@@ -22,9 +22,11 @@ from lotus_lake.streams import (
 )
 
 Paths = tuple[tuple[str, ...], ...]
+# Columns that DuckLake gives every table; models find what is new by the first.
+LAKE_COLUMNS = ("snapshot_id", "rowid")
 _OVERRIDDEN = (
-    "is, or holds, a field named year, month or day: its values would be replaced by the date in "
-    "the object's key"
+    "is, or holds, a field named year, month or day, or is named as a column that every table of "
+    "the lake has: its values would be replaced"
 )
 
 
@@ -198,7 +200,9 @@ def _chosen_fields(
         )
     wanted = {*choices.fields, *required} if choices.fields else set(known.fields)
     overridden = [
-        name for name, schema in known.fields.items() if name in wanted and _has_hive(name, schema)
+        name
+        for name, schema in known.fields.items()
+        if name in wanted and _is_overridden(name, schema)
     ]
     if refused := [name for name in overridden if name in {*choices.fields, *required}]:
         raise ScaffoldError(f"field {', '.join(refused)} {_OVERRIDDEN}", hint="leave it out")
@@ -210,8 +214,12 @@ def _chosen_fields(
     return fields, [f"left out {name}, which {_OVERRIDDEN}" for name in overridden]
 
 
-def _has_hive(name: str, schema: FieldSchema) -> bool:
+def _is_overridden(name: str, schema: FieldSchema) -> bool:
+    return name.lower() in LAKE_COLUMNS or _has_hive_name(name, schema)
+
+
+def _has_hive_name(name: str, schema: FieldSchema) -> bool:
     inner = schema.items if schema.items else schema
     return name.lower() in HIVE_COLUMNS or any(
-        _has_hive(below, nested) for below, nested in (inner.properties or {}).items()
+        _has_hive_name(below, nested) for below, nested in (inner.properties or {}).items()
     )

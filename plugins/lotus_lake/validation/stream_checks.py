@@ -8,13 +8,11 @@ from pathlib import Path
 
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.landing import column_name, ddl_file, ddl_text
+from lotus_lake.scaffold.stream_json import LAKE_COLUMNS
 from lotus_lake.streams import SCHEMA_FILE, Stream, published_schema, source_schema
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, config_problems
 from lotus_lake.validation.yaml_lines import json_line
-
-# Columns that every DuckLake table has; models find new rows by the first.
-LAKE_COLUMNS = ("snapshot_id", "rowid")
 
 
 def readable(project: Project) -> Iterator[Problem]:
