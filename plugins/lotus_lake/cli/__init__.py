@@ -23,7 +23,7 @@ files.add_to(app)
 def main() -> None:
     """Entry point: errors of the library end in one readable message."""
     try:
-        app()
+        app(prog_name="lotus-lake")
     except LotusLakeError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

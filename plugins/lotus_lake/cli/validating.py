@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lotus_lake.settings import Settings
-from lotus_lake.validation import Problem, check, read_project
+from lotus_lake.validation import Problem, Project, check, read_project
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,10 +37,10 @@ def validate(
     project = read_project(settings)
     problems = check(project)
     if as_json:
-        typer.echo(json.dumps([_as_json(problem, settings) for problem in problems], indent=2))
+        typer.echo(json.dumps([_as_json(problem, project) for problem in problems], indent=2))
     else:
         for problem in problems:
-            typer.echo(_as_text(problem, settings))
+            typer.echo(_as_text(problem, project))
     typer.echo(
         f"{len(problems)} problems in {len(project.files)} streams and "
         f"{len(project.dbt.models)} processed models",
@@ -50,21 +49,16 @@ def validate(
     raise typer.Exit(1 if problems else 0)
 
 
-def _as_text(problem: Problem, settings: Settings) -> str:
-    place = _short(problem.file, settings) + (f":{problem.line}" if problem.line else "")
+def _as_text(problem: Problem, project: Project) -> str:
+    place = project.short(problem.file) + (f":{problem.line}" if problem.line else "")
     hint = f"\n    hint: {problem.hint}" if problem.hint else ""
     return f"{place}: {problem.message}{hint}"
 
 
-def _as_json(problem: Problem, settings: Settings) -> dict[str, str | int | None]:
+def _as_json(problem: Problem, project: Project) -> dict[str, str | int | None]:
     return {
-        "file": _short(problem.file, settings),
+        "file": project.short(problem.file),
         "line": problem.line or None,
         "message": problem.message,
         "hint": problem.hint or None,
     }
-
-
-def _short(path: Path, settings: Settings) -> str:
-    inside = path.is_relative_to(settings.project_dir)
-    return str(path.relative_to(settings.project_dir) if inside else path)

@@ -192,7 +192,8 @@ def sources(project: Project) -> Iterator[Problem]:
         if other is not table:
             yield Problem(
                 table.file,
-                f"declares {'.'.join(stream)} again; it is in {other.file}, line {other.line}",
+                f"declares {'.'.join(stream)} again; it is in {project.short(other.file)}, "
+                f"line {other.line}",
                 "take one out",
                 table.line,
             )

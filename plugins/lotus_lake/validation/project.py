@@ -44,6 +44,11 @@ class Project:
         """The JSON of a stream."""
         return self.settings.streams_dir / stream.source / f"{stream.name}.json"
 
+    def short(self, path: Path) -> str:
+        """A path as messages name it: from the project's folder on."""
+        root = self.settings.project_dir
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
 
 def read_project(settings: Settings) -> Project:
     """Read stream JSONs and the dbt project."""

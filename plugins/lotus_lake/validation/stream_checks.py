@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.landing import column_name, ddl_file, ddl_text
@@ -28,8 +27,8 @@ def distinct(project: Project) -> Iterator[Problem]:
         if other is not stream:
             yield Problem(
                 project.file_of(stream),
-                f"has the id {stream.id}, as {project.file_of(other)} has: both would feed one "
-                "landing table",
+                f"has the id {stream.id}, as {project.short(project.file_of(other))} has: both "
+                "would feed one landing table",
                 "rename one of them",
             )
     outer: tuple[str, Stream] | None = None
@@ -40,7 +39,8 @@ def distinct(project: Project) -> Iterator[Problem]:
         if outer is not None and prefix.startswith(outer[0]):
             yield Problem(
                 project.file_of(stream),
-                f"its files lie in {prefix}, which {project.file_of(outer[1])} feeds as well",
+                f"its files lie in {prefix}, which {project.short(project.file_of(outer[1]))} "
+                "feeds as well",
                 "give each stream a prefix of its own",
             )
         else:
@@ -60,7 +60,7 @@ def discovered(project: Project) -> Iterator[Problem]:
             if name not in known:
                 yield Problem(
                     project.file_of(stream),
-                    f"field {name!r} is not in {_short(schema_file, project)}",
+                    f"field {name!r} is not in {project.short(schema_file)}",
                     f"lotus-lake discover {stream.source}, or take the field out",
                     json_line(project.file_of(stream), f"$.fields.{name}"),
                 )
@@ -109,8 +109,3 @@ def schema_current(project: Project) -> Iterator[Problem]:
     text = json.dumps(published_schema(), indent=2) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         yield Problem(path, "is not current", "lotus-lake landing")
-
-
-def _short(path: Path, project: Project) -> str:
-    root = project.settings.project_dir
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
