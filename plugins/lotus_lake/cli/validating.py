@@ -41,8 +41,9 @@ def validate(
     else:
         for problem in problems:
             typer.echo(_as_text(problem, project))
+    noun = "problem" if len(problems) == 1 else "problems"
     typer.echo(
-        f"{len(problems)} problems in {len(project.files)} streams and "
+        f"{len(problems)} {noun} in {len(project.files)} streams and "
         f"{len(project.dbt.models)} processed models",
         err=True,
     )
