@@ -252,7 +252,9 @@ def _pruned(schema: Any) -> dict[str, Any]:
     elif isinstance(items, dict) and items:
         kept["items"] = _pruned(items)
     if _is_text(schema, "description"):
-        kept["description"] = " ".join(schema["description"].split())
+        # Half a surrogate pair is valid JSON, but no text of a file.
+        text = schema["description"].encode("utf-8", "replace").decode("utf-8")
+        kept["description"] = " ".join(text.split())
     return kept
 
 

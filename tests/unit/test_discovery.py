@@ -210,6 +210,13 @@ def test_a_broken_file_is_written_anew(settings: Settings) -> None:
     assert orders(settings)["name"] == "orders"
 
 
+def test_a_description_of_any_characters_can_be_written(settings: Settings) -> None:
+    field = json.loads('{"type": "string", "description": "\\ud83d and\\n {{ more }}"}')
+    write_catalog(settings, "shop", with_fields(field=field))
+    kept = orders(settings)["json_schema"]["properties"]["field"]
+    assert kept["description"] == "? and {{ more }}"
+
+
 # JSON schema as connectors write it
 
 

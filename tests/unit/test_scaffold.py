@@ -333,7 +333,7 @@ def streams(draw: st.DrawFn) -> Stream:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(one=streams())
 def test_the_model_of_any_schema_runs_and_keeps_the_newest(
     con: duckdb.DuckDBPyConnection, one: Stream

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -308,11 +308,3 @@ def _cursor_expression(cursor: Column | None) -> str:
             f"cursor_field {'.'.join(cursor.path)!r} is {cursor.type}, which tells no order in time"
         )
     return casts[cursor.type]
-
-
-def columns_by_field(columns: Iterable[Column]) -> dict[str, list[Column]]:
-    """Columns of the landing table with those of the model that read them."""
-    found: dict[str, list[Column]] = {}
-    for column in columns:
-        found.setdefault(column.path[0], []).append(column)
-    return found

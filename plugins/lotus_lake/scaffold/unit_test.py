@@ -12,7 +12,6 @@ from lotus_lake.scaffold.columns import (
     Column,
     ModelColumns,
     Path,
-    columns_by_field,
 )
 from lotus_lake.scaffold.yaml_text import WIDTH, entry, scalar
 from lotus_lake.sql import identifier
@@ -160,7 +159,8 @@ def _given_sql(
         values[model.cursor_column.path] = _changed(model.cursor_column)
     paths = {column.path for column in model.columns} | set(values)
     lines = [f"{_ROWS}select"]
-    for field in columns_by_field(model.columns) | {path[0]: [] for path in values}:
+    read = [column.path[0] for column in model.columns] + [path[0] for path in values]
+    for field in dict.fromkeys(read):
         inner = _value((field,), paths, values)
         lines += _wrapped(f"{inner} as {identifier(field)},")
     lines += [
