@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
+from lotus_lake.json_schema import field_types, reduced
 from lotus_lake.json_text import json_text
 from lotus_lake.settings import Settings
 from lotus_lake.sql import is_plain_name
@@ -34,7 +35,6 @@ _SERVER_WORDS = {
     "defaultCursorField": "default_cursor_field",
     "sourceDefinedPrimaryKey": "source_defined_primary_key",
 }
-_TYPES = ("string", "boolean", "integer", "number", "object", "array", "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,6 @@ def write_catalog(
         )
     chosen = [streams[name] for name in sorted(streams) if not only or name in only]
     return [_write_stream(settings, source, stream, dry_run) for stream in chosen]
-
-
-def field_types(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Type of every field of a JSON schema by its dotted path; `[]` are the elements of a list."""
-    return dict(_typed_paths(schema, ""))
 
 
 def check_name(name: str, kind: str) -> None:
@@ -221,63 +216,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _described(stream: Mapping[str, Any]) -> dict[str, Any]:
     """The stream as it is kept."""
-    schema = _pruned(stream.get("json_schema") or {})
+    schema = reduced(stream.get("json_schema") or {})
     return {
         "name": stream["name"],
         "json_schema": {"type": "object", "properties": schema.get("properties", {})},
         **{word: stream[word] for word in _STREAM_WORDS if stream.get(word) not in (None, [])},
     }
-
-
-def _pruned(schema: Any) -> dict[str, Any]:
-    """A JSON schema reduced to types and descriptions, in the spelling `FieldSchema` reads.
-
-    Where JSON schema leaves the type open, it is the one Airbyte's destinations take: an object if
-    there are properties, a list if there are items.
-    """
-    if not isinstance(schema, dict):  # `true` and `false` are schemas as well
-        return {}
-    kept: dict[str, Any] = {}
-    options = schema.get("oneOf") or schema.get("anyOf")
-    properties, items = schema.get("properties"), schema.get("items")
-    if kind := _type_of(schema, options):
-        kept["type"] = kind
-    kept |= {word: schema[word] for word in ("format", "airbyte_type") if _is_text(schema, word)}
-    if isinstance(options, list) and "type" not in kept:
-        kept |= _options(options)
-    if isinstance(properties, dict) and properties:
-        kept["properties"] = {name: _pruned(inner) for name, inner in properties.items()}
-    if isinstance(items, list) and items:
-        kept["items"] = _options(items)
-    elif isinstance(items, dict) and items:
-        kept["items"] = _pruned(items)
-    if _is_text(schema, "description"):
-        # Half a surrogate pair is valid JSON, but no text of a file.
-        text = schema["description"].encode("utf-8", "replace").decode("utf-8")
-        kept["description"] = " ".join(text.split())
-    return kept
-
-
-def _options(schemas: list[Any]) -> dict[str, Any]:
-    """A choice of schemas; null is no choice of its own, and a single one is the schema itself."""
-    options = [option for schema in schemas if (option := _pruned(schema)) != {"type": "null"}]
-    unique = [option for number, option in enumerate(options) if option not in options[:number]]
-    return unique[0] if len(unique) == 1 else {"oneOf": unique}
-
-
-def _type_of(schema: Mapping[str, Any], options: Any) -> str | list[str] | None:
-    kind = schema.get("type")
-    if isinstance(kind, str) and kind in _TYPES:
-        return kind
-    if isinstance(kind, list):
-        return [name for name in kind if name in _TYPES] or None
-    if options:
-        return None
-    return "object" if schema.get("properties") else "array" if schema.get("items") else None
-
-
-def _is_text(schema: Mapping[str, Any], word: str) -> bool:
-    return isinstance(schema.get(word), str) and bool(schema[word].strip())
 
 
 def _in_place_of(old: Any, new: Any) -> Any:
@@ -286,23 +230,3 @@ def _in_place_of(old: Any, new: Any) -> Any:
         return new
     names = [name for name in old if name in new] + [name for name in new if name not in old]
     return {name: _in_place_of(old.get(name), new[name]) for name in names}
-
-
-def _typed_paths(schema: Mapping[str, Any], path: str) -> Iterable[tuple[str, str]]:
-    for name, inner in (schema.get("properties") or {}).items():
-        below = f"{path}.{name}" if path else name
-        yield below, _type_text(inner)
-        yield from _typed_paths(inner, below)
-    if schema.get("items"):
-        yield from _typed_paths(schema["items"], f"{path}[]")
-
-
-def _type_text(schema: Mapping[str, Any]) -> str:
-    if options := schema.get("oneOf"):
-        return " or ".join(_type_text(option) for option in options)
-    kinds = schema.get("type") or "anything"
-    names = [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]
-    text = " or ".join(names) or "null"
-    if schema.get("items"):
-        return f"{text} of {_type_text(schema['items'])}"
-    return f"{text} ({schema['format']})" if schema.get("format") else text

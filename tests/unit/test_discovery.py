@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_lake.discovery import field_types, read_catalog, write_catalog
+from lotus_lake.discovery import read_catalog, write_catalog
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
+from lotus_lake.json_schema import field_types
 from lotus_lake.json_text import json_text
 from lotus_lake.landing import column_type
 from lotus_lake.settings import Settings
@@ -227,7 +228,13 @@ def test_a_description_of_any_characters_can_be_written(settings: Settings) -> N
         ({}, "VARCHAR"),
         ({"type": "bigint"}, "VARCHAR"),
         ({"properties": {"a": {"type": "integer"}}}, 'STRUCT("a" BIGINT)'),
-        ({"items": {"type": "integer"}}, "BIGINT[]"),
+        ({"items": {"type": "integer"}}, "VARCHAR"),
+        ({"type": "int"}, "BIGINT"),
+        ({"type": ["null", "number"], "airbyte_type": "integer"}, "BIGINT"),
+        ({"type": "integer", "oneOf": [{"type": "string"}]}, "BIGINT"),
+        ({"allOf": [{"type": "number"}]}, "DOUBLE"),
+        ({"$ref": "WellKnownTypes.json#/definitions/Date"}, "DATE"),
+        ({"$ref": "#/definitions/other"}, "VARCHAR"),
         ({"type": "array", "items": [{"type": "integer"}]}, "BIGINT[]"),
         ({"type": "array", "items": {}}, "VARCHAR"),
         ({"type": "array", "items": True}, "VARCHAR"),
