@@ -131,7 +131,7 @@ def test_a_discovered_stream_runs_at_once(
     with open_lake(settings) as lake:
         assert lake.rows(
             "SELECT product_id, vendor_id, vendor_name, product_order, price::varchar, is_active, "
-            "updated_at::date::varchar, vendor_address, tags "
+            "updated_at::date::varchar, vendor_address_json, tags "
             "FROM lakehouse.main.int_shop__products ORDER BY product_id"
         ) == [
             (1, 8, "Bob", 6, "10.2500", False, "2026-03-03", None, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,22 @@ from yamllint.config import YamlLintConfig
 
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing import column_name, landing_columns, landing_ddl
-from lotus_lake.scaffold.columns import BOOKKEEPING, ModelColumns, model_columns, reserved_names
+from lotus_lake.scaffold.columns import BOOKKEEPING, ModelColumns, model_columns
 from lotus_lake.scaffold.model_sql import model_sql
 from lotus_lake.scaffold.model_yaml import model_yaml
-from lotus_lake.streams import HIVE_COLUMNS, Stream, StreamConfig
+from lotus_lake.scaffold.references import reserved_names
+from lotus_lake.streams import (
+    HIVE_COLUMNS,
+    FieldSchema,
+    Stream,
+    StreamConfig,
+    load_streams,
+    source_schema,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
-MACROS = PROJECT / "include" / "dbt" / "macros" / "newest_wins.sql"
+INCLUDE = PROJECT / "include"
+MACROS = INCLUDE / "dbt" / "macros" / "newest_wins.sql"
 ID = {"type": "integer"}
 MOMENT = {"type": "string", "format": "date-time"}
 
@@ -130,8 +139,8 @@ def test_objects_are_flattened_one_level_under_their_own_name() -> None:
         "customer_id": ("customer.id", "bigint"),
         "is_customer_active": ("customer.active", "boolean"),
         "customer_created_at": ("customer.created", "timestamp with time zone"),
-        "customer_address": ("to_json(customer.address)::varchar", "varchar"),
-        "lines": ("to_json(lines)::varchar", "varchar"),
+        "customer_address_json": ("to_json(customer.address)::varchar", "varchar"),
+        "lines_json": ("to_json(lines)::varchar", "varchar"),
         "tags": ("tags", "varchar[]"),
     }
 
@@ -237,11 +246,18 @@ def rendered(sql: str, landed: str) -> str:
     return template.render(config=lambda **_: "")
 
 
-def check_model(con: duckdb.DuckDBPyConnection, one: Stream, model: ModelColumns) -> None:
+def check_model(
+    con: duckdb.DuckDBPyConnection,
+    one: Stream,
+    model: ModelColumns,
+    discovered: Mapping[str, FieldSchema] | None = None,
+) -> None:
     """The model runs over its landing table, is described, and passes its unit test."""
     sql, document = model_sql(one, model), yaml.safe_load(model_yaml(one, model))
     table = f"lakehouse.staging.{one.landing_table}"
-    con.execute(f"DROP TABLE IF EXISTS {table};" + landing_ddl(one, landing_columns(one, {})))
+    con.execute(
+        f"DROP TABLE IF EXISTS {table};" + landing_ddl(one, landing_columns(one, discovered or {}))
+    )
     described = con.execute(f"DESCRIBE {rendered(sql, table)}").fetchall()
     types = {row[0].lower(): con.sqltype(row[1]) for row in described}
     (properties,) = document["models"]
@@ -372,6 +388,17 @@ def test_keys_and_cursors_of_every_kind_and_depth(
     replaced = [["due"] if path == ["day"] else path for path in primary_key]
     one = stream(fields, replaced, ["due"] if cursor_field == ["day"] else cursor_field)
     check_model(con, one, columns(one))
+
+
+@pytest.mark.parametrize("one", load_streams(INCLUDE / "streams")[0], ids=lambda one: str(one.id))
+def test_the_streams_of_this_project_could_be_scaffolded(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter, one: Stream
+) -> None:
+    discovered = source_schema(INCLUDE / "sources", one)
+    model = model_columns(one, discovered)
+    assert len(model.columns) >= len(one.config.fields)
+    check_model(con, one, model, discovered)
+    assert lint(sqlfluff, one, model) == []
 
 
 # What the linters say

@@ -5,22 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
-
-import duckdb
 
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing import column_name, column_type
 from lotus_lake.scaffold import naming
+from lotus_lake.scaffold.references import Path, landed_path, reference, reserved_names
 from lotus_lake.sql import is_plain_name
 from lotus_lake.streams import FieldSchema, Stream
 
-Path = tuple[str, ...]
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 
 MONEY = "decimal(18, 4)"
-LANDED = "landed"
 # What every processed model carries besides the record's own columns.
 BOOKKEEPING = (
     "_airbyte_extracted_at",
@@ -40,14 +36,6 @@ _KIND_OF_TYPE: dict[str, Kind] = {
 }
 # Say nothing without the record they belong to.
 _BARE_WORDS = ("name", "type")
-# Names that sqlfluff's DuckDB dialect takes for something else, where DuckDB itself does not.
-_RESERVED_FOR_SQLFLUFF = (
-    "commutator", "connect", "current_catalog", "current_date", "current_role", "current_schema",
-    "current_time", "current_timestamp", "grant", "hashes", "localtime", "localtimestamp",
-    "merges", "minus", "negator", "rightarg", "session_user",
-)  # fmt: skip
-# And those it reads after a dot in quotes only.
-_QUOTED_FOR_SQLFLUFF = ("and", "as", "collate", "on", "or", "using")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,31 +120,6 @@ def model_columns(
     )
 
 
-def landed_path(path: Sequence[str]) -> Path:
-    """A field's path by the names in the landing table."""
-    return tuple(column_name(part) for part in path)
-
-
-def reference(path: Path) -> str:
-    """SQL that reads a field of the landing table, quoted only where DuckDB or sqlfluff need it."""
-    first, *inner = (part.lower() for part in path)
-    qualified = [LANDED, first] if first in reserved_names() or first == LANDED else [first]
-    return ".".join(
-        f'"{part}"' if part in _QUOTED_FOR_SQLFLUFF else part for part in [*qualified, *inner]
-    )
-
-
-@lru_cache(maxsize=1)
-def reserved_names() -> frozenset[str]:
-    """Names that do not read as a column unless a table's name stands before them."""
-    with duckdb.connect() as con:
-        rows = con.execute(
-            "SELECT keyword_name FROM duckdb_keywords() "
-            "WHERE keyword_category IN ('reserved', 'type_function')"
-        ).fetchall()
-    return frozenset(name for (name,) in rows) | frozenset(_RESERVED_FOR_SQLFLUFF)
-
-
 def is_flattened(schema: FieldSchema) -> bool:
     """Whether a field is an object whose own fields become columns."""
     return schema.types == ("object",) and bool(schema.properties) and not schema.one_of
@@ -228,6 +191,8 @@ def _preferred(leaf: _Leaf, record: str) -> str:
     parent = "_".join(naming.snake(part) for part in leaf.path[:-1])
     whole = f"{parent}_{name}" if parent else name
     kind = _KIND_OF_TYPE.get(column_type(leaf.schema))
+    if _is_json_text(leaf):
+        return whole if name.endswith("json") else f"{whole}_json"
     if kind == "boolean":
         return naming.boolean_name(name, parent)
     if kind == "timestamp":
@@ -242,12 +207,18 @@ def _preferred(leaf: _Leaf, record: str) -> str:
 def _column(name: str, leaf: _Leaf) -> Column:
     sql, kind_text = reference(leaf.path), column_type(leaf.schema)
     kind: Kind = _KIND_OF_TYPE.get(kind_text, "nested")
-    if kind == "nested":
-        if "STRUCT" in kind_text:
-            sql, kind_text = f"to_json({sql})::varchar", "VARCHAR"
-    elif leaf.is_key or (kind in ("string", "number") and name.endswith("_id")):
+    if _is_json_text(leaf):
+        sql, kind_text = f"to_json({sql})::varchar", "VARCHAR"
+    elif kind != "nested" and (
+        leaf.is_key or (kind in ("string", "number") and name.endswith("_id"))
+    ):
         kind = "id"
     return Column(name, leaf.path, sql, kind_text.lower(), kind, leaf.schema.description or "")
+
+
+def _is_json_text(leaf: _Leaf) -> bool:
+    """Objects, but for those that are flattened, and lists of objects."""
+    return "STRUCT" in column_type(leaf.schema)
 
 
 def _as_money(columns: Sequence[Column], money: Collection[str]) -> list[Column]:

@@ -11,8 +11,8 @@ from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import (
     Column,
     ModelColumns,
-    Path,
 )
+from lotus_lake.scaffold.references import Path
 from lotus_lake.scaffold.yaml_text import WIDTH, entry, scalar
 from lotus_lake.sql import identifier
 from lotus_lake.streams import Stream
