@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test mutants check e2e format lock landing catalog
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test mutants check validate e2e format lock landing catalog
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,7 +62,7 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
-	$(BIN)/python -m lotus_lake.cli landing --check
+	$(BIN)/python -m lotus_lake.cli validate
 	$(BIN)/python -m lotus_lake.cli catalog --check
 	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
@@ -71,6 +71,9 @@ format: $(READY) ## Format Python and SQL
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --disable-progress-bar include/dbt
+
+validate: $(READY) ## Stream configs, landing DDL, dbt sources and models against each other
+	@$(BIN)/python -m lotus_lake.cli validate
 
 landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
 	@$(BIN)/python -m lotus_lake.cli landing

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import boto3
 import duckdb
 
 from lotus_lake.errors import (
@@ -301,6 +300,8 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
+        import boto3  # 0.4 s that commands about files on disk do not have to wait
+
         credentials = boto3.Session().get_credentials()
         if credentials is None:
             return None

@@ -5,6 +5,8 @@ LotusLakeError
 │   ├── SettingsError         a variable or connection is missing or wrong
 │   ├── StreamConfigError     a stream JSON is wrong
 │   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+│   ├── CatalogMessageError   what should be a connector's catalog is none
+│   ├── ScaffoldError         a stream's files cannot be made from what is known of it
 │   └── AirbyteError          Airbyte refused a call, or a job of it failed
 │       └── AirbyteNotFoundError
 └── TransientError            the same call may succeed later
@@ -46,6 +48,14 @@ class StreamConfigError(PermanentError):
 
 class SchemaMismatchError(PermanentError):
     """A landing table cannot take what the config or a file asks for."""
+
+
+class CatalogMessageError(PermanentError):
+    """What should be the catalog of an Airbyte connector is none, or lacks a stream."""
+
+
+class ScaffoldError(PermanentError):
+    """A stream's files cannot be made from what is known of it."""
 
 
 class AirbyteError(PermanentError):

@@ -23,7 +23,7 @@ from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.nulls import count_nulls
 from lotus_lake.settings import Settings
 from lotus_lake.sql import identifier, literal
-from lotus_lake.streams import HIVE_COLUMNS, FieldSchema, Stream, source_schema
+from lotus_lake.streams import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema, Stream, source_schema
 
 AIRBYTE_COLUMNS = {
     "_airbyte_raw_id": "VARCHAR",
@@ -197,8 +197,11 @@ def plan_evolution(
     return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
 
 
-def hive_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
-    """Why the values of a file would be replaced by the date in its key; `None` if they are not."""
+def name_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
+    """Why a file cannot land under the names of its fields; `None` if it can."""
+    for name in arriving:
+        if name.lower() in VIRTUAL_COLUMNS:
+            return f"field {name} has the name of a column of DuckLake's own"
     for path in _paths(arriving):
         if path[-1].lower() in HIVE_COLUMNS:
             return f"field {'.'.join(path)} has the name of a partition column"

@@ -199,7 +199,8 @@ class Settings:
 
 def find_project_dir(env: Mapping[str, str]) -> Path:
     """The checkout: `LAKE_PROJECT_DIR`, else where this library lies."""
-    return Path(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]).absolute()
+    # dbt imports this file as include/dbt/../../plugins/...: one catalog, one spelling.
+    return Path(os.path.abspath(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]))
 
 
 def embedded_s3(env: Mapping[str, str]) -> dict[str, str]:

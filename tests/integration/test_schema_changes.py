@@ -299,7 +299,7 @@ def test_fail_quarantines_every_other_type(make_feed: Callable[..., Feed], lake:
     )
 
 
-HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
+TAKEN_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
     "month.parquet": (
         {"month": pa.int64()},
         {"month": 1999},
@@ -309,6 +309,11 @@ HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
         {"due": pa.struct({"Year": pa.int64()})},
         {"due": {"Year": 1999}},
         "field due.Year has the name of a partition column",
+    ),
+    "snapshot_id.parquet": (
+        {"Snapshot_ID": pa.int64()},
+        {"Snapshot_ID": 1},
+        "field Snapshot_ID has the name of a column of DuckLake's own",
     ),
     "day_in_a_list.parquet": (
         {"due": pa.list_(pa.struct({"day": pa.int64()}))},
@@ -320,16 +325,16 @@ HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
 
 @on_sqlite
 @pytest.mark.parametrize("policy", ["evolve", "freeze"])
-def test_a_field_named_like_a_partition_is_quarantined(
+def test_a_field_under_a_name_that_is_taken_is_quarantined(
     make_feed: Callable[..., Feed], lake: Lake, policy: str
 ) -> None:
     feed = make_feed(on_schema_change=policy)
     good = feed.put("good.parquet")
     bad = {
         feed.put_bytes(name, parquet(changed(2, **values), {**SHAPE, **kinds})): reason
-        for name, (kinds, values, reason) in HIVE_NAMES.items()
+        for name, (kinds, values, reason) in TAKEN_NAMES.items()
     }
-    assert feed.run(lake).total == Registration(1, 0, len(HIVE_NAMES), 3)
+    assert feed.run(lake).total == Registration(1, 0, len(TAKEN_NAMES), 3)
     assert feed.landed(lake) == feed.rows_of([good])
     errors = feed.errors(lake)
     assert {key: reason in errors[key] for key, reason in bad.items()} == dict.fromkeys(bad, True)

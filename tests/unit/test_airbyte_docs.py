@@ -23,7 +23,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_documented_command_can_be_run_like_that(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
+    _, name, *arguments = shlex.split(line, comments=True)
     command = COMMANDS[name]
     context = command.context_class(command)
     _, rest, _ = command.make_parser(context).parse_args(arguments)
