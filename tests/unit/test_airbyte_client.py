@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.barrier import running_job
@@ -17,6 +20,7 @@ from lotus_lake.airbyte.connections import (
     stream_of,
 )
 from lotus_lake.airbyte.transport import ATTEMPTS, message_of
+from lotus_lake.cli import app
 from lotus_lake.errors import (
     AirbyteBusyError,
     AirbyteError,
@@ -499,3 +503,23 @@ def test_a_job_without_statistics_has_none_rather_than_zero(
     assert client.job(job["id"]).committed is None
     empty = airbyte.add_job(attempts=[attempt()])
     assert client.job(empty["id"]).committed == {}
+
+
+def test_discover_asks_the_server_and_writes_what_it_says(
+    airbyte: AirbyteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**airbyte.environment(), "LAKE_PROJECT_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    stream = {
+        "name": "products",
+        "jsonSchema": {"type": "object", "properties": {"id": {"type": "integer"}}},
+        "supportedSyncModes": ["full_refresh"],
+        "sourceDefinedPrimaryKey": [["id"]],
+    }
+    airbyte.discovered = {"catalog": {"streams": [{"stream": stream, "config": {}}]}, "jobInfo": {}}
+    result = CliRunner().invoke(app, ["discover", "shopify", "--from-airbyte"])
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "include/sources/shopify/products.json").read_text())
+    assert written["json_schema"]["properties"] == {"id": {"type": "integer"}}
+    assert written["source_defined_primary_key"] == [["id"]]
+    assert airbyte.calls("/discover_schema") == [{"sourceId": SOURCE_ID, "disable_cache": True}]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lotus_lake.airbyte.access import AirbyteAccess
+from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.airbyte.connections import find_source_id
 from lotus_lake.cli import completion
 from lotus_lake.discovery import Written, read_catalog, write_catalog
 from lotus_lake.errors import CatalogMessageError
@@ -40,6 +44,13 @@ def discover(
             autocompletion=completion.streams,
         ),
     ] = None,
+    from_airbyte: Annotated[
+        bool, typer.Option("--from-airbyte", help="Ask the Airbyte server instead (AIRBYTE_URL).")
+    ] = False,
+    source_id: Annotated[
+        str | None,
+        typer.Option(help="With --from-airbyte: id of its source, when none is called SOURCE."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; show what would change.")
     ] = False,
@@ -57,20 +68,27 @@ def discover(
     docker run --rm -v $PWD:/in airbyte/source-shopify \
         discover --config /in/shopify.json > out.jsonl
     lotus-lake discover shopify out.jsonl
+    lotus-lake discover shopify --from-airbyte
     ```
 
     Next: lotus-lake add-stream SOURCE STREAM. Exit code 1: the input is no catalog.
     """
     settings = Settings.from_env()
-    written = write_catalog(
-        settings, source, read_catalog(_read(file)), only=stream or (), dry_run=dry_run
-    )
+    asked = from_airbyte or source_id
+    catalog = _ask_airbyte(source, source_id) if asked else read_catalog(_read(file))
+    written = write_catalog(settings, source, catalog, only=stream or (), dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps([_as_json(entry, settings) for entry in written], indent=2))
     else:
         for entry in written:
             _show(entry, settings)
     _summary(written, settings, source, dry_run)
+
+
+def _ask_airbyte(source: str, source_id: str | None) -> dict[str, Any]:
+    client = AirbyteClient(AirbyteAccess.from_env(os.environ))
+    typer.echo(f"Airbyte asks {source} what it has; that can take minutes ...", err=True)
+    return client.discover_schema(source_id or find_source_id(client, source))
 
 
 def _read(file: str) -> str:
