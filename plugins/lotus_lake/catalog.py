@@ -24,7 +24,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
 import duckdb
 
 from lotus_lake import failures
@@ -40,6 +39,13 @@ from lotus_lake.storage import access_errors
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
 STAGING = f"{LAKE}.staging"
+# DuckLake's own tables, and the id of a landing table in them, by its name.
+METADATA = f"__ducklake_metadata_{LAKE}"
+STAGING_TABLE_ID = (
+    f"SELECT max(table_id) FROM {METADATA}.ducklake_table JOIN {METADATA}.ducklake_schema "
+    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
+    f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
+)
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
@@ -286,6 +292,8 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
+        import boto3  # 0.4 s that commands about files on disk do not have to wait
+
         with access_errors():
             credentials = boto3.Session().get_credentials()
             if credentials is None:

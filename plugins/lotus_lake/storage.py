@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.keys import is_folder_marker
 from lotus_lake.settings import S3Access
@@ -50,6 +46,8 @@ def access_errors() -> Iterator[None]:
     Raises:
         SettingsError: The endpoint or the credentials are no such.
     """
+    from botocore.exceptions import BotoCoreError
+
     try:
         yield
     except (BotoCoreError, ValueError) as error:
@@ -61,6 +59,9 @@ def access_errors() -> Iterator[None]:
 
 
 def _client(access: S3Access) -> S3Client:
+    import boto3  # 0.4 s that commands about files on disk do not have to wait
+    from botocore.config import Config
+
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=access.endpoint_url,
@@ -116,6 +117,8 @@ def list_objects(
     Raises:
         StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     pages = client.get_paginator("list_objects_v2").paginate(
         **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
     )
