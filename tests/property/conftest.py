@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import pytest
@@ -19,6 +19,12 @@ from tests.servers import PostgresServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+class MakeWorld(Protocol):
+    """Makes a lake and a bucket of its own for each example."""
+
+    def __call__(self, **options: Any) -> AbstractContextManager[World]: ...
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +42,7 @@ def make_world(
     other_connection: duckdb.DuckDBPyConnection,
     client: S3Client,
     tmp_path: Path,
-) -> Callable[..., AbstractContextManager[World]]:
+) -> MakeWorld:
     """Make a world whose stream has these options of `feeder`."""
     numbers = itertools.count()
 

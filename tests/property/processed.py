@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import jinja2
 import yaml
 
@@ -78,12 +79,13 @@ def process(lake: Lake, stream: Stream) -> None:
 
 def rows(lake: Lake, stream: Stream) -> list[tuple[int, str, str, float]]:
     """The processed table, in the order of its key; empty while there is none."""
-    if model(stream) not in lake.tables("main"):
+    try:
+        return lake.rows(
+            f"SELECT order_id, _airbyte_raw_id, status, amount FROM {LAKE}.main.{model(stream)} "
+            "ORDER BY ALL"
+        )
+    except duckdb.CatalogException:
         return []
-    return lake.rows(
-        f"SELECT order_id, _airbyte_raw_id, status, amount FROM {LAKE}.main.{model(stream)} "
-        "ORDER BY ALL"
-    )
 
 
 def digest(lake: Lake, stream: Stream) -> str:
@@ -98,10 +100,11 @@ def digest(lake: Lake, stream: Stream) -> str:
 
 def watermark(lake: Lake, stream: Stream) -> int:
     """Snapshot up to which the model has read; -1 before its first run."""
-    name = f"watermark_{model(stream)}"
-    if name not in lake.tables("meta"):
+    try:
+        mark = lake.value(f"SELECT snapshot_id_to FROM {META}.watermark_{model(stream)}")
+    except duckdb.CatalogException:
         return -1
-    return int(lake.value(f"SELECT snapshot_id_to FROM {META}.{name}"))
+    return int(mark)
 
 
 def _render(lake: Lake, stream: Stream, exists: bool, text: str) -> str:
