@@ -43,8 +43,8 @@ NAMES = (
 # Days before and after the first one: out of the window, out of retention, new.
 DAYS = (-9, -2, -1, 0, 1, 4)
 OPERATIONS = (
-    "run", "list", "register", "reconcile", "repair", "rewind", "retry", "retire", "upkeep",
-    "process",
+    "run", "list", "register", "reconcile", "repair", "rewind", "retry", "drop", "retire",
+    "upkeep", "process", "plan",
 )  # fmt: skip
 KINDS = ("plain",) * 4 + ("wider", "harmless", "lossy", "rubbish", "damaged")
 
@@ -89,34 +89,35 @@ class Histories(RuleBasedStateMachine):
         for name, day, kind, made in some:
             self.world.put(name, day, content(self._versions(made), kind))
 
-    @rule(number=numbers, kind=st.sampled_from(KINDS), made=rows)
+    @rule(
+        deed=st.sampled_from(["replace", "put back", "delete"]),
+        number=numbers,
+        kind=st.sampled_from(KINDS),
+        made=rows,
+    )
     @precondition(lambda self: self.world.bucket)
-    def replace(self, number: int, kind: str, made: Made) -> None:
-        key = self._key(number)
-        self.world.put_key(key, content(self._versions(made), kind))
-
-    @rule(number=numbers)
-    @precondition(lambda self: self.world.contents)
-    def put_back(self, number: int) -> None:
-        """An object that was there before, be it another one or none that is there now."""
-        known = sorted(self.world.contents)
-        identity = known[number % len(known)]
-        self.world.put_key(identity[0], self.world.contents[identity])
-
-    @rule(number=numbers)
-    @precondition(lambda self: self.world.bucket)
-    def delete(self, number: int) -> None:
-        self.world.delete(self._key(number))
+    def change(self, deed: str, number: int, kind: str, made: Made) -> None:
+        """Replace an object, put back what was at some key some time, or delete one."""
+        key, known = self._key(number), sorted(self.world.contents)
+        if deed == "replace":
+            self.world.put_key(key, content(self._versions(made), kind))
+        elif deed == "put back":
+            key, etag = known[number % len(known)]
+            self.world.put_key(key, self.world.contents[key, etag])
+        else:
+            self.world.delete(key)
 
     # The lake
+
+    @rule()
+    def dag_run(self) -> None:
+        """What a run of the stream's Dag does when nothing fails."""
+        for operation in ("run", "process", "retire"):
+            getattr(self.world, operation)(self.world.lake)
 
     @rule(operation=operations)
     def work(self, operation: str) -> None:
         getattr(self.world, operation)(self.world.lake)
-
-    @rule()
-    def plan(self) -> None:
-        self.world.plan(self.world.lake)
 
     @rule(operation=operations, moment=moments)
     def crash(self, operation: str, moment: int) -> None:
@@ -148,10 +149,6 @@ class Histories(RuleBasedStateMachine):
         elif to == "snapshot":
             point = Point(snapshot_id=number)
         self.world.rewind(self.world.lake, point, again=again)
-
-    @rule(number=numbers)
-    def drop(self, number: int) -> None:
-        self.world.drop(self.world.lake, number)
 
     # What has to be true
 

@@ -186,13 +186,12 @@ class World:
     def retry(self, lake: Lake) -> int:
         return quarantine.retry(lake, self.feed.stream, [], "retry") if self.is_fed(lake) else 0
 
-    def drop(self, lake: Lake, number: int) -> None:
-        """Decide that a quarantined file does not land."""
+    def drop(self, lake: Lake) -> None:
+        """Decide that the file that is in quarantine for the longest time does not land."""
         stream = self.feed.stream
         if waiting := quarantine.list_quarantined(lake, stream.source, stream.name):
-            key = waiting[number % len(waiting)].key
-            quarantine.drop(lake, stream, [key], "drop")
-            self.dropped.add(key)
+            self.dropped.add(waiting[0].key)
+            quarantine.drop(lake, stream, [waiting[0].key], "drop")
 
     def retire(self, lake: Lake) -> None:
         if not self.is_fed(lake):
@@ -362,7 +361,7 @@ class World:
         for key, content in self.bucket.items():
             event = events.get((key, self.etags[key]), "unknown")
             if event not in self._allowed(key, content):
-                wrong[key] = event
+                wrong[key] = event, self.feed.errors(lake).get(key)
         assert wrong == {}, "objects that should have landed"
         for (key, etag), event in events.items():
             if event == "registered" and self.policy != "ignore" and key not in self.dropped:
