@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test check e2e format lock landing
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test check e2e format lock landing catalog
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,8 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/python -m lotus_lake.cli landing --check
+	$(BIN)/python -m lotus_lake.cli catalog --check
+	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
 
 format: $(READY) ## Format Python and SQL
@@ -68,6 +70,9 @@ format: $(READY) ## Format Python and SQL
 
 landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
 	@$(BIN)/python -m lotus_lake.cli landing
+
+catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
+	@$(BIN)/python -m lotus_lake.cli catalog
 
 # --universal: one lock for every platform and Python version; no index address is recorded.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml

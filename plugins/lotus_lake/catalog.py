@@ -37,6 +37,13 @@ from lotus_lake.sql import literal
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
 STAGING = f"{LAKE}.staging"
+# DuckLake's own tables, and the id of a landing table in them, by its name.
+METADATA = f"__ducklake_metadata_{LAKE}"
+STAGING_TABLE_ID = (
+    f"SELECT max(table_id) FROM {METADATA}.ducklake_table JOIN {METADATA}.ducklake_schema "
+    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
+    f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
+)
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20

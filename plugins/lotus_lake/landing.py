@@ -20,6 +20,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import SchemaMismatchError
+from lotus_lake.nulls import count_nulls
 from lotus_lake.settings import Settings
 from lotus_lake.sql import identifier, literal
 from lotus_lake.streams import HIVE_COLUMNS, FieldSchema, Stream, source_schema
@@ -154,6 +155,7 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
     if stream.landing_table not in lake.tables("staging"):
         _create(lake, stream, declared)
     _ensure_options(lake, stream)
+    count_nulls(lake, stream.landing_table)
     types = {name: lake.con.sqltype(kind) for name, kind in declared.items()}
     evolution = plan_evolution(table_types(lake, stream), types)
     if evolution.problems:

@@ -38,7 +38,7 @@ class Reconciliation:
         requeued: Files that should be in the landing table and were not; they land again.
         missing: Files whose rows are in the landing table and whose object is gone.
         repaired: Those of them whose rows were taken out.
-        unknown_data_files: Data files of the landing table that the ledger does not know.
+        unknown_data_files: Registrations that the ledger does not know, or that are there twice.
         registered: Files that landed in the end, copies included.
         rows: Their rows.
     """
@@ -65,8 +65,8 @@ class Reconciliation:
             )
         if self.unknown_data_files:
             found.append(
-                f"{self.unknown_data_files} data files of the landing table are not in the ledger: "
-                "somebody has registered them by hand"
+                f"{self.unknown_data_files} data files of the landing table are not in the ledger, "
+                "or registered twice: somebody has done that by hand"
             )
         return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +14,7 @@ from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
 
-KILLED = -signal.SIGKILL
+KILLED = children.KILLED
 
 
 def assert_landed_once(feed: Feed, lake: Lake) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import configs, files
+from lotus_lake.cli import airbyte, configs, files
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 configs.add_to(app)
 files.add_to(app)
+airbyte.add_to(app)
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def validate(lake: Lake, footers: Sequence[Footer]) -> tuple[list[Footer], list[
     by_file = {footer.file: footer for footer in footers}
 
     def read(files: Sequence[PendingFile]) -> list[Footer]:
-        # `hash(t)` of the whole row would be answered without reading it.
+        # Not `hash(t)` of the whole row: a column may be called t, too.
         counted = lake.value(
             "SELECT count(*), count(*) FILTER (hash(COLUMNS(*)) = 0) FROM "
             "read_parquet(?, hive_partitioning = false)",
@@ -113,6 +113,8 @@ def isolate(
     files: Sequence[PendingFile], read: Callable[[Sequence[PendingFile]], list[Found]]
 ) -> tuple[list[Found], list[Outcome]]:
     """Read all at once; when that fails, halve until the broken files stand alone."""
+    if not files:
+        return [], []
     try:
         return read(files), []
     except duckdb.Error as error:
