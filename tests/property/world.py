@@ -78,6 +78,8 @@ class World:
         read: Rows that the processed model has read.
         planned: Batches of some earlier look at the queue.
         has_tables: Whether the lake has the tables of the stream.
+        is_half_made: Whether a crash has left the row of NULLs in the landing table that only its
+            making needs; the next run takes it out, and the Dag has run no model meanwhile.
         is_checked: Whether nobody has worked on the lake since the last check.
     """
 
@@ -93,6 +95,7 @@ class World:
     read: set[Version] = field(default_factory=set)
     planned: list[Batch] = field(default_factory=list)
     has_tables: bool = False
+    is_half_made: bool = False
     is_checked: bool = True
 
     @property
@@ -222,7 +225,7 @@ class World:
             return
         self.look(lake)
         mark = processed.watermark(lake, self.feed.stream)
-        if not self.unreadable(mark):
+        if not self.unreadable(mark) and not self.is_half_made:
             processed.process(lake, self.feed.stream)
             self._note_read(lake)
 
@@ -230,13 +233,16 @@ class World:
 
     def look(self, lake: Lake) -> None:
         """Take down what DuckLake has registered since."""
-        known = lake.rows(
-            "SELECT file.data_file_id, file.path, file.begin_snapshot, file.end_snapshot IS NULL "
+        found = lake.rows(
+            "SELECT file.data_file_id, file.path, file.begin_snapshot, file.end_snapshot IS NULL, "
+            "file.path_is_relative "
             f"FROM {METADATA}.ducklake_data_file AS file "
             f"JOIN {METADATA}.ducklake_table AS landing USING (table_id) "
-            "WHERE landing.table_name = ? AND NOT file.path_is_relative",
+            "WHERE landing.table_name = ?",
             [self.feed.stream.landing_table],
         )
+        self.is_half_made = any(is_live and is_own for *_, is_live, is_own in found)
+        known = [row[:-1] for row in found if not row[-1]]
         root = lake.settings.uri("")
         for number, path, begin, is_live in known:
             if number in self.files:
@@ -314,7 +320,10 @@ class World:
             for version in file.content.versions
         )
         assert max(expected.values(), default=1) == 1, f"rows that landed twice: {expected}"
-        assert self.feed.landed(lake) == expected
+        landed = self.feed.landed(lake)
+        if self.is_half_made:
+            del landed[None]  # type: ignore[arg-type]
+        assert landed == expected
 
     def _check_processed(self, lake: Lake) -> None:
         """The model has read all rows up to its watermark, and nothing else."""
