@@ -67,7 +67,7 @@ def arrive(world: World, history: Sequence[Arrival]) -> None:
 
 @on_sqlite
 @settings(
-    max_examples=8,
+    max_examples=6,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=arrivals(), batch_files=st.integers(1, 5))
