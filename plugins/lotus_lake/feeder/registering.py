@@ -184,7 +184,7 @@ def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[F
         replace(version, event="replaced", error=f"by version {etags[version.key]}")
         for known in versions.values()
         for version in known
-        if version.event in LANDED
+        if version.event in (*LANDED, "missing")
         and (version.key, version.etag, version.size_bytes) not in current
     ]
 
