@@ -17,7 +17,7 @@ import duckdb
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from tests.dags.proxy import Proxy, run_proxy
+from tests.proxy import Proxy, run_proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:

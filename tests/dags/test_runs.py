@@ -24,7 +24,7 @@ from lotus_lake.settings import Settings
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
-from tests.dags.proxy import Proxy
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:

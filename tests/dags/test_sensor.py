@@ -19,7 +19,7 @@ from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
 from lotus_lake.catalog import open_lake
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.settings import Settings
-from tests.dags.proxy import Proxy
+from tests.proxy import Proxy
 from tests.feeds import DAY, Feed, write_stream
 from tests.servers import S3Server
 
