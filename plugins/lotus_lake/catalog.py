@@ -44,6 +44,20 @@ _CREATE_ATTEMPTS = 10
 _CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "already exists")
 LOCK_TIMEOUT_SECONDS = 900.0
 
+# libpq's words for a server that went away, and Postgres's for one that is going or coming.
+_GONE_TEXTS = (
+    "server closed the connection",
+    "terminating connection",
+    "connection refused",
+    "connection reset",
+    "connection not open",
+    "no connection to the server",
+    "the database system is",
+    "could not receive data from server",
+    "could not send data to server",
+    "lost synchronization with server",
+    "ssl syscall error",
+)
 _CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
 
 log = logging.getLogger(__name__)
@@ -121,19 +135,29 @@ def is_conflict(error: Exception) -> bool:
     return any(part in text for part in _CONFLICT_TEXTS)
 
 
+def is_gone(error: Exception | str) -> bool:
+    """Whether an error of DuckDB, or its text, says that the catalog's server went away."""
+    text = str(error).lower()
+    return any(part in text for part in _GONE_TEXTS)
+
+
 @contextlib.contextmanager
 def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
     """Open the lake, and detach it on exit.
 
     Raises:
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.
-        CatalogUnavailableError: The catalog cannot be reached.
+        CatalogUnavailableError: The catalog cannot be reached, or went away inside the block.
     """
     con = duckdb.connect(":memory:")
     try:
         configure(con, settings, read_only=read_only)
         try:
             yield Lake(con, settings)
+        except duckdb.Error as error:
+            if is_gone(error):
+                raise _gone_error(settings, error) from error
+            raise
         finally:
             with contextlib.suppress(duckdb.Error):
                 con.execute("USE memory")
@@ -246,6 +270,14 @@ def _attach_error(settings: Settings, error: duckdb.Error) -> Exception:
     return CatalogUnavailableError(
         f"opening the catalog {catalog.kind}:{catalog.address} failed: {text}",
         hint="check LAKE_CATALOG, that the server or folder is there, and PGPASSWORD",
+    )
+
+
+def _gone_error(settings: Settings, error: duckdb.Error) -> CatalogUnavailableError:
+    catalog = settings.catalog
+    return CatalogUnavailableError(
+        f"the catalog {catalog.kind}:{catalog.address} went away: {error}",
+        hint="nothing is half done: run it again once the server is back",
     )
 
 
