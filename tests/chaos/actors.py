@@ -128,6 +128,7 @@ class Actor:
         share: How often it is started, against the others.
         statements: So many statements it runs at least, when there is work.
         seconds: So long it takes.
+        commits: So many times it commits.
         commit: What a statement that commits starts with.
         alone: Not beside another one of its kind.
     """
@@ -136,17 +137,24 @@ class Actor:
     share: int
     statements: int
     seconds: float
+    commits: int
     commit: str = "COMMIT"
     alone: bool = False
 
 
 ACTORS = {
-    "feeder": Actor(feed, share=60, statements=55, seconds=0.7),
-    "cleanup": Actor(clean_up, share=18, statements=16, seconds=0.5),
+    "feeder": Actor(feed, share=60, statements=50, seconds=0.7, commits=3),
+    "cleanup": Actor(clean_up, share=18, statements=16, seconds=0.5, commits=2),
     "maintenance": Actor(
-        maintain, share=14, statements=4, seconds=0.5, commit="CALL ducklake_", alone=True
+        maintain,
+        share=14,
+        statements=4,
+        seconds=0.5,
+        commits=2,
+        commit="CALL ducklake_",
+        alone=True,
     ),
-    "dbt": Actor(build, share=8, statements=60, seconds=3.0, alone=True),
+    "dbt": Actor(build, share=8, statements=31, seconds=3.0, commits=8, alone=True),
 }
 
 
@@ -179,7 +187,7 @@ def _act(name: str, job: Job, log: Path) -> None:
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, force=True)
     try:
         ACTORS[name].run(job)
     except TransientError:

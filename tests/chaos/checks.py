@@ -32,7 +32,7 @@ class Findings:
 
     def compare(self, what: str, found: Iterable[Any], expected: Iterable[Any]) -> None:
         """Two collections have to be the same, each element as often."""
-        have, want = Counter(found), Counter(expected)
+        have, want = Counter(iter(found)), Counter(iter(expected))
         if missing := want - have:
             self.losses += missing.total()
             self.wrongs.append(f"{what}: missing {missing.total()}: {_examples(missing)}")

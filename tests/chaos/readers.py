@@ -126,6 +126,7 @@ def read_all_the_time(
     """Child: look again and again, until killed; what is wrong goes to the log."""
     settings, reader = Settings.from_env(environment), Reader()
     sys.stderr = log.open("a", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # DuckDB's progress bar
     while os.getppid() != 1:
         try:
             with open_lake(settings, read_only=True) as lake:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import time
 from collections import Counter
@@ -29,6 +30,8 @@ from tests.proxy import Fault, Operation, Proxy, no_fault
 _TICK_SECONDS = 0.004
 _COMMIT_SECONDS = 0.03
 _STUCK_SECONDS = 120.0
+_OLD_DAYS = 5
+_COMMIT_DELAYS = (0.002, 0.008)
 
 
 class Kill(StrEnum):
@@ -54,7 +57,6 @@ class Tally:
     looks: int = 0
     interrupted: int = 0
     findings: Findings = field(default_factory=Findings)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,50 +136,73 @@ class Storm:
 
     def round(self, kills: int, *, faults: float = 0.0, restarts: int = 0) -> None:
         """A day of files, kills, faults and restarts; then calm, and every check."""
-        started = time.monotonic()
         self.workload.next_day()
         self.proxy.plan = self._weather(faults) if faults else no_fault
-        target = self.tally.kills.total() + kills
-        restart_at = {
-            self.tally.kills.total() + self.chance.randrange(1, kills) for _ in range(restarts)
-        }
-        while (killed := self.tally.kills.total()) < target:
+        first = self.tally.kills.total()
+        restart_at = sorted(first + self.chance.randrange(1, kills) for _ in range(restarts))
+        while self.tally.kills.total() < first + kills:
             while len(self._running) < self.width:
                 self.workload.drop(self.chance.choice((0, 1, 1, 2)))
                 self._launch_any()
-            if self.restart and any(at <= killed for at in restart_at):
-                restart_at = {at for at in restart_at if at > killed}
+            if self.restart and restart_at and restart_at[0] <= self.tally.kills.total():
+                del restart_at[0]
                 self.restart()
                 self.tally.restarts += 1
             self._tick()
         self._settle()
         self.proxy.plan = no_fault
         self.calm()
-        self.tally.seconds += time.monotonic() - started
 
-    def sweep(self, name: str, subject: Subject, first: int = 1, step: int = 1) -> int:
-        """Kill an actor before each of its statements, one after the other, until it survives.
+    def crowd(self, starts: int) -> None:
+        """All actors beside each other, and nobody is killed; then calm, and every check."""
+        self.workload.next_day()
+        names = list(ACTORS) * math.ceil(starts / len(ACTORS))
+        while names or self._running:
+            while names and len(self._running) < self.width + 2:
+                self.workload.drop(1)
+                self._launch(names[-1], self._any_subject(names.pop()), None)
+            self._tick()
+        self.calm()
 
-        Returns:
-            How many statements it ran in the end.
+    def systematic(self, step: int = 1) -> None:
+        """Kill each actor before each of its statements and inside each of its commits.
+
+        Args:
+            step: Only before every so many-th statement, and inside two of its commits.
         """
-        for number in itertools.count(first, step):
-            self.workload.put_good(subject)
-            killed = self.tally.kills.total()
-            self._launch(name, subject, Kill.STATEMENT, KillBefore(number))
-            self._settle()
-            if self.tally.kills.total() == killed:
-                return number
-        raise AssertionError
+        for name, actor in ACTORS.items():
+            if name == "cleanup":
+                self._make_old_days(SUBJECTS[0])
+            for number in itertools.count(self.chance.randint(1, step), step):
+                killed = self.tally.kills.total()
+                self._kill(name, Kill.STATEMENT, KillBefore(number))
+                if self.tally.kills.total() == killed:  # it has no more statements
+                    break
+            if name == "cleanup":
+                self._make_old_days(SUBJECTS[0])
+            commits = list(range(1, actor.commits + 1))
+            delays = _COMMIT_DELAYS if step == 1 else _COMMIT_DELAYS[:1]
+            if step > 1:
+                commits = self.chance.sample(commits, 2)
+            for number, seconds in itertools.product(commits, delays):
+                self._kill(name, Kill.COMMIT, KillWithin(number, seconds, start=actor.commit))
+        self.calm()
 
-    def sweep_commits(self, name: str, subject: Subject, most: int, delays: int) -> None:
-        """Kill an actor inside each of its first commits, some time after it began."""
-        for number, delay in itertools.product(range(1, most + 1), range(delays)):
+    def _kill(self, name: str, kind: Kill, hook: Hook) -> None:
+        """Kill one actor, which has something to do and nobody beside it."""
+        self.workload.put_good(SUBJECTS[0])
+        if name == "dbt":
+            self.run("feeder", SUBJECTS[0])
+        self._launch(name, SUBJECTS[0], kind, hook)
+        self._settle()
+
+    def _make_old_days(self, subject: Subject) -> None:
+        """Days with files that are landed, consumed, and old enough to be retired."""
+        for _ in range(_OLD_DAYS):
+            self.workload.next_day()
             self.workload.put_good(subject)
-            seconds = _COMMIT_SECONDS / 3 * (delay + self.chance.random()) / delays
-            hook = KillWithin(number, seconds, start=ACTORS[name].commit)
-            self._launch(name, subject, Kill.COMMIT, hook)
-            self._settle()
+        for name in ("feeder", "dbt"):
+            self.run(name, subject)
 
     def calm(self) -> None:
         """Let everything run once unharmed; then look at every row of everything."""
@@ -213,7 +238,7 @@ class Storm:
             hook = KillBefore(self.chance.randint(1, actor.statements))
         elif kind is Kill.COMMIT:
             seconds = self.chance.uniform(0, _COMMIT_SECONDS)
-            hook = KillWithin(self.chance.randint(1, 3), seconds, start=actor.commit)
+            hook = KillWithin(self.chance.randint(1, actor.commits), seconds, start=actor.commit)
         self._launch(name, self._any_subject(name), kind, hook)
 
     def _any_subject(self, name: str) -> Subject:

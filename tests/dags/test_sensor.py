@@ -19,8 +19,8 @@ from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
 from lotus_lake.catalog import open_lake
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.settings import Settings
-from tests.proxy import Proxy
 from tests.feeds import DAY, Feed, write_stream
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
