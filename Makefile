@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test check e2e format lock landing
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos check e2e format lock landing
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test: $(READY) ## The whole fast test suite
 
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+chaos: $(READY) ## 1,200 kills of every process on both catalogs; report in .lake/chaos
+	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
 	$(BIN)/ruff format --check .

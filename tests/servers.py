@@ -100,6 +100,11 @@ class PostgresServer:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
 
+    def version(self) -> str:
+        """Name and version of the server."""
+        with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:
+            return f"Postgres {connection.get_parameter_status('server_version')}"
+
     def restart(self, stop: signal.Signals = signal.SIGQUIT) -> None:
         """Kill the server and start it again on the same data, at the same port.
 

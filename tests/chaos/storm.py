@@ -127,10 +127,13 @@ class Storm:
             for process in processes:
                 process.kill()
                 process.join()
-            self.tally.looks += sum(board.get(Board.LOOKS) for board in self.boards)
-            self.tally.interrupted += sum(board.get(Board.INTERRUPTED) for board in self.boards)
+            self._count_looks()
             self.boards.clear()
             self.tally.findings.wrongs += wrongs(logs)
+
+    def _count_looks(self) -> None:
+        self.tally.looks = sum(board.get(Board.LOOKS) for board in self.boards)
+        self.tally.interrupted = sum(board.get(Board.INTERRUPTED) for board in self.boards)
 
     # Rounds
 
@@ -209,6 +212,7 @@ class Storm:
         for subject in SUBJECTS:
             self.run("feeder", subject)
         self.run("dbt", SUBJECTS[0])
+        self._count_looks()
         self.tally.files = len(self.workload.dropped)
         self.tally.rows = sum(
             len(rows) for subject in SUBJECTS for rows in self.workload.landed(subject).values()
