@@ -57,6 +57,8 @@ _GONE_TEXTS = (
     "could not send data to server",
     "lost synchronization with server",
     "ssl syscall error",
+    # All that is said when the server goes away inside a COMMIT.
+    'failed to execute query "rollback"',
 )
 _CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
 
@@ -159,6 +161,9 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
                 raise _gone_error(settings, error) from error
             raise
         finally:
+            # DuckDB aborts the process when it closes a transaction whose server went away.
+            with contextlib.suppress(duckdb.Error):
+                con.execute("ROLLBACK")
             with contextlib.suppress(duckdb.Error):
                 con.execute("USE memory")
                 con.execute(f"DETACH {LAKE}")

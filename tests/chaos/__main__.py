@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
+from tests.chaos.actors import ACTORS
 from tests.chaos.lakes import run_storm
 from tests.chaos.races import Race, race
 from tests.chaos.report import Result, write_report
@@ -41,11 +42,14 @@ def main() -> int:
     """Run it; returns the exit code."""
     arguments = _arguments()
     results = []
-    with run_s3() as s3, run_postgres() as postgres:
-        with contextlib.closing(s3_client(s3.access)) as client:
-            for catalog in arguments.catalog:
-                results.append(_run(catalog, s3, client, postgres, arguments))
-                write_report(REPORT, results, arguments.seed, postgres.version())
+    with (
+        run_s3() as s3,
+        run_postgres() as postgres,
+        contextlib.closing(s3_client(s3.access)) as client,
+    ):
+        for catalog in arguments.catalog:
+            results.append(_run(catalog, s3, client, postgres, arguments))
+            write_report(REPORT, results, arguments.seed, postgres.version())
     print(f"\n{REPORT.read_text()}")
     return int(any(result.wrongs for result in results))
 
@@ -94,8 +98,10 @@ def _weather(storm: Storm, catalog: str, kills: int, started: float) -> None:
     storm.workload.drop(20)
     storm.calm()
     with storm.watched():
-        storm.systematic()
-        say("every statement and commit")
+        for name in ACTORS:
+            storm.systematic(name)
+            say(f"{name} at every step")
+        storm.calm()
         number = 0
         while (left := kills - storm.tally.kills.total()) > 0:
             number += 1

@@ -12,7 +12,7 @@ import duckdb
 
 from tests.chaos.actors import ACTORS
 from tests.chaos.races import Race
-from tests.chaos.storm import Kill, Tally
+from tests.chaos.tally import Kill, Tally
 
 _WRONG_CHARS = 3000
 

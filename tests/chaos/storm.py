@@ -6,11 +6,9 @@ import itertools
 import math
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
@@ -20,8 +18,9 @@ from lotus_lake.settings import Settings
 from tests import children
 from tests.chaos import actors
 from tests.chaos.actors import ACTORS, Job
-from tests.chaos.checks import Findings, check
+from tests.chaos.checks import check
 from tests.chaos.readers import Board, read_all_the_time, wrongs
+from tests.chaos.tally import Kill, Tally
 from tests.chaos.workload import SUBJECTS, Subject, Workload
 from tests.children import Hook, KillBefore, KillWithin, let_pass
 from tests.pipeline.logged import LoggedChild
@@ -32,31 +31,6 @@ _COMMIT_SECONDS = 0.03
 _STUCK_SECONDS = 120.0
 _OLD_DAYS = 5
 _COMMIT_DELAYS = (0.002, 0.008)
-
-
-class Kill(StrEnum):
-    """When an actor is killed."""
-
-    STATEMENT = "before a statement"
-    COMMIT = "inside a commit"
-    MOMENT = "at a random moment"
-
-
-@dataclass
-class Tally:
-    """What has happened."""
-
-    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
-    faults: Counter[tuple[Fault, Operation]] = field(default_factory=Counter)
-    restarts: int = 0
-    conflicts: int = 0
-    commits: int = 0
-    files: int = 0
-    rows: int = 0
-    looks: int = 0
-    interrupted: int = 0
-    findings: Findings = field(default_factory=Findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +106,8 @@ class Storm:
             self.tally.findings.wrongs += wrongs(logs)
 
     def _count_looks(self) -> None:
+        if not self.boards:
+            return
         self.tally.looks = sum(board.get(Board.LOOKS) for board in self.boards)
         self.tally.interrupted = sum(board.get(Board.INTERRUPTED) for board in self.boards)
 
@@ -167,29 +143,28 @@ class Storm:
             self._tick()
         self.calm()
 
-    def systematic(self, step: int = 1) -> None:
-        """Kill each actor before each of its statements and inside each of its commits.
+    def systematic(self, name: str, step: int = 1) -> None:
+        """Kill an actor before each of its statements and inside each of its commits.
 
         Args:
+            name: Which actor.
             step: Only before every so many-th statement, and inside two of its commits.
         """
-        for name, actor in ACTORS.items():
-            if name == "cleanup":
-                self._make_old_days(SUBJECTS[0])
-            for number in itertools.count(self.chance.randint(1, step), step):
-                killed = self.tally.kills.total()
-                self._kill(name, Kill.STATEMENT, KillBefore(number))
-                if self.tally.kills.total() == killed:  # it has no more statements
-                    break
-            if name == "cleanup":
-                self._make_old_days(SUBJECTS[0])
-            commits = list(range(1, actor.commits + 1))
-            delays = _COMMIT_DELAYS if step == 1 else _COMMIT_DELAYS[:1]
-            if step > 1:
-                commits = self.chance.sample(commits, 2)
-            for number, seconds in itertools.product(commits, delays):
-                self._kill(name, Kill.COMMIT, KillWithin(number, seconds, start=actor.commit))
-        self.calm()
+        actor = ACTORS[name]
+        if name == "cleanup":
+            self._make_old_days(SUBJECTS[0])
+        for number in itertools.count(self.chance.randint(1, step), step):
+            killed = self.tally.kills.total()
+            self._kill(name, Kill.STATEMENT, KillBefore(number))
+            if self.tally.kills.total() == killed:  # it has no more statements
+                break
+        if name == "cleanup":
+            self._make_old_days(SUBJECTS[0])
+        commits, delays = list(range(1, actor.commits + 1)), _COMMIT_DELAYS
+        if step > 1:
+            commits, delays = self.chance.sample(commits, 2), _COMMIT_DELAYS[:1]
+        for commit, seconds in itertools.product(commits, delays):
+            self._kill(name, Kill.COMMIT, KillWithin(commit, seconds, start=actor.commit))
 
     def _kill(self, name: str, kind: Kill, hook: Hook) -> None:
         """Kill one actor, which has something to do and nobody beside it."""
@@ -212,7 +187,6 @@ class Storm:
         for subject in SUBJECTS:
             self.run("feeder", subject)
         self.run("dbt", SUBJECTS[0])
-        self._count_looks()
         self.tally.files = len(self.workload.dropped)
         self.tally.rows = sum(
             len(rows) for subject in SUBJECTS for rows in self.workload.landed(subject).values()
@@ -298,6 +272,7 @@ class Storm:
         assert code is not None
         process.close()
         self._folders.append(running.child.log.parent)
+        self._count_looks()
         self.tally.conflicts += output.count(actors.CONFLICT_LOG)
         if code == -signal.SIGKILL and running.kind:
             self.tally.kills[running.name, running.kind] += 1

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from tests.catalogs import on_postgres
 from tests.chaos.actors import ACTORS
-from tests.chaos.storm import Kill, Storm
+from tests.chaos.storm import Storm
+from tests.chaos.tally import Kill
 
 
 def assert_right(storm: Storm) -> None:
@@ -17,7 +18,8 @@ def assert_right(storm: Storm) -> None:
 
 
 def test_actors_killed_at_any_step_lose_and_double_nothing(storm: Storm) -> None:
-    storm.systematic(step=12)
+    for name in ACTORS:
+        storm.systematic(name, step=12)
     storm.round(kills=12, faults=0.02)
     assert_right(storm)
     killed = storm.tally.kills
