@@ -68,17 +68,17 @@ def _check_ledger(found: Findings, lake: Lake, workload: Workload, subject: Subj
         [(key, _OUTCOMES[event]) for key, event in outcomes],
         [(file.key, file.fate) for file in files],
     )
-    gone = {file.key for file in files} - _objects(workload, lake, subject)
+    gone = {file.key for file in files} - objects_of(lake, workload, subject)
     found.compare(
         f"{subject.id}: deleted objects that were not retired",
-        gone - _keys(lake, subject, ["retired"]),
+        gone - keys_of(lake, subject, ["retired"]),
         [],
     )
 
 
 def _check_landing(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
     landed = workload.landed(subject)
-    present = _keys(lake, subject, LANDED)
+    present = keys_of(lake, subject, LANDED)
     found.compare(
         f"{subject.id}: registered files",
         [
@@ -118,7 +118,7 @@ def _check_processed(found: Findings, lake: Lake, workload: Workload, subject: S
     )
 
 
-def _keys(lake: Lake, subject: Subject, events: Iterable[str]) -> set[str]:
+def keys_of(lake: Lake, subject: Subject, events: Iterable[str]) -> set[str]:
     """Keys of the files whose latest event is one of these."""
     return {
         key
@@ -130,7 +130,8 @@ def _keys(lake: Lake, subject: Subject, events: Iterable[str]) -> set[str]:
     }
 
 
-def _objects(workload: Workload, lake: Lake, subject: Subject) -> set[str]:
+def objects_of(lake: Lake, workload: Workload, subject: Subject) -> set[str]:
+    """Keys in the bucket."""
     prefix = f"{lake.settings.raw_prefix}{subject.source}/{subject.name}/"
     pages = workload.client.get_paginator("list_objects_v2").paginate(
         Bucket=lake.settings.bucket, Prefix=prefix

@@ -77,7 +77,8 @@ def _catalog(result: Result) -> list[str]:
     tally = result.tally
     facts = [
         ("files", f"{tally.files:,} with {tally.rows:,} rows"),
-        ("commits", f"{tally.commits:,}"),
+        ("files retired", f"{tally.retired:,}, objects deleted: {tally.deleted:,}"),
+        ("commits", f"{tally.commits:,}, snapshots expired: {tally.expired:,}"),
         ("commits tried again", f"{tally.conflicts:,}"),
         ("restarts of the catalog's server", f"{tally.restarts:,}"),
         ("looks of readers", f"{tally.looks:,}, {tally.interrupted} more cut off by a restart"),

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 
-from lotus_lake.catalog import LAKE, open_lake
+from lotus_lake.catalog import open_lake
 from lotus_lake.settings import Settings
 from tests import children
 from tests.chaos import actors
@@ -186,15 +186,12 @@ class Storm:
         """Let everything run once unharmed; then look at every row of everything."""
         for subject in SUBJECTS:
             self.run("feeder", subject)
-        self.run("dbt", SUBJECTS[0])
-        self.tally.files = len(self.workload.dropped)
-        self.tally.rows = sum(
-            len(rows) for subject in SUBJECTS for rows in self.workload.landed(subject).values()
-        )
+        for name in ("dbt", "maintenance"):
+            self.run(name, SUBJECTS[0])
         with open_lake(Settings.from_env(self.environment)) as lake:
             for subject in SUBJECTS:
                 self.tally.findings += check(lake, self.workload, subject)
-            self.tally.commits = int(lake.value(f"SELECT id FROM {LAKE}.current_snapshot()"))
+            self.tally.count_lake(lake, self.workload)
 
     def run(self, name: str, subject: Subject) -> None:
         """Run an actor that has to succeed."""
@@ -273,6 +270,8 @@ class Storm:
         process.close()
         self._folders.append(running.child.log.parent)
         self._count_looks()
+        self.tally.files = len(self.workload.dropped)
+        self.tally.files = len(self.workload.dropped)
         self.tally.conflicts += output.count(actors.CONFLICT_LOG)
         if code == -signal.SIGKILL and running.kind:
             self.tally.kills[running.name, running.kind] += 1

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.catalogs import on_postgres
 from tests.chaos.actors import ACTORS
 from tests.chaos.storm import Storm
 from tests.chaos.tally import Kill
+
+# A minute on an idle machine with two processors, and ten on a busy one.
+pytestmark = pytest.mark.timeout(1200)
 
 
 def assert_right(storm: Storm) -> None:
@@ -19,7 +24,7 @@ def assert_right(storm: Storm) -> None:
 
 def test_actors_killed_at_any_step_lose_and_double_nothing(storm: Storm) -> None:
     for name in ACTORS:
-        storm.systematic(name, step=12)
+        storm.systematic(name, step=15)
     storm.round(kills=12, faults=0.02)
     assert_right(storm)
     killed = storm.tally.kills
@@ -27,6 +32,9 @@ def test_actors_killed_at_any_step_lose_and_double_nothing(storm: Storm) -> None
     assert {kind for _, kind in killed} == set(Kill)
     assert storm.tally.files > killed.total() > 20
     assert storm.tally.commits > storm.tally.files / 3
+    assert storm.tally.expired > 0
+    assert storm.tally.retired >= storm.tally.deleted > 0
+    assert storm.tally.looks > 0
 
 
 def test_actors_beside_each_other_lose_and_double_nothing(storm: Storm) -> None:
