@@ -52,7 +52,7 @@ e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arr
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 chaos: $(READY) ## 1,200 kills of every process on both catalogs; report in .lake/chaos
-	@$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
+	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
 
 check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
 	$(BIN)/ruff format --check .

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CATALOGS = ("sqlite", "postgres")
 REPORT = PROJECT / ".lake" / "chaos" / "report.md"
 ROUND_KILLS = 40
-FAULT_RATE = 0.03
+FAULT_RATE = 0.08
 RESTARTS = 2
 RACERS = 8
 RACE_FILES = 48
