@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test mutants check validate e2e format lock landing catalog
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ test: $(READY) ## The whole fast test suite
 
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+chaos: $(READY) ## 1,200 kills of every process on both catalogs; report in .lake/chaos
+	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)

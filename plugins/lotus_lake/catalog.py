@@ -179,6 +179,9 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
         try:
             yield Lake(con, settings)
         finally:
+            # DuckDB aborts the process when it closes a transaction whose server went away.
+            with contextlib.suppress(duckdb.Error):
+                con.execute("ROLLBACK")
             with contextlib.suppress(duckdb.Error):
                 con.execute("USE memory")
                 con.execute(f"DETACH {LAKE}")

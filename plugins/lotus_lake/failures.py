@@ -27,6 +27,22 @@ _ADVICE = re.compile(r"\s*(Possible solutions:|Authentication Failure - |You can
 _CONNECTING = re.compile(r".*Unable to connect to Postgres at \"[^\"]*\": ")
 # A SQLite in WAL mode cannot even be read without room for its shared index; it says "disk I/O".
 _ROOM_BYTES = 1_000_000
+# libpq's words for a server that went away, and Postgres's for one that is going or coming.
+_GONE_TEXTS = (
+    "server closed the connection",
+    "terminating connection",
+    "connection refused",
+    "connection reset",
+    "connection not open",
+    "no connection to the server",
+    "the database system is",
+    "could not receive data from server",
+    "could not send data to server",
+    "lost synchronization with server",
+    "ssl syscall error",
+    # All that is said when the server goes away inside a COMMIT.
+    'failed to execute query "rollback"',
+)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
 
@@ -34,6 +50,12 @@ _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, Permiss
 def text(error: Exception) -> str:
     """An error in one line of bounded length."""
     return _ADVICE.sub("", " ".join(str(error).split()))[:_ERROR_CHARS]
+
+
+def is_gone(error: Exception | str) -> bool:
+    """Whether an error of DuckDB, or its text, says that the catalog's server went away."""
+    said = str(error).lower()
+    return any(part in said for part in _GONE_TEXTS)
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -139,7 +161,8 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
         )
     failed_commit = isinstance(error, duckdb.TransactionException) and "Failed to commit" in said
     # What comes from SQLite has no class of its own.
-    if isinstance(error, duckdb.IOException) or type(error) is duckdb.Error or failed_commit:
+    unnamed = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
+    if unnamed or failed_commit or is_gone(error):
         catalog = settings.catalog
         return CatalogUnavailableError(
             f"the catalog {catalog.kind}:{catalog.address} failed: "

@@ -26,7 +26,7 @@ from lotus_lake.streams import find_stream
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
-from tests.dags.proxy import Proxy
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from lotus_lake.errors import SchemaMismatchError, StorageUnavailableError
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.settings import Settings
 from lotus_lake.streams import StreamFile, find_stream
-from tests.dags.proxy import Proxy
 from tests.feeds import DAY, SHAPE, SOURCE, Feed, some_rows, write_stream
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
