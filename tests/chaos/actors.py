@@ -26,6 +26,7 @@ from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
 from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import dbt_project_dir
+from lotus_lake.reconciling import reconcile
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests import children
@@ -89,6 +90,13 @@ def clean_up(job: Job) -> None:
         retire_files(lake, stream, job.subject.models, job.run_id)
 
 
+def compare(job: Job) -> None:
+    """Reconcile: list everything, land what waits, and repair."""
+    with job.open() as lake:
+        stream = stream_of(lake.settings, job.subject)
+        reconcile(lake, stream, s3_client(lake.settings.s3), job.run_id, repair=True)
+
+
 def maintain(job: Job) -> None:
     """The real upkeep, after days have passed for all that no open transaction can see."""
     with job.open() as lake:
@@ -146,6 +154,7 @@ class Actor:
 ACTORS = {
     "feeder": Actor(feed, share=60, statements=50, seconds=0.7, commits=3),
     "cleanup": Actor(clean_up, share=18, statements=16, seconds=0.5, commits=2),
+    "reconcile": Actor(compare, share=10, statements=55, seconds=0.8, commits=3),
     "maintenance": Actor(
         maintain,
         share=14,
