@@ -21,8 +21,10 @@ from typing import Any, Protocol
 import duckdb
 import pytest
 
+from lotus_lake import reconciling
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
 from lotus_lake.settings import Settings
@@ -30,6 +32,8 @@ from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream
 
 CHILD_SECONDS = 120.0
+KILLED = -signal.SIGKILL
+"""Exit code of a killed child."""
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload([__name__])
@@ -131,6 +135,20 @@ def feed(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass)
         list_files(lake, stream, s3_client(settings.s3), run_id)
         for batch in plan_batches(lake, stream):
             register_batch(lake, stream, batch, run_id)
+
+
+def reconcile(settings: Settings, stream: Stream, hook: Hook = let_pass) -> None:
+    """Child: compare everything and repair."""
+    with open_lake(settings) as opened:
+        lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
+        reconciling.reconcile(lake, stream, s3_client(settings.s3), "reconcile", repair=True)
+
+
+def retire(settings: Settings, stream: Stream, consumers: list[str], hook: Hook = let_pass) -> None:
+    """Child: retire what is old."""
+    with open_lake(settings) as opened:
+        lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
+        retire_files(lake, stream, consumers, "killed")
 
 
 def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:

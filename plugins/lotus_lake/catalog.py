@@ -19,16 +19,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import boto3
 import duckdb
 
 from lotus_lake.errors import (
     CatalogUnavailableError,
     CommitConflictError,
     SettingsError,
+    StorageUnavailableError,
 )
 from lotus_lake.settings import S3Access, Settings
 from lotus_lake.sql import literal
@@ -36,6 +37,13 @@ from lotus_lake.sql import literal
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
 STAGING = f"{LAKE}.staging"
+# DuckLake's own tables, and the id of a landing table in them, by its name.
+METADATA = f"__ducklake_metadata_{LAKE}"
+STAGING_TABLE_ID = (
+    f"SELECT max(table_id) FROM {METADATA}.ducklake_table JOIN {METADATA}.ducklake_schema "
+    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
+    f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
+)
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
@@ -60,7 +68,12 @@ _GONE_TEXTS = (
     # All that is said when the server goes away inside a COMMIT.
     'failed to execute query "rollback"',
 )
-_CONFLICT_TEXTS = ("transaction conflict", "database is locked", "maximum retry count")
+_CONFLICT_TEXTS = (
+    "transaction conflict",
+    "database is locked",
+    "maximum retry count",
+    "could not serialize access",
+)
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -100,10 +113,38 @@ class Lake:
         Raises:
             CommitConflictError: Other writers won every time.
         """
+        return self._retried(message, partial(self._snapshot, message, unit))
+
+    def commit_metadata(
+        self, message: str, statements: Sequence[tuple[str, Sequence[object]]]
+    ) -> None:
+        """Run statements on DuckLake's own tables in one transaction; it makes no snapshot.
+
+        Args:
+            message: What is done, for errors.
+            statements: SQL and its parameters.
+
+        Raises:
+            CommitConflictError: Other writers won every time.
+        """
+
+        def unit() -> None:
+            with self._transaction():
+                for statement, parameters in statements:
+                    self.con.execute(statement, parameters)
+
+        self._retried(message, unit)
+
+    def _snapshot(self, message: str, unit: Callable[[], Result]) -> Result:
+        with self._transaction():
+            result = unit()
+            self.con.execute(f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message])
+        return result
+
+    def _retried(self, message: str, transaction: Callable[[], Result]) -> Result:
         for attempt in range(COMMIT_ATTEMPTS):
             try:
-                with self._transaction(message):
-                    return unit()
+                return transaction()
             except duckdb.Error as error:
                 if not is_conflict(error):
                     raise
@@ -117,12 +158,11 @@ class Lake:
         )
 
     @contextlib.contextmanager
-    def _transaction(self, message: str) -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         with write_lock(self.settings):
             self.con.execute("BEGIN TRANSACTION")
             try:
                 yield
-                self.con.execute(f"CALL {LAKE}.set_commit_message(?, ?)", ["lotus-lake", message])
                 self.con.execute("COMMIT")
             except BaseException:
                 # After a failed COMMIT there is no transaction left to roll back.
@@ -143,6 +183,13 @@ def is_gone(error: Exception | str) -> bool:
     return any(part in text for part in _GONE_TEXTS)
 
 
+def is_of_store(error: Exception) -> bool:
+    """Whether a DuckDB error says that the object store failed; a missing object is no failure."""
+    if isinstance(error, duckdb.HTTPException):
+        return bool(error.status_code != 404)
+    return isinstance(error, duckdb.IOException) and "error for HTTP" in str(error)
+
+
 @contextlib.contextmanager
 def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
     """Open the lake, and detach it on exit.
@@ -150,6 +197,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
     Raises:
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.
         CatalogUnavailableError: The catalog cannot be reached, or went away inside the block.
+        StorageUnavailableError: The object store failed inside the block.
     """
     con = duckdb.connect(":memory:")
     try:
@@ -159,6 +207,11 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
         except duckdb.Error as error:
             if is_gone(error):
                 raise _gone_error(settings, error) from error
+            if is_of_store(error):
+                raise StorageUnavailableError(
+                    f"the object store failed: {error}",
+                    hint="nothing is half done: run it again once the store is back",
+                ) from error
             raise
         finally:
             # DuckDB aborts the process when it closes a transaction whose server went away.
@@ -298,6 +351,8 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
+        import boto3  # 0.4 s that commands about files on disk do not have to wait
+
         credentials = boto3.Session().get_credentials()
         if credentials is None:
             return None

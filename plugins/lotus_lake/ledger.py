@@ -18,7 +18,19 @@ from lotus_lake.sql import identifier
 from lotus_lake.storage import RawObject
 from lotus_lake.streams import Stream
 
-EVENTS = ("discovered", "registered", "empty", "quarantined", "ignored", "retired")
+EVENTS = (
+    "discovered",  # waits in the queue
+    "registered",  # its rows are in the landing table, read from the object itself
+    "copied",  # its rows are in the landing table, read from a copy that the lake owns
+    "empty",  # it is fine and has no rows
+    "quarantined",  # it cannot land; `error` says why
+    "ignored",  # it was decided that it does not land
+    "retired",  # its rows were consumed and have left the landing table
+    "replaced",  # its rows have left the landing table for those of a newer version
+    "missing",  # its rows are, or were, in the landing table, and its object is gone
+)
+LANDED = ("registered", "copied")
+LANDED_SQL = "('registered', 'copied')"
 
 _TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS {META};
@@ -26,23 +38,25 @@ CREATE SCHEMA IF NOT EXISTS {LAKE}.staging;
 CREATE TABLE IF NOT EXISTS {META}.file_events (
     source VARCHAR, stream VARCHAR, key VARCHAR, etag VARCHAR, size_bytes BIGINT,
     last_modified TIMESTAMPTZ, partition_date DATE,
-    event VARCHAR, position BIGINT, row_count BIGINT, error VARCHAR,
-    version BIGINT, recorded_at TIMESTAMPTZ, dag_run_id VARCHAR
+    event VARCHAR, position BIGINT, row_count BIGINT, error VARCHAR, data_file VARCHAR,
+    generation_id BIGINT, version BIGINT, recorded_at TIMESTAMPTZ, dag_run_id VARCHAR
 );
 CREATE TABLE IF NOT EXISTS {META}.cursor_events (
     source VARCHAR, stream VARCHAR, cursor_path VARCHAR, version BIGINT, recorded_at TIMESTAMPTZ,
     dag_run_id VARCHAR
 );
-CREATE VIEW IF NOT EXISTS {META}.feeder_files AS
+ALTER TABLE {META}.file_events ADD COLUMN IF NOT EXISTS data_file VARCHAR;
+ALTER TABLE {META}.file_events ADD COLUMN IF NOT EXISTS generation_id BIGINT;
+CREATE OR REPLACE VIEW {META}.feeder_files AS
 SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modified,
        max(partition_date) AS partition_date, max(position) AS position,
-       min(recorded_at) AS discovered_at,
+       max(generation_id) AS generation_id, min(recorded_at) AS discovered_at,
        unnest(arg_max(struct_pack(event := event, row_count := row_count, error := error,
-           version := version, updated_at := recorded_at, dag_run_id := dag_run_id,
-           snapshot_id := snapshot_id), version))
+           data_file := data_file, version := version, updated_at := recorded_at,
+           dag_run_id := dag_run_id, snapshot_id := snapshot_id), version))
 FROM {META}.file_events
 GROUP BY source, stream, key, etag, size_bytes;
-CREATE VIEW IF NOT EXISTS {META}.feeder_cursors AS
+CREATE OR REPLACE VIEW {META}.feeder_cursors AS
 SELECT cursors.source, cursors.stream, cursors.cursor_path, cursors.updated_at,
        coalesce(pending.backlog, 0) AS backlog
 FROM (
@@ -57,6 +71,13 @@ LEFT JOIN (
 """
 
 
+# What a `FileEvent` is made of again, without place in the queue and remark.
+EVENT_COLUMNS = (
+    "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, "
+    "data_file, generation_id"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
     """The guard row of a stream: commits so far, files ever queued, and the cursor."""
@@ -69,7 +90,18 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class PendingFile:
-    """A discovered file that waits to be registered; `position` is its place in the queue."""
+    """A discovered file that waits to be registered.
+
+    Attributes:
+        position: Its place in the queue.
+        key: Key of the object.
+        etag: ETag of the object, without quotes.
+        size_bytes: Size of the object.
+        last_modified: When the object was written.
+        partition_date: Day of its key.
+        generation_id: Airbyte's generation, in a stream whose generations replace each other.
+        snapshot_id: Snapshot in which it was put into the queue.
+    """
 
     position: int
     key: str
@@ -77,11 +109,17 @@ class PendingFile:
     size_bytes: int
     last_modified: datetime
     partition_date: date
+    generation_id: int | None
+    snapshot_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class FileEvent:
-    """What became of a file. `error` also carries a remark on a file that is fine otherwise."""
+    """What became of a file.
+
+    `error` also carries a remark on a file that is fine otherwise; `data_file` is the address that
+    DuckLake reads the rows of a landed file from.
+    """
 
     key: str
     etag: str
@@ -92,11 +130,14 @@ class FileEvent:
     position: int | None = None
     row_count: int | None = None
     error: str | None = None
+    data_file: str | None = None
+    generation_id: int | None = None
 
 
 def initialise(lake: Lake, stream: Stream) -> None:
     """Create the ledger and the stream's guard where they are missing."""
-    if {"file_events", "cursor_events", f"guard_{stream.id}"} <= lake.tables("meta"):
+    tables = {"file_events", "cursor_events", f"guard_{stream.id}"}
+    if tables <= lake.tables("meta") and _is_current(lake):
         return
 
     def create() -> None:
@@ -107,6 +148,12 @@ def initialise(lake: Lake, stream: Stream) -> None:
         )
 
     lake.commit(f"{stream.id}: create the ledger", create)
+
+
+def _is_current(lake: Lake) -> bool:
+    """Whether the ledger has the columns of this release; earlier ones had fewer."""
+    columns = {row[0] for row in lake.rows(f"DESCRIBE {META}.feeder_files")}
+    return {"data_file", "generation_id"} <= columns
 
 
 def is_initialised(lake: Lake, stream: Stream) -> bool:
@@ -125,14 +172,16 @@ def read_guard(lake: Lake, stream: Stream) -> Guard:
 
 
 def unknown(lake: Lake, stream: Stream, objects: Sequence[RawObject]) -> list[RawObject]:
-    """The objects whose identity the ledger does not hold."""
+    """The objects whose identity the ledger does not hold, or that it holds to be gone."""
     if not objects:
         return []
     known = {
         (key, etag, size_bytes)
         for key, etag, size_bytes in lake.rows(
-            f"SELECT DISTINCT key, etag, size_bytes FROM {META}.file_events "
-            "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?",
+            f"SELECT key, etag, size_bytes FROM {META}.file_events "
+            "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
+            "GROUP BY key, etag, size_bytes "
+            "HAVING arg_max(event, version) NOT IN ('missing', 'replaced')",
             [stream.source, stream.name, min(objects).key, max(objects).key],
         )
     }
@@ -143,13 +192,54 @@ def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str,
     """Every version that the ledger holds of each key, with its latest event; oldest first."""
     versions: dict[str, list[FileEvent]] = {}
     for row in lake.rows(
-        "SELECT key, etag, size_bytes, last_modified, partition_date, event "
-        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
-        "AND key IN (SELECT unnest(?)) ORDER BY version",
+        f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files "
+        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) "
+        "ORDER BY version",
         [stream.source, stream.name, min(keys), max(keys), list(keys)],
     ):
         versions.setdefault(row[0], []).append(FileEvent(*row))
     return versions
+
+
+def files_with(
+    lake: Lake, stream: Stream, events: Sequence[str], keys: tuple[str, str | None] = ("", None)
+) -> list[FileEvent]:
+    """Files whose latest event is one of these, in key order.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        events: Names of events.
+        keys: Only keys of this range, as (after, up to); no upper bound when `None`.
+    """
+    rows = lake.rows(
+        f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files WHERE source = ? AND stream = ? "
+        "AND event IN (SELECT unnest(?)) AND key > ? AND (?::VARCHAR IS NULL OR key <= ?) "
+        "ORDER BY key, version",
+        [stream.source, stream.name, list(events), keys[0], keys[1], keys[1]],
+    )
+    return [FileEvent(*row) for row in rows]
+
+
+def files_of_day(
+    lake: Lake, stream: Stream, events: Sequence[str], day: date
+) -> list[tuple[FileEvent, int]]:
+    """Files of a day whose latest event is one of these, each with the snapshot of that event."""
+    rows = lake.rows(
+        f"SELECT {EVENT_COLUMNS}, snapshot_id FROM {META}.feeder_files WHERE source = ? "
+        "AND stream = ? AND event IN (SELECT unnest(?)) AND partition_date = ? ORDER BY key",
+        [stream.source, stream.name, list(events), day],
+    )
+    return [(FileEvent(*row[:-1]), row[-1]) for row in rows]
+
+
+def landed_data_files(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Key and address of every data file that any version of these keys ever landed in."""
+    return lake.rows(
+        f"SELECT DISTINCT key, data_file FROM {META}.file_events WHERE source = ? AND stream = ? "
+        "AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) AND data_file IS NOT NULL",
+        [stream.source, stream.name, min(keys), max(keys), list(keys)],
+    )
 
 
 def pending_files(
@@ -165,8 +255,8 @@ def pending_files(
         limit: At most so many files.
     """
     rows = lake.rows(
-        "SELECT position, key, etag, size_bytes, last_modified, partition_date "
-        f"FROM {META}.feeder_files "
+        "SELECT position, key, etag, size_bytes, last_modified, partition_date, generation_id, "
+        f"snapshot_id FROM {META}.feeder_files "
         "WHERE source = ? AND stream = ? AND event = 'discovered' "
         "AND position >= ? AND (?::BIGINT IS NULL OR position <= ?) ORDER BY position "
         "LIMIT coalesce(?, 9223372036854775807)",
@@ -190,7 +280,7 @@ def landed_snapshot(lake: Lake, stream: Stream) -> int:
     return int(
         lake.value(
             f"SELECT coalesce(max(snapshot_id), -1) FROM {META}.file_events "
-            "WHERE source = ? AND stream = ? AND event = 'registered'",
+            f"WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}",
             [stream.source, stream.name],
         )
     )
@@ -203,7 +293,7 @@ def record(
     events: Sequence[FileEvent],
     *,
     run_id: str,
-    cursor: tuple[str, date] | None = None,
+    cursor: tuple[str, date] | tuple[None, None] | None = None,
 ) -> None:
     """Append events and move the guard on; call it inside `Lake.commit`.
 
@@ -213,7 +303,8 @@ def record(
         guard: The guard as read in this transaction.
         events: What to append.
         run_id: Dag run, or whatever else tells who did it.
-        cursor: Key and day of the last registered file, when the cursor moves.
+        cursor: Key and day of the last registered file, when the cursor moves; both `None` send
+            it back to the start.
 
     Raises:
         CommitConflictError: The guard row has gone; nothing may be committed without it.
@@ -225,17 +316,18 @@ def record(
         [getattr(event, name) for event in events]
         for name in (
             "key", "etag", "size_bytes", "last_modified", "partition_date",
-            "event", "position", "row_count", "error",
+            "event", "position", "row_count", "error", "data_file", "generation_id",
         )
     ]  # fmt: skip
     if events:
         lake.con.execute(
             f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, last_modified,"
-            " partition_date, event, position, row_count, error, version, recorded_at, "
-            "dag_run_id) "
+            " partition_date, event, position, row_count, error, data_file, generation_id, version,"
+            " recorded_at, dag_run_id) "
             "SELECT ?, ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]), "
             "unnest(?::TIMESTAMPTZ[]), unnest(?::DATE[]), unnest(?::VARCHAR[]), "
-            "unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[]), ?, now(), ?",
+            "unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
+            "unnest(?::BIGINT[]), ?, now(), ?",
             [stream.source, stream.name, *columns, version, run_id],
         )
     if cursor is not None:

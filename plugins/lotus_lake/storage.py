@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.keys import is_folder_marker
 from lotus_lake.settings import S3Access
@@ -34,6 +30,9 @@ class RawObject:
 
 def s3_client(access: S3Access) -> S3Client:
     """A client for the object store; bounded timeouts, adaptive retries."""
+    import boto3  # 0.4 s that commands about files on disk do not have to wait
+    from botocore.config import Config
+
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=access.endpoint_url,
@@ -89,6 +88,8 @@ def list_objects(
     Raises:
         StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     pages = client.get_paginator("list_objects_v2").paginate(
         **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
     )

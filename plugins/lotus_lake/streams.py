@@ -19,6 +19,8 @@ SCHEMA_FILE = "_stream.schema.json"
 
 # A Hive key of the path overrides a same-named column, and even a nested field, of the file.
 HIVE_COLUMNS = ("year", "month", "day")
+# DuckLake's own columns: a column of the table hides them from those who tell new rows by them.
+VIRTUAL_COLUMNS = ("snapshot_id", "rowid")
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -104,12 +106,25 @@ class FeederOptions(BaseModel):
     on_schema_change: Literal["evolve", "freeze", "fail"] = Field(
         default="evolve",
         description="New column in a file: add it to the landing table (evolve), leave it out and "
-        "say so in the ledger (freeze), or quarantine the file (fail).",
+        "say so in the ledger (freeze), or quarantine the file (fail). Another type: land a copy "
+        "with casts if that changes no value (evolve, freeze), or quarantine the file (fail).",
     )
-    on_overwrite: Literal["error", "ignore"] = Field(
+    on_overwrite: Literal["error", "reload", "ignore"] = Field(
         default="error",
-        description="Object replaced in place: quarantine the new version (error), or note it and "
-        "go on (ignore).",
+        description="Object replaced in place: quarantine the new version (error), put its rows in "
+        "the place of the old ones (reload), or note it and go on (ignore).",
+    )
+    validation: Literal["full", "footer"] = Field(
+        default="full",
+        description="Before a file lands, read all its columns once, so that a damaged file is "
+        "found before it breaks readers (full), or its footer only (footer).",
+    )
+    settle_seconds: float = Field(
+        default=900,
+        ge=0,
+        le=7 * 86400,
+        description="Only for destination_sync_mode overwrite: a generation is taken for whole "
+        "when no file of it has appeared for so long, and those of older ones are gone.",
     )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries of each task.")
 
@@ -122,8 +137,11 @@ class StreamConfig(BaseModel):
     json_schema: Annotated[str | None, Field(alias="$schema")] = None
     stream: str = Field(description="Name of the stream; the file is named after it.")
     sync_mode: Literal["incremental", "full_refresh"] = "incremental"
-    destination_sync_mode: Literal["append"] = Field(
-        default="append", description="Only appended files can be registered without copying them."
+    destination_sync_mode: Literal["append", "overwrite"] = Field(
+        default="append",
+        description="append: files are registered without copying them. overwrite: each full "
+        "refresh replaces the one before, so that whole generations land by copy; the processed "
+        "model is materialized as table.",
     )
     primary_key: tuple[tuple[str, ...], ...] = Field(min_length=1)
     cursor_field: tuple[str, ...] = ()
@@ -134,12 +152,18 @@ class StreamConfig(BaseModel):
 
     @field_validator("fields")
     @classmethod
-    def _no_hive_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
+    def _no_taken_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
         for path in _field_paths(fields):
             if path[-1].lower() in HIVE_COLUMNS:
                 raise ValueError(
                     f"field {'.'.join(path)!r} has the name of a partition column: its values "
                     "would be replaced by the date in the object's key"
+                )
+        for name in fields:
+            if name.lower() in VIRTUAL_COLUMNS:
+                raise ValueError(
+                    f"field {name!r} has the name of a column of DuckLake's own: models could no "
+                    "longer tell which rows are new"
                 )
         return fields
 
@@ -172,6 +196,11 @@ class Stream:
     def feeder(self) -> FeederOptions:
         """How the stream is fed."""
         return self.config.feeder
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether each generation of files replaces the one before."""
+        return self.config.destination_sync_mode == "overwrite"
 
     @property
     def landing_table(self) -> str:

@@ -25,7 +25,7 @@ ENRICHED_DIR = PROJECT / "include" / "dbt" / "models" / "enriched"
 DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
 STREAM_FILES = {
     f"{path.parent.name}__{path.stem}": path
-    for path in sorted(STREAMS_DIR.glob("*/*.json"))
+    for path in sorted(STREAMS_DIR.glob("*/[!_]*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
 ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,10 +83,59 @@ def test_many_bad_files_are_told_one_by_one(feed: Feed, lake: Lake) -> None:
 
 def test_a_file_of_the_wrong_type_is_quarantined(feed: Feed, lake: Lake) -> None:
     feed.put()
-    rows = [{**row, "id": str(row["id"])} for row in some_rows(2)]
+    rows = [{**row, "id": f"no. {row['id']}"} for row in some_rows(2)]
     bad = feed.put_bytes("part_1.parquet", parquet(rows, {**SHAPE, "id": pa.string()}))
     assert feed.run(lake).total == Registration(1, 0, 1, 3)
-    assert feed.errors(lake)[bad] == "column id is BIGINT, arriving as VARCHAR"
+    assert feed.errors(lake)[bad] == (
+        "column id is BIGINT, arriving as VARCHAR, and 2 values would change"
+    )
+
+
+def damaged(data: bytes, codec: str) -> bytes:
+    """The footer is fine; what it points at is not."""
+    body = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    return data[: body // 2] + bytes(255 - byte for byte in data[body // 2 : body]) + data[body:]
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd", "snappy", "gzip"])
+def test_a_damaged_body_is_found_before_anybody_reads_it(
+    feed: Feed, lake: Lake, codec: str
+) -> None:
+    buffer = io.BytesIO()
+    table = pa.Table.from_pylist(some_rows(500), schema=pa.schema(list(SHAPE.items())))
+    pq.write_table(table, buffer, compression=codec, use_dictionary=False)
+    bad = feed.put_bytes("part_1.parquet", damaged(buffer.getvalue(), codec))
+    good = [feed.put(f"part_{number}.parquet") for number in (0, 2, 3)]
+    assert feed.run(lake).total == Registration(3, 0, 1, 9)
+    assert feed.events(lake)[bad] == ["quarantined"]
+    assert feed.errors(lake)[bad]
+    assert feed.landed(lake) == feed.rows_of(good)
+    assert feed.column(lake, "status") == ["paid"] * 9
+
+
+def test_a_footer_that_promises_other_rows_than_there_are_is_a_bad_file(
+    feed: Feed, lake: Lake
+) -> None:
+    """Two row groups, of which the footer of the file says that they hold more."""
+    rows = some_rows(3)
+    data = parquet(rows)
+    count = b"\x16\x06"  # thrift: zigzag i64 3, at the number of rows of the file
+    footer = data.index(b"schema")
+    place = data.index(count, footer)
+    bad = feed.put_bytes("part_0.parquet", data[:place] + b"\x16\x08" + data[place + 2 :])
+    good = feed.put("part_1.parquet")
+    feed.run(lake)
+    assert feed.events(lake) == {bad: ["quarantined"], good: ["registered"]}
+    assert feed.landed(lake) == feed.rows_of([good])
+
+
+def test_validation_of_footers_only_registers_what_has_one(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(validation="footer")
+    key = feed.put_bytes("part_1.parquet", damaged(GOOD, "none"))
+    feed.run(lake)
+    assert feed.events(lake) == {key: ["registered"]}
 
 
 def test_a_file_without_rows_is_known_as_empty(feed: Feed, lake: Lake) -> None:

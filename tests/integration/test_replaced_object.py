@@ -49,7 +49,7 @@ def test_an_object_replaced_while_it_waits_lands_once(feed: Feed, lake: Lake) ->
     feed.put(rows=5)
     assert feed.run(lake).total.registered == 1
     assert feed.run(lake).total.registered == 0
-    assert feed.events(lake) == {key: ["ignored", "registered"]}
+    assert feed.events(lake) == {key: ["replaced", "registered"]}
     assert "replaced before it was registered" in feed.errors(lake)[key]
     assert feed.landed(lake) == feed.rows_of([key])
     assert files_in_table(feed, lake) == 1

@@ -5,30 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from lotus_lake import ledger
-from lotus_lake.catalog import LAKE, META, Lake, open_lake
+from lotus_lake.catalog import LAKE, Lake, open_lake
 from lotus_lake.consumers import has_unprocessed, watermarks
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.maintenance import upkeep
+from lotus_lake.maintenance import Upkeep, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
-from tests.feeds import DAY, Feed
+from tests.consuming import age, consume, expire_and_clean
+from tests.feeds import DAY, SHAPE, Feed, some_rows
 
 MODELS = ["int_orders", "int_lines"]
-
-
-def consume(feed: Feed, lake: Lake, *models: str) -> None:
-    """What dbt does for a model: note that it has read everything that has landed."""
-    landed = ledger.landed_snapshot(lake, feed.stream)
-    for model in models:
-        lake.con.execute(
-            f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "
-            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to"
-        )
 
 
 def put_days(feed: Feed, days: Iterable[int]) -> dict[int, list[str]]:
@@ -43,14 +36,6 @@ def put_days(feed: Feed, days: Iterable[int]) -> dict[int, list[str]]:
 
 def retired(feed: Feed, lake: Lake) -> set[str]:
     return {key for key, events in feed.events(lake).items() if "retired" in events}
-
-
-def expire_and_clean(lake: Lake) -> None:
-    """What upkeep does, without its patience."""
-    lake.con.execute(
-        f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() + INTERVAL 2 DAY)"
-    )
-    lake.con.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
 
 
 @pytest.fixture
@@ -151,33 +136,23 @@ ALMOST = timedelta(days=2, minutes=-1)
 LONG = timedelta(days=2)
 
 
-def age(lake: Lake, by: timedelta) -> None:
-    """Make everything in the catalog older."""
-    metadata = f"__ducklake_metadata_{LAKE}"
-    for table, column in (
-        ("ducklake_snapshot", "snapshot_time"),
-        ("ducklake_files_scheduled_for_deletion", "schedule_start"),
-    ):
-        lake.con.execute(
-            f"UPDATE {metadata}.{table} SET {column} = "
-            f"{column}::TIMESTAMPTZ - INTERVAL {int(by.total_seconds())} SECOND"
-        )
-
-
 def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, lake: Lake) -> None:
     feed = old_feed
     consume(feed, lake, *MODELS)
     retire_files(lake, feed.stream, MODELS, "run")
     gone = retired(feed, lake)
     age(lake, ALMOST)
-    assert upkeep(lake) == {"snapshots_expired": 0, "files_deleted": 0}
+    assert upkeep(lake) == Upkeep(0, (), ())
     age(lake, LONG)
-    assert upkeep(lake)["snapshots_expired"] > 5
+    assert upkeep(lake).snapshots_expired > 5
     assert feed.objects() == set(feed.sent)
     age(lake, ALMOST)
-    assert upkeep(lake)["files_deleted"] == 0
+    assert upkeep(lake).files_deleted == ()
     age(lake, LONG)
-    assert upkeep(lake)["files_deleted"] == len(gone)
+    planned = upkeep(lake, dry_run=True)
+    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert feed.objects() == set(feed.sent)
+    assert upkeep(lake).files_deleted == planned.files_deleted
     assert feed.objects() == set(feed.sent) - gone
     assert feed.landed(lake) == feed.rows_of(feed.objects())
 
@@ -201,3 +176,90 @@ def test_what_landed_is_unprocessed_until_every_model_has_read_it(feed: Feed, la
     state = read_state(lake, feed.stream, "run", MODELS)
     assert not state.unprocessed
     assert state.snapshot_id == ledger.landed_snapshot(lake, feed.stream) > 0
+
+
+def age_until_deleted(lake: Lake) -> None:
+    """Let the snapshots that show retired files expire, and the files wait their time."""
+    age(lake, 2 * LONG)
+    upkeep(lake)
+    age(lake, 2 * LONG)
+
+
+def test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_retired(
+    old_feed: Feed, lake: Lake
+) -> None:
+    """DuckLake deletes by address, and Airbyte numbers parts from 0 again."""
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    anew = feed.put("a.parquet", rows=7, day=DAY - timedelta(days=9))
+    feed.list_files(lake)
+    gone = retired(feed, lake) - {anew}
+    age_until_deleted(lake)
+    planned = upkeep(lake, dry_run=True)
+    assert planned.files_protected == (lake.settings.uri(anew),)
+    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert upkeep(lake) == planned
+    assert feed.objects() == set(feed.sent) - gone
+    assert upkeep(lake).files_protected == ()
+
+
+@on_sqlite
+def test_the_objects_of_a_landing_table_that_was_dropped_are_not_deleted(
+    old_feed: Feed, lake: Lake
+) -> None:
+    feed = old_feed
+    lake.con.execute(f"DROP TABLE {LAKE}.staging.{feed.stream.landing_table}")
+    age_until_deleted(lake)
+    assert upkeep(lake).files_deleted == ()
+    assert feed.objects() == set(feed.sent)
+
+
+@on_sqlite
+def test_objects_that_were_never_registered_go_with_their_day(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed, day = make_feed(retention_days=4), DAY - timedelta(days=9)
+    text_ids = {**SHAPE, "id": pa.string()}
+    rows = [{**row, "id": str(row["id"])} for row in some_rows(2)]
+    copied = feed.put("copied.parquet", rows, day=day, shape=text_ids)
+    empty = feed.put("empty.parquet", rows=0, day=day)
+    bad = feed.put_bytes("bad.parquet", b"x" * 99, day=day)
+    feed.put()
+    feed.run(lake)
+    consume(feed, lake, *MODELS)
+    assert retire_files(lake, feed.stream, MODELS, "run") == Retirement(days=1, files=2)
+    assert retired(feed, lake) == {copied, empty}
+    copies = Path(lake.settings.data_path, "copies")
+    assert len(list(copies.rglob("*.parquet"))) == 1
+    age_until_deleted(lake)
+    upkeep(lake)
+    assert feed.objects() == {feed.key("part_0.parquet"), bad}
+    assert list(copies.rglob("*.parquet")) == []
+
+
+@on_sqlite
+def test_a_stopped_consumer_stops_retirement_and_is_named(
+    old_feed: Feed, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    retire_files(lake, old_feed.stream, MODELS, "run")
+    assert "2 days are old enough and kept: int_orders has not consumed them" in caplog.text
+
+
+@on_sqlite
+@pytest.mark.parametrize("statement", ["BEGIN", "DELETE FROM", "UPDATE", "COMMIT", "SELECT path"])
+def test_a_retirement_that_is_killed_can_be_run_again(
+    old_feed: Feed, lake: Lake, statement: str
+) -> None:
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    hook = children.KillBefore(1, start=statement)
+    code = children.run(children.retire, feed.settings, feed.stream, MODELS, hook)
+    assert code == children.KILLED
+    retire_files(lake, feed.stream, MODELS, "run")
+    gone = retired(feed, lake)
+    assert len(gone) == 4
+    assert feed.landed(lake) == feed.rows_of(set(feed.sent) - gone)
+    age_until_deleted(lake)
+    upkeep(lake)
+    assert feed.objects() == set(feed.sent) - gone

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from lotus_lake import landing
-from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.feeder.registering import Registration
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.registering import Registration, register_batch
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows
@@ -170,47 +171,135 @@ def test_what_fits_lands_under_every_policy(
     assert feed.errors(lake) == {}
 
 
-FLIPS: dict[str, tuple[Shape, dict[str, Any], str]] = {
-    "text.parquet": (
-        {"id": pa.string()},
-        {"id": "7"},
-        "column id is BIGINT, arriving as VARCHAR",
+@dataclass(frozen=True)
+class Flip:
+    """A file with another type under a known name.
+
+    Attributes:
+        kinds: The types.
+        value: A value of it that would change when cast.
+        named: What the ledger says then.
+        harmless: A value that would not, if there is one.
+        landed: An expression over the landing table, and what it is for that value.
+    """
+
+    kinds: Shape
+    value: Any
+    named: str
+    harmless: Any = None
+    landed: tuple[str, Any] = ("", None)
+
+
+FLIPS = {
+    "text.parquet": Flip({"id": pa.string()}, "007", "id is BIGINT", "7", ("id", 7)),
+    "float.parquet": Flip({"id": pa.float64()}, 7.5, "id is BIGINT", 7.0, ("id", 7)),
+    "huge.parquet": Flip({"id": pa.uint64()}, 2**64 - 1, "id is BIGINT", 7, ("id", 7)),
+    "integer.parquet": Flip({"status": pa.int64()}, None, "status is VARCHAR", 7, ("status", "7")),
+    "whole_numbers.parquet": Flip(
+        {"amount": pa.int64()}, 2**53 + 1, "amount is DOUBLE", 7, ("amount", 7.0)
     ),
-    "float.parquet": (
-        {"id": pa.float64()},
-        {"id": 7.5},
-        "column id is BIGINT, arriving as DOUBLE",
-    ),
-    "integer.parquet": (
-        {"status": pa.int64()},
-        {"status": 7},
-        "column status is VARCHAR, arriving as BIGINT",
-    ),
-    "whole_numbers.parquet": (
-        {"amount": pa.int64()},
-        {"amount": 7},
-        "column amount is DOUBLE, arriving as BIGINT",
-    ),
-    "json_text.parquet": (
+    "json_text.parquet": Flip(
         {"address": pa.string()},
-        {"address": "{}"},
-        "column address is STRUCT(city VARCHAR), arriving as VARCHAR",
+        '{"city": "Lund", "zip": "220"}',
+        "address is STRUCT(city VARCHAR)",
+        '{"city":"Lund"}',
+        ("address.city", "Lund"),
     ),
-    "nested.parquet": (
+    "struct_for_text.parquet": Flip(
+        {"status": pa.struct({"code": pa.int64()})},
+        None,
+        "status is VARCHAR",
+        {"code": 7},
+        ("status", '{"code":7}'),
+    ),
+    "nested.parquet": Flip(
         {"address": pa.struct({"city": pa.int64()})},
-        {"address": {"city": 7}},
-        "column address.city is VARCHAR, arriving as BIGINT",
+        None,
+        "address.city is VARCHAR",
+        {"city": 7},
+        ("address.city", "7"),
     ),
-    "in_a_list.parquet": (
+    "in_a_list.parquet": Flip(
         {"lines": pa.list_(pa.struct({"sku": pa.int64()}))},
-        {"lines": [{"sku": 7}]},
-        "column lines.element.sku is VARCHAR, arriving as BIGINT",
+        None,
+        "lines.element.sku is VARCHAR",
+        [{"sku": 7}, {"sku": 8}],
+        ("lines[2].sku", "8"),
     ),
-    "no_time_zone.parquet": (
+    "no_time_zone.parquet": Flip(
         {"_airbyte_extracted_at": pa.timestamp("us")},
-        {"_airbyte_extracted_at": 0},
-        "column _airbyte_extracted_at is TIMESTAMP WITH TIME ZONE, arriving as TIMESTAMP",
+        None,
+        "_airbyte_extracted_at is TIMESTAMP WITH TIME ZONE",
+        1_000_000,
+        ("epoch_ms(_airbyte_extracted_at)", 1000),
     ),
+    "no_type_at_all.parquet": Flip({"status": pa.null()}, None, "", None, ("status", None)),
+}
+LOSSY = {name: flip for name, flip in FLIPS.items() if flip.value is not None}
+
+
+def put_flips(feed: Feed, values: dict[str, Any]) -> dict[str, str]:
+    """One file of one row per flip; returns its key by name."""
+    keys = {}
+    for name, value in values.items():
+        (column,) = FLIPS[name].kinds
+        rows = changed(1, **{column: value})
+        keys[name] = feed.put(name, rows, shape={**SHAPE, **FLIPS[name].kinds})
+    return keys
+
+
+@on_sqlite
+@pytest.mark.parametrize("policy", ["evolve", "freeze"])
+@pytest.mark.parametrize("name", FLIPS)
+def test_another_type_lands_as_a_copy_when_no_value_changes(
+    make_feed: Callable[..., Feed], lake: Lake, policy: str, name: str
+) -> None:
+    feed, flip = make_feed(on_schema_change=policy), FLIPS[name]
+    feed.list_files(lake)
+    before = landing.table_types(lake, feed.stream)
+    (key,) = put_flips(feed, {name: flip.harmless}).values()
+    assert feed.run(lake).total == Registration(0, 0, 0, 1, copied=1)
+    assert feed.events(lake) == {key: ["copied"]}
+    assert "landed as a copy" in feed.errors(lake)[key]
+    expression, value = flip.landed
+    assert feed.column(lake, expression) == [value]
+    assert feed.column(lake, "year || month || day") == ["20260310"]
+    assert feed.landed(lake) == feed.rows_of([key])
+    assert landing.table_types(lake, feed.stream) == before
+    assert key in feed.objects()
+    (data_file,) = feed.column(lake, "filename")
+    assert data_file.startswith(f"{lake.settings.data_path}copies/shop/orders/year=2026/")
+
+
+@on_sqlite
+@pytest.mark.parametrize("policy", ["evolve", "freeze"])
+def test_another_type_is_quarantined_when_a_value_would_change(
+    make_feed: Callable[..., Feed], lake: Lake, policy: str
+) -> None:
+    feed = make_feed(on_schema_change=policy)
+    good = feed.put("good.parquet")
+    keys = put_flips(feed, {name: flip.value for name, flip in LOSSY.items()})
+    assert feed.run(lake).total == Registration(1, 0, len(LOSSY), 3)
+    assert feed.landed(lake) == feed.rows_of([good])
+    errors = feed.errors(lake)
+    for name, key in keys.items():
+        assert f"column {LOSSY[name].named}" in errors[key]
+        assert "1 values would change" in errors[key]
+
+
+@on_sqlite
+def test_fail_quarantines_every_other_type(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    feed = make_feed(on_schema_change="fail")
+    flips = {name: flip.harmless for name, flip in FLIPS.items() if flip.named}
+    keys = put_flips(feed, flips)
+    assert feed.run(lake).total == Registration(0, 0, len(flips), 0)
+    errors = feed.errors(lake)
+    assert {name: FLIPS[name].named in errors[key] for name, key in keys.items()} == dict.fromkeys(
+        flips, True
+    )
+
+
+TAKEN_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
     "month.parquet": (
         {"month": pa.int64()},
         {"month": 1999},
@@ -220,6 +309,11 @@ FLIPS: dict[str, tuple[Shape, dict[str, Any], str]] = {
         {"due": pa.struct({"Year": pa.int64()})},
         {"due": {"Year": 1999}},
         "field due.Year has the name of a partition column",
+    ),
+    "snapshot_id.parquet": (
+        {"Snapshot_ID": pa.int64()},
+        {"Snapshot_ID": 1},
+        "field Snapshot_ID has the name of a column of DuckLake's own",
     ),
     "day_in_a_list.parquet": (
         {"due": pa.list_(pa.struct({"day": pa.int64()}))},
@@ -231,20 +325,63 @@ FLIPS: dict[str, tuple[Shape, dict[str, Any], str]] = {
 
 @on_sqlite
 @pytest.mark.parametrize("policy", ["evolve", "freeze"])
-def test_what_cannot_fit_is_quarantined_with_the_reason(
+def test_a_field_under_a_name_that_is_taken_is_quarantined(
     make_feed: Callable[..., Feed], lake: Lake, policy: str
 ) -> None:
     feed = make_feed(on_schema_change=policy)
     good = feed.put("good.parquet")
     bad = {
         feed.put_bytes(name, parquet(changed(2, **values), {**SHAPE, **kinds})): reason
-        for name, (kinds, values, reason) in FLIPS.items()
+        for name, (kinds, values, reason) in TAKEN_NAMES.items()
     }
-    assert feed.run(lake).total == Registration(1, 0, len(FLIPS), 3)
+    assert feed.run(lake).total == Registration(1, 0, len(TAKEN_NAMES), 3)
     assert feed.landed(lake) == feed.rows_of([good])
     errors = feed.errors(lake)
     assert {key: reason in errors[key] for key, reason in bad.items()} == dict.fromkeys(bad, True)
     assert "due" not in landing.table_types(lake, feed.stream)
+
+
+@on_sqlite
+def test_a_new_column_without_a_type_is_left_for_a_file_that_knows_it(
+    feed: Feed, lake: Lake
+) -> None:
+    first = feed.put("part_0.parquet", changed(1, id=0), shape={**SHAPE, "coupon": pa.null()})
+    feed.run(lake)
+    assert "coupon" not in landing.table_types(lake, feed.stream)
+    rows = changed(1, id=1, coupon="SUMMER")
+    second = feed.put("part_1.parquet", rows, shape={**SHAPE, "coupon": pa.string()})
+    feed.run(lake)
+    assert feed.column(lake, "coupon") == [None, "SUMMER"]
+    assert feed.events(lake) == {first: ["copied"], second: ["registered"]}
+
+
+@on_sqlite
+def test_a_renamed_column_is_a_new_one_beside_the_old(feed: Feed, lake: Lake) -> None:
+    feed.put("part_0.parquet", changed(1, id=0))
+    renamed = {("state" if name == "status" else name): kind for name, kind in SHAPE.items()}
+    feed.put("part_1.parquet", changed(1, id=1, state="open"), shape=renamed)
+    assert feed.run(lake).total == Registration(2, 0, 0, 2)
+    assert feed.column(lake, "status") == ["paid", None]
+    assert feed.column(lake, "state") == [None, "open"]
+
+
+@on_sqlite
+def test_a_narrowed_column_lands_as_it_is(feed: Feed, lake: Lake) -> None:
+    feed.put(rows=changed(1, id=7), shape={**SHAPE, "id": pa.int8()})
+    assert feed.run(lake).total.registered == 1
+    assert feed.column(lake, "id") == [7]
+
+
+@on_sqlite
+def test_copies_and_registrations_of_a_batch_are_one_commit(feed: Feed, lake: Lake) -> None:
+    feed.list_files(lake)
+    feed.put("part_0.parquet", changed(2))
+    feed.put("part_1.parquet", changed(1, id="7"), shape={**SHAPE, "id": pa.string()})
+    before = lake.value(f"SELECT max(snapshot_id) FROM {LAKE}.snapshots()")
+    assert feed.run(lake).total == Registration(1, 0, 0, 3, copied=1)
+    # One for the discovery, one for the batch.
+    assert lake.value(f"SELECT max(snapshot_id) FROM {LAKE}.snapshots()") == before + 2
+    assert feed.landed(lake) == feed.rows_of(feed.sent)
 
 
 @on_sqlite
@@ -259,10 +396,66 @@ def test_a_column_is_widened_for_wider_files(feed: Feed, lake: Lake) -> None:
 
 
 @on_sqlite
-def test_a_file_without_rows_still_tells_its_flip(feed: Feed, lake: Lake) -> None:
-    bad = feed.put(rows=0, shape={**SHAPE, "id": pa.string()})
+def test_a_file_without_rows_is_empty_whatever_its_types(feed: Feed, lake: Lake) -> None:
+    key = feed.put(rows=0, shape={**SHAPE, "id": pa.string()})
     feed.run(lake)
-    assert feed.events(lake) == {bad: ["quarantined"]}
+    assert feed.events(lake) == {key: ["empty"]}
+
+
+# Columns that a file does not have
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_nulls_of_columns_that_a_file_does_not_have_are_found(
+    feed: Feed, lake: Lake, prepared: bool
+) -> None:
+    """DuckLake's statistics forget them, and the optimizer believes the statistics."""
+    feed.list_files(lake)
+    if not prepared:  # a table of an earlier release, without the row of NULLs at its start
+        lake.con.execute(
+            "DELETE FROM __ducklake_metadata_lakehouse.ducklake_table_column_stats WHERE table_id "
+            "IN (SELECT table_id FROM __ducklake_metadata_lakehouse.ducklake_table "
+            f"WHERE table_name = '{feed.stream.landing_table}')"
+        )
+    few = {name: kind for name, kind in SHAPE.items() if name not in ("status", "address")}
+    feed.put("part_0.parquet", changed(3, id=1))
+    with open_lake(feed.settings) as fresh:
+        feed.list_files(fresh)
+        batches = plan_batches(fresh, feed.stream)
+        register_batch(fresh, feed.stream, batches[0], "run")
+    feed.put("part_1.parquet", changed(2, id=2), shape=few)
+    coupon = {**SHAPE, "coupon": pa.string()}
+    feed.put("part_2.parquet", changed(1, id=3, coupon="SUMMER"), shape=coupon)
+    feed.run_afresh()
+    feed.run_afresh()
+    table = f"{STAGING}.{feed.stream.landing_table}"
+    with open_lake(feed.settings) as fresh:
+        found = fresh.rows(
+            "SELECT count(*) FILTER (status IS NULL), count(*) FILTER (address.city IS NULL), "
+            f"count(*) FILTER (coupon IS NULL), count(status) FROM {table}"
+        )
+        assert found == [(2, 2, 5, 4)]
+        for condition, count in (
+            ("status IS NULL", 2),
+            ("status = 'paid'", 4),
+            ("address.city IS NULL", 2),
+            ("coupon = 'SUMMER'", 1),
+            ("year IS NULL", 0),
+        ):
+            query = f"SELECT count(*) FROM {table} WHERE {condition}"
+            assert fresh.value(query) == count, condition
+
+
+@on_sqlite
+def test_a_crash_while_a_table_is_prepared_leaves_no_row_in_it(feed: Feed, lake: Lake) -> None:
+    for statement in ("INSERT INTO", "DELETE FROM"):
+        hook = children.KillBefore(1, start=statement)
+        code = children.run(children.feed, feed.settings, feed.stream, "killed", hook)
+        assert code == children.KILLED
+    feed.put(rows=1)
+    with open_lake(feed.settings) as fresh:
+        feed.run(fresh)
+        assert feed.landed(fresh) == feed.rows_of(feed.sent)
 
 
 # The config against the table

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PROJECT = Path(__file__).resolve().parents[2]
+DBT_DIR = dbt_project_dir(PROJECT)
 WORKING = "the lake is open"
 Row = dict[str, Any]
 
@@ -46,12 +47,14 @@ class Pipeline:
         environment: All variables of the lake.
         client: Talks to the bucket.
         target: Where dbt keeps what it has parsed.
+        dbt_dir: The dbt project; this repository's by default.
         arrived: Keys of the sample files that were dropped so far.
     """
 
     environment: dict[str, str]
     client: S3Client
     target: Path
+    dbt_dir: Path = DBT_DIR
     arrived: set[str] = field(default_factory=set)
 
     @property
@@ -80,7 +83,7 @@ class Pipeline:
         self, command: str, *models: str, target: Path | None = None, **environment: str
     ) -> LoggedChild:
         """Start dbt for some models, for all without any; in another folder beside another dbt."""
-        dbt_dir, target = str(dbt_project_dir(PROJECT)), target or self.target
+        dbt_dir, target = str(self.dbt_dir), target or self.target
         selection = ["--select", *models] if models else []
         return self._start(
             run_dbt,

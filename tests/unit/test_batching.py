@@ -17,7 +17,9 @@ sizes = st.lists(st.integers(0, 100), max_size=40)
 
 def files(sizes: list[int]) -> list[PendingFile]:
     return [
-        PendingFile(position, f"part_{position}", "e", size, datetime.now(UTC), date(2026, 3, 1))
+        PendingFile(
+            position, f"part_{position}", "e", size, datetime.now(UTC), date(2026, 3, 1), None, 1
+        )
         for position, size in enumerate(sizes)
     ]
 

@@ -125,9 +125,14 @@ BAD: list[tuple[str, Any, list[str]]] = [
     ("no primary key", good(primary_key=[]), ["$.primary_key = []", "at least 1 item"]),
     ("key of plain names", good(primary_key=["id"]), ['$.primary_key[0] = "id"', "valid tuple"]),
     (
-        "overwriting stream",
-        good(destination_sync_mode="overwrite"),
-        ['$.destination_sync_mode = "overwrite"', "'append'"],
+        "field that hides DuckLake's own column",
+        good(fields={"id": {"type": "integer"}, "Snapshot_id": {"type": "integer"}}),
+        ["$.fields", "'Snapshot_id' has the name of a column of DuckLake's own"],
+    ),
+    (
+        "deduplicating destination",
+        good(destination_sync_mode="append_dedup"),
+        ['$.destination_sync_mode = "append_dedup"', "'append' or 'overwrite'"],
     ),
     ("unknown sync mode", good(sync_mode="cdc"), ['$.sync_mode = "cdc"', "'full_refresh'"]),
     (

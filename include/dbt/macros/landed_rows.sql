@@ -6,12 +6,16 @@
     pre-hook `advance_watermark` fixed in this very transaction, and opens only the files that
     landed in it. When the snapshot where the window starts has expired, the same rows are found
     by their snapshot id in the whole table.
+
+    A full refresh is refused when rows have been retired from the landing table: the records that
+    only they held would be lost.
 #}
 {% macro landed_rows(source_name, stream_name) -%}
     {%- set landing = source(source_name, stream_name) -%}
     {%- if model.resource_type == 'unit_test' -%}
         (select *, 0 as _lake_snapshot_id from {{ landing }})
     {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}
+        {{- refuse_to_lose_retired_rows(source_name, stream_name) -}}
         (select *, snapshot_id as _lake_snapshot_id from {{ landing }})
     {%- elif window_start_exists() -%}
         (
@@ -27,6 +31,27 @@
             select *, snapshot_id as _lake_snapshot_id from {{ landing }}
             where snapshot_id > getvariable('landed_from')
         )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro refuse_to_lose_retired_rows(source_name, stream_name) -%}
+    {%- if execute and flags.WHICH in ('build', 'run', 'retry') and should_full_refresh()
+        and load_relation(this) is not none and not var('without_retired', false) -%}
+        {%- set query -%}
+            select count(*), coalesce(sum(row_count), 0) from {{ this.database }}.meta.feeder_files
+            where source = '{{ source_name }}' and stream = '{{ stream_name }}'
+            and event = 'retired'
+        {%- endset -%}
+        {%- set files, rows = run_query(query).rows[0] -%}
+        {%- if files -%}
+            {{ exceptions.raise_compiler_error(
+                this.identifier ~ " cannot be rebuilt from its landing table: " ~ files
+                ~ " files with " ~ rows ~ " rows have been retired from it, and records that only "
+                ~ "they held would be lost.\nhint: let Airbyte send everything again, or accept the "
+                ~ "loss with --vars '{without_retired: true}'"
+            ) }}
+        {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 

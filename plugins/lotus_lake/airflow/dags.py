@@ -11,11 +11,18 @@ from typing import Any
 
 from airflow.sdk import DAG, AssetAny, Param, chain, get_parsing_context, task
 
+from lotus_lake import reconciling
 from lotus_lake.airflow.access import lake_settings
 from lotus_lake.airflow.assets import model_asset
 from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
 from lotus_lake.airflow.sensors import NewFilesSensor
-from lotus_lake.airflow.tasks import feeder, no_retry_on_permanent, publish_domain, publish_stream
+from lotus_lake.airflow.tasks import (
+    feeder,
+    no_retry_on_permanent,
+    publish_domain,
+    publish_stream,
+    reconcile_stream,
+)
 from lotus_lake.catalog import open_lake
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.maintenance import upkeep
@@ -33,6 +40,7 @@ from lotus_lake.streams import Stream, load_streams
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 ENRICHED_PREFIX = "enriched__"
 MAINTENANCE_DAG_ID = "lake_maintenance"
+RECONCILE_DAG_ID = "lake_reconcile"
 
 
 def stream_dags() -> Iterator[DAG]:
@@ -150,9 +158,51 @@ def maintenance_dag() -> DAG:
 @task(task_id="expire_and_delete")
 @no_retry_on_permanent
 def maintain() -> dict[str, Any]:
-    """Run the upkeep."""
+    """Run the upkeep; the log names the files."""
     with open_lake(lake_settings()) as lake:
-        return upkeep(lake)
+        done = upkeep(lake)
+    return {
+        "snapshots_expired": done.snapshots_expired,
+        "files_deleted": len(done.files_deleted),
+        "files_protected": len(done.files_protected),
+    }
+
+
+def reconcile_dag() -> DAG:
+    """Daily: compare bucket, ledger and landing table of every stream as a whole."""
+    settings = Settings.from_env()
+    names = [
+        {"source": stream.source, "stream": stream.name}
+        for stream in load_streams(settings.streams_dir)[0]
+    ]
+    with DAG(
+        dag_id=RECONCILE_DAG_ID,
+        description="Lists every stream's whole prefix, lands what is missing, reports gaps",
+        doc_md=reconciling.__doc__,
+        schedule="43 2 * * *",
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        tags=["maintenance"],
+        default_args=_default_args(2),
+        params={
+            "only": Param(
+                "",
+                type="string",
+                title="Stream",
+                description="Such as shopify__orders; empty for all.",
+            ),
+            "repair": Param(
+                False,
+                type="boolean",
+                title="Repair",
+                description="Take the rows of objects that are gone out of the landing tables, so "
+                "that readers of the others work again.",
+            ),
+        },
+    ) as dag:
+        reconcile_stream.expand_kwargs(names)
+    return dag
 
 
 def _default_args(retries: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lotus_lake import ledger
 from lotus_lake.airflow.access import AWS_CONN_ID, lake_settings, use_embedded_s3
-from lotus_lake.catalog import open_lake
+from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.consumers import has_unprocessed
 from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.feeder.generations import PRESENT, readiness
 from lotus_lake.feeder.listing import listing_start
 from lotus_lake.settings import Settings
 from lotus_lake.storage import (
@@ -36,7 +37,7 @@ from lotus_lake.storage import (
     listing_error,
     page_objects,
 )
-from lotus_lake.streams import find_stream
+from lotus_lake.streams import Stream, find_stream
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,11 +53,13 @@ class Look:
         work: Why there is work, if there is.
         start_after: Where the listing started.
         fingerprint: By this the trigger tells that the bucket has changed since.
+        wake_at: When to look again even if it has not, in seconds since 1970.
     """
 
     work: str | None
     start_after: str | None
     fingerprint: str
+    wake_at: float | None
 
 
 class NewFilesSensor(S3KeySensor):
@@ -108,20 +111,38 @@ class NewFilesSensor(S3KeySensor):
         with open_lake(settings) as lake:
             start_after = listing_start(lake, stream)
             fed_before = ledger.is_initialised(lake, stream)
-            work = None
-            if fed_before and (waiting := ledger.backlog(lake, stream)[0]):
-                work = f"{waiting} discovered files wait"
-            elif fed_before and has_unprocessed(lake, stream, self.consumers):
+            work, wake_at = None, None
+            if fed_before and has_unprocessed(lake, stream, self.consumers):
                 work = "landed rows wait to be processed"
+            elif fed_before and stream.overwrites:
+                work, wake_at = self._whole_generation(lake, stream)
+            elif fed_before and (waiting := ledger.backlog(lake, stream)[0]):
+                work = f"{waiting} discovered files wait"
             prefix = stream.prefix(settings.raw_prefix)
             client = self.hook.get_conn()
             objects = list_objects(client, settings.bucket, prefix, start_after)
+            there = 0
             while work is None and (chunk := list(islice(objects, _CHUNK_OBJECTS))):
                 digest.update(chunk)
+                there += len(chunk)
                 if new := ledger.unknown(lake, stream, chunk) if fed_before else chunk:
                     work = f"new files, the first is {new[0].key}"
+            # Where generations replace each other, what has gone tells as much as what is new.
+            known = (
+                ledger.files_with(lake, stream, PRESENT) if fed_before and stream.overwrites else []
+            )
+            if work is None and there < len(known):
+                work = "files of an older generation are gone"
         self.log.info("%s: %s", stream.id, work or "nothing new")
-        return Look(work, start_after, digest.text())
+        return Look(work, start_after, digest.text(), wake_at)
+
+    @staticmethod
+    def _whole_generation(lake: Lake, stream: Stream) -> tuple[str | None, float | None]:
+        """Why a generation can land, or else when it will have settled."""
+        found = readiness(lake, stream, datetime.now(UTC))
+        if found.reason is None:
+            return "a whole generation waits", None
+        return None, found.settled_at.timestamp() if found.settled_at else None
 
     def execute(self, context: Context) -> Any:
         """Wait for work in the way the run asks for."""
@@ -177,6 +198,7 @@ class NewFilesSensor(S3KeySensor):
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
                 verify=self.verify,
+                wake_at=look.wake_at,
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline},
@@ -204,6 +226,7 @@ class BucketChangedTrigger(BaseTrigger):
         aws_conn_id: Airflow connection.
         region_name: Region, if not that of the connection.
         verify: As of boto3.
+        wake_at: When to fire even if nothing has changed, in seconds since 1970.
     """
 
     def __init__(
@@ -216,6 +239,7 @@ class BucketChangedTrigger(BaseTrigger):
         aws_conn_id: str | None = AWS_CONN_ID,
         region_name: str | None = None,
         verify: bool | str | None = None,
+        wake_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -227,6 +251,7 @@ class BucketChangedTrigger(BaseTrigger):
             "aws_conn_id": aws_conn_id,
             "region_name": region_name,
             "verify": verify,
+            "wake_at": wake_at,
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -239,7 +264,11 @@ class BucketChangedTrigger(BaseTrigger):
         try:
             while True:
                 await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
-                if await self._fingerprint(bucket, prefix) != self.arguments["fingerprint"]:
+                woken = time.time() >= (self.arguments["wake_at"] or float("inf"))
+                if (
+                    woken
+                    or await self._fingerprint(bucket, prefix) != self.arguments["fingerprint"]
+                ):
                     yield TriggerEvent({"status": "changed"})  # type: ignore[no-untyped-call]
                     return
         except (BotoCoreError, ClientError, OSError) as error:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk import Asset, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.task.trigger_rule import TriggerRule
 
 from lotus_lake.airflow.access import lake_settings
@@ -24,6 +24,7 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
+from lotus_lake.reconciling import reconcile
 from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream, find_stream
 
@@ -107,9 +108,10 @@ def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
     with _open(source, stream) as (lake, config):
         state = read_state(lake, config, _run_id(), consumers)
     log.info(
-        "cursor %s; %d files registered (%d rows), %d empty, %d quarantined, %d wait",
-        state.cursor_path, state.registered, state.row_count, state.empty, state.quarantined,
-        state.backlog_files,
+        "cursor %s; %d files landed, %d of them as copies (%d rows), %d empty, %d quarantined, "
+        "%d wait",
+        state.cursor_path, state.registered, state.copied, state.row_count, state.empty,
+        state.quarantined, state.backlog_files,
     )  # fmt: skip
     if state.quarantined:
         log.warning(
@@ -128,6 +130,29 @@ def cleanup(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
     """Retire old files."""
     with _open(source, stream) as (lake, config):
         return asdict(retire_files(lake, config, consumers, _run_id()))
+
+
+@task(
+    task_id="reconcile",
+    doc_md="Compares bucket, ledger and landing table of a stream; lands what is missing.",
+    map_index_template="{{ label }}",
+    # Listings of all streams at once would only slow down those that feed.
+    max_active_tis_per_dagrun=2,
+)
+@no_retry_on_permanent
+def reconcile_stream(source: str, stream: str) -> dict[str, Any]:
+    """Reconcile one stream; red when something is left that a person has to look at."""
+    context = get_current_context()
+    context["label"] = f"{source}__{stream}"  # type: ignore[typeddict-unknown-key]
+    params = context["params"]
+    if params["only"] not in ("", f"{source}__{stream}"):
+        raise AirflowSkipException(f"only {params['only']} was asked for")
+    with _open(source, stream) as (lake, config):
+        client = s3_client(lake.settings.s3)
+        result = reconcile(lake, config, client, _run_id(), repair=params["repair"])
+    if result.problems:
+        raise AirflowFailException("; ".join(result.problems))
+    return asdict(result)
 
 
 def publish_stream(assets: Sequence[Asset], stream_id: str, state: Any) -> Any:

@@ -2,36 +2,251 @@
 
 from __future__ import annotations
 
-import typer
-from rich.console import Console
-from rich.table import Table
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from lotus_lake.catalog import META, open_lake
+import typer
+
+from lotus_lake import quarantine
+from lotus_lake.catalog import META, Lake, open_lake
+from lotus_lake.cli.output import AsJson, say, show
+from lotus_lake.errors import SettingsError
+from lotus_lake.feeder.batching import readable_bytes
+from lotus_lake.feeder.listing import list_files
+from lotus_lake.ledger import LANDED_SQL
+from lotus_lake.maintenance import upkeep
+from lotus_lake.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.reconciling import land_all, reconcile
+from lotus_lake.rewinding import Point, plan_rewind, rewind
 from lotus_lake.settings import Settings
+from lotus_lake.storage import s3_client
+from lotus_lake.streams import Stream, find_stream, load_streams
+
+Source = Annotated[str, typer.Argument(help="Source, such as shopify.")]
+Name = Annotated[str, typer.Argument(metavar="STREAM", help="Stream, such as orders.")]
+AnySource = Annotated[str | None, typer.Argument(help="Only this source.")]
+AnyName = Annotated[str | None, typer.Argument(metavar="STREAM", help="Only this stream.")]
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of objects.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+
+in_quarantine = typer.Typer(
+    no_args_is_help=True, help="Files that could not land: list them, try again, or drop them."
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(status)
+    app.command()(feed)
+    app.command(name="reconcile")(reconcile_streams)
+    app.command(name="rewind")(rewind_stream)
+    app.command()(maintain)
+    app.add_typer(in_quarantine, name="quarantine")
 
 
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Show where each stream stands: cursor, files by what became of them, rows."""
-    settings = Settings.from_env()
-    table = Table("stream", "seen", "registered", "quarantined", "waiting", "rows", "cursor")
-    with open_lake(settings, read_only=True) as lake:
+    with open_lake(Settings.from_env(), read_only=True) as lake:
         if "file_events" not in lake.tables("meta"):
-            typer.echo("nothing was fed yet", err=True)
+            say("nothing was fed yet")
             return
-        for row in lake.rows(
-            "SELECT source || '/' || stream, count(*)::VARCHAR, "
-            "count(*) FILTER (event IN ('registered', 'retired'))::VARCHAR, "
-            "count(*) FILTER (event = 'quarantined')::VARCHAR, "
-            "count(*) FILTER (event = 'discovered')::VARCHAR, "
-            "coalesce(sum(row_count) FILTER (event IN ('registered', 'retired')), 0)::VARCHAR, "
-            "max(cursors.cursor_path) "
-            f"FROM {META}.feeder_files LEFT JOIN {META}.feeder_cursors AS cursors "
-            "USING (source, stream) GROUP BY source, stream ORDER BY source, stream"
-        ):
-            table.add_row(*(value or "" for value in row))
-    Console().print(table)
+        show(_states(lake), as_json=as_json, number_columns=6)
+
+
+def feed(source: Source, stream: Name) -> None:
+    """Feed one stream now, without Airflow: list, then register everything that waits.
+
+    Safe beside a running Airflow: of two feeders of a stream one wins, the other finds nothing.
+
+    Example: lotus-lake feed shopify orders
+    """
+    with _open(source, stream) as (lake, config):
+        listing = list_files(lake, config, s3_client(lake.settings.s3), _run_id("feed"))
+        say(f"{listing.listed} objects in the window, {listing.discovered} of them new")
+        landed = land_all(lake, config, _run_id("feed"))
+    say(
+        f"{landed.registered + landed.copied} files landed ({landed.copied} as copies) with "
+        f"{landed.row_count} rows; {landed.empty} are empty, {landed.quarantined} quarantined"
+    )
+
+
+def reconcile_streams(
+    source: AnySource = None,
+    stream: AnyName = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Take rows whose object is gone out of the tables.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare bucket, ledger and landing tables as a whole; land what is missing.
+
+    Finds what no run would see: files that came later than `lookback_days`, and objects that
+    somebody deleted. Exits with 1 when something is left that a person has to look at.
+
+    Example: lotus-lake reconcile shopify orders --repair
+    """
+    results, problems = [], []
+    settings = Settings.from_env()
+    with open_lake(settings) as lake:
+        client = s3_client(settings.s3)
+        for chosen in _choose(settings, source, stream):
+            found = reconcile(lake, chosen, client, _run_id("reconcile"), repair=repair)
+            results.append({"stream": f"{chosen.source}/{chosen.name}", **asdict(found)})
+            problems += [f"{chosen.source}/{chosen.name}: {text}" for text in found.problems]
+    show(results, as_json=as_json, number_columns=10)
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def rewind_stream(
+    source: Source,
+    stream: Name,
+    to_file: Annotated[
+        str | None, typer.Option(help="Go back to this key: it and all that follow it.")
+    ] = None,
+    to_date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Go back to this day.")
+    ] = None,
+    to_snapshot: Annotated[
+        int | None, typer.Option(help="Go back to what landed after this snapshot.")
+    ] = None,
+    feed_again: Annotated[
+        bool, typer.Option("--feed-again", help="Register the files again, too.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at files again, and let the models process their rows again. Nothing doubles.
+
+    Without a point: everything. With --feed-again each file is also registered anew in the place
+    of its old registration, for instance to get columns that `freeze` had left out.
+
+    Example: lotus-lake rewind shopify orders --to-date 2026-03-01 --dry-run
+    """
+    if sum(point is not None for point in (to_file, to_date, to_snapshot)) > 1:
+        raise SettingsError("--to-file, --to-date and --to-snapshot exclude each other")
+    point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
+    with _open(source, stream) as (lake, config):
+        plan = plan_rewind(lake, config, point, _consumers(lake.settings, config))
+        shown: dict[str, Any] = {
+            "files": len(plan.files),
+            "bytes": plan.size_bytes,
+            "rows": plan.rows,
+            "retired_files": plan.retired,
+            "cursor_path": plan.cursor_path,
+            "models": list(plan.models),
+        }
+        show([shown], as_json=as_json)
+        say(
+            f"{len(plan.files)} files ({readable_bytes(plan.size_bytes)}, {plan.rows} rows) would "
+            f"be looked at and processed again{' and fed again' if feed_again else ''}"
+        )
+        if plan.retired:
+            say(f"{plan.retired} files are retired: what they brought stays as it is")
+        if dry_run or not plan.files:
+            return
+        if not yes:
+            typer.confirm("Go back?", abort=True, err=True)
+        client = s3_client(lake.settings.s3) if feed_again else None
+        queued = rewind(lake, config, plan, _run_id("rewind"), client)
+    say(f"done; {queued} files are in the queue; the stream's next run goes on from here")
+
+
+def maintain(dry_run: DryRun = False) -> None:
+    """Expire old snapshots and delete the files that nothing sees any more.
+
+    A dry run prints the addresses that would be deleted, one a line.
+    """
+    with open_lake(Settings.from_env()) as lake:
+        done = upkeep(lake, dry_run=dry_run)
+    for address in done.files_deleted:
+        typer.echo(address)
+    say(
+        f"{'would have ' if dry_run else ''}expired {done.snapshots_expired} snapshots and deleted "
+        f"{len(done.files_deleted)} files; {len(done.files_protected)} were written anew and stay"
+    )
+
+
+@in_quarantine.command(name="list")
+def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJson = False) -> None:
+    """Show the files in quarantine, and why each is there."""
+    with open_lake(Settings.from_env(), read_only=True) as lake:
+        found = quarantine.list_quarantined(lake, source, stream)
+    show([asdict(file) for file in found], as_json=as_json)
+    say(f"{len(found)} files are in quarantine")
+
+
+@in_quarantine.command(name="retry")
+def retry_command(source: Source, stream: Name, keys: Keys = None) -> None:
+    """Put files back into the queue, all of the stream without keys.
+
+    A version that was quarantined because it had replaced a landed object takes its place.
+
+    Example: lotus-lake quarantine retry shopify orders
+    """
+    with _open(source, stream) as (lake, config):
+        count = quarantine.retry(lake, config, keys or [], _run_id("retry"))
+    say(f"{count} files are in the queue again; `lotus-lake feed {source} {stream}` feeds them now")
+
+
+@in_quarantine.command(name="drop")
+def drop_command(
+    source: Source,
+    stream: Name,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of objects.")],
+) -> None:
+    """Decide that files do not land. Their objects stay in the bucket."""
+    with _open(source, stream) as (lake, config):
+        count = quarantine.drop(lake, config, keys, _run_id("drop"))
+    say(f"{count} files will not land")
+
+
+def _states(lake: Lake) -> list[dict[str, Any]]:
+    rows = lake.rows(
+        "SELECT source || '/' || stream, count(*), "
+        f"count(*) FILTER (event IN {LANDED_SQL} OR event = 'retired'), "
+        "count(*) FILTER (event = 'quarantined'), count(*) FILTER (event = 'missing'), "
+        "count(*) FILTER (event = 'discovered'), "
+        f"coalesce(sum(row_count) FILTER (event IN {LANDED_SQL} OR event = 'retired'), 0)::BIGINT, "
+        "max(cursors.cursor_path) "
+        f"FROM {META}.feeder_files LEFT JOIN {META}.feeder_cursors AS cursors "
+        "USING (source, stream) GROUP BY source, stream ORDER BY source, stream"
+    )
+    names = ("stream", "seen", "landed", "quarantined", "missing", "waiting", "rows", "cursor")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@contextmanager
+def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+    settings = Settings.from_env()
+    config = find_stream(settings.streams_dir, source, stream)
+    with open_lake(settings) as lake:
+        yield lake, config
+
+
+def _choose(settings: Settings, source: str | None, stream: str | None) -> list[Stream]:
+    if source and stream:
+        return [find_stream(settings.streams_dir, source, stream)]
+    streams, errors = load_streams(settings.streams_dir)
+    for error in errors:
+        say(str(error))
+    return [chosen for chosen in streams if source in (None, chosen.source)]
+
+
+def _consumers(settings: Settings, stream: Stream) -> list[str]:
+    models = load_models(ensure_manifest(settings.project_dir))
+    return [model.name for model in processed_models(models, stream.id)]
+
+
+def _run_id(what: str) -> str:
+    """What the ledger keeps in the place of a Dag run."""
+    user = os.environ.get("USER") or str(os.getuid())
+    return f"{what}__{user}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from lotus_lake import ledger
 from lotus_lake.catalog import Lake
+from lotus_lake.feeder import generations
 from lotus_lake.ledger import PendingFile
 from lotus_lake.streams import Stream
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,27 @@ class Batch:
 def plan_batches(lake: Lake, stream: Stream) -> list[Batch]:
     """Batches of this run, oldest place in the queue first; empty when nothing waits.
 
-    At most `feeder.max_batches`; what does not fit waits for the next run.
+    At most `feeder.max_batches`; what does not fit waits for the next run. Where generations
+    replace each other, one batch of all files once they are whole.
     """
     options = stream.feeder
+    if stream.overwrites:
+        return _whole_generation(lake, stream)
     waiting = ledger.pending_files(lake, stream, limit=options.batch_files * options.max_batches)
     groups = list(cut(waiting, options.batch_files, options.batch_bytes))[: options.max_batches]
+    return _batches(groups)
+
+
+def _whole_generation(lake: Lake, stream: Stream) -> list[Batch]:
+    """All files of a generation in one batch, once it is whole: readers see it at once."""
+    found = generations.readiness(lake, stream, datetime.now(UTC))
+    if found.reason is not None:
+        log.info("%s: %s", stream.id, found.reason)
+        return []
+    return _batches([ledger.pending_files(lake, stream)])
+
+
+def _batches(groups: Sequence[Sequence[PendingFile]]) -> list[Batch]:
     return [
         Batch(
             number=number,

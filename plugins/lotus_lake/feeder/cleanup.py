@@ -2,20 +2,21 @@
 
 Retiring deletes a day's rows from the landing table; because whole files go, DuckLake just closes
 them. The objects themselves are deleted later, and only through DuckLake, when the snapshots that
-can still see them expire (`lake_maintenance`).
+can still see them expire (`lake_maintenance`). Objects that DuckLake never registered, because
+they are empty or landed as a copy, are put on the same list of what it will delete.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
-from lotus_lake import ledger
+from lotus_lake import data_files, ledger
 from lotus_lake.catalog import LAKE, META, Lake
 from lotus_lake.consumers import watermarks
-from lotus_lake.ledger import FileEvent
+from lotus_lake.ledger import LANDED, LANDED_SQL, FileEvent
 from lotus_lake.sql import identifier
 from lotus_lake.streams import Stream
 
@@ -40,13 +41,15 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         stream: The stream.
         consumers: Processed models that read the stream; without any, nothing is retired.
         run_id: Who did it, for the ledger.
+
+    Where generations replace each other nothing is retired: the source deletes its objects itself.
     """
-    old = _old_days(lake, stream)
+    old = {} if stream.overwrites else _old_days(lake, stream)
     if not old:
         return Retirement()
     marks = watermarks(lake, consumers)
     if not marks:
-        return Retirement(kept_days=len(old), reason="no processed model reads this stream")
+        return _kept(Retirement(kept_days=len(old), reason="no processed model reads this stream"))
     slowest = min(marks, key=lambda model: marks[model])
     ready = [day for day, newest in old.items() if newest <= marks[slowest]]
     files = 0
@@ -54,8 +57,15 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         files += _retire_day(lake, stream, day, marks[slowest], run_id)
     kept = len(old) - len(ready)
     reason = f"{slowest} has not consumed them" if kept else None
-    log.info("retired %d files of %d days, kept %d days: %s", files, len(ready), kept, reason)
-    return Retirement(len(ready), files, kept, reason)
+    log.info("retired %d files of %d days", files, len(ready))
+    return _kept(Retirement(len(ready), files, kept, reason))
+
+
+def _kept(retirement: Retirement) -> Retirement:
+    """Say so when a consumer has stopped: nothing of its stream is retired any more."""
+    if retirement.reason:
+        log.warning("%d days are old enough and kept: %s", retirement.kept_days, retirement.reason)
+    return retirement
 
 
 def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
@@ -66,7 +76,7 @@ def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
     return dict(
         lake.rows(
             f"SELECT partition_date, max(snapshot_id) FROM {META}.feeder_files "
-            "WHERE source = ? AND stream = ? AND event = 'registered' AND partition_date < ? "
+            f"WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} AND partition_date < ? "
             "GROUP BY partition_date ORDER BY partition_date",
             [
                 stream.source,
@@ -78,34 +88,34 @@ def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
 
 
 def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: str) -> int:
-    def unit() -> int:
+    def unit() -> list[FileEvent]:
         guard = ledger.read_guard(lake, stream)
-        files = _registered(lake, stream, day)
+        files = _of_day(lake, stream, day)
         # A file of this day may have landed since the days were chosen.
-        if not files or any(snapshot > consumed for *_, snapshot in files):
-            return 0
+        if not any(file.event in LANDED for file, _ in files) or any(
+            snapshot > consumed for file, snapshot in files if file.event in LANDED
+        ):
+            return []
         # Partition columns only: any other condition would read every file of the table.
         lake.con.execute(
             f"DELETE FROM {identifier(LAKE, 'staging', stream.landing_table)} "
             "WHERE year = ? AND month = ? AND day = ?",
             [day.year, f"{day:%m}", f"{day:%d}"],
         )
-        events = [
-            FileEvent(key, etag, size_bytes, modified, day, "retired", row_count=row_count)
-            for key, etag, size_bytes, modified, row_count, _ in files
-        ]
-        ledger.record(lake, stream, guard, events, run_id=run_id)
-        return len(events)
+        ledger.record(
+            lake, stream, guard, [replace(file, event="retired") for file, _ in files],
+            run_id=run_id,
+        )  # fmt: skip
+        return [file for file, _ in files]
 
-    return lake.commit(f"{stream.id}: retire {day}, run {run_id}", unit)
-
-
-def _registered(
-    lake: Lake, stream: Stream, day: date
-) -> list[tuple[str, str, int, datetime, int, int]]:
-    return lake.rows(
-        "SELECT key, etag, size_bytes, last_modified, row_count, snapshot_id "
-        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'registered' "
-        "AND partition_date = ? ORDER BY key",
-        [stream.source, stream.name, day],
+    retired = lake.commit(f"{stream.id}: retire {day}, run {run_id}", unit)
+    data_files.schedule_deletion(
+        lake,
+        [lake.settings.uri(file.key) for file in retired if file.event in ("copied", "empty")],
     )
+    return len(retired)
+
+
+def _of_day(lake: Lake, stream: Stream, day: date) -> list[tuple[FileEvent, int]]:
+    """Landed and empty files of a day, each with the snapshot in which it became so."""
+    return ledger.files_of_day(lake, stream, (*LANDED, "empty"), day)

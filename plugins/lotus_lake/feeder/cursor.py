@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from lotus_lake import ledger
 from lotus_lake.catalog import META, Lake
 from lotus_lake.consumers import has_unprocessed
+from lotus_lake.ledger import LANDED
 from lotus_lake.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Where a stream stands, as committed, and what one run added."""
+    """Where a stream stands, as committed, and what one run added.
+
+    `registered` counts all files that landed, `copied` those of them that landed as a copy.
+    """
 
     cursor_path: str | None
     snapshot_id: int
     backlog_files: int
     backlog_bytes: int
     registered: int
+    copied: int
     empty: int
     quarantined: int
     row_count: int
@@ -44,7 +49,7 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
             [stream.source, stream.name, run_id],
         )
     }
-    registered, row_count = counts.get("registered", (0, 0))
+    landed_counts = [counts.get(event, (0, 0)) for event in LANDED]
     backlog_files, backlog_bytes = ledger.backlog(lake, stream)
     landed = ledger.landed_snapshot(lake, stream)
     return StreamState(
@@ -52,9 +57,10 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
         snapshot_id=landed,
         backlog_files=backlog_files,
         backlog_bytes=backlog_bytes,
-        registered=registered,
+        registered=sum(files for files, _ in landed_counts),
+        copied=counts.get("copied", (0, 0))[0],
         empty=counts.get("empty", (0, 0))[0],
         quarantined=counts.get("quarantined", (0, 0))[0],
-        row_count=row_count,
+        row_count=sum(rows for _, rows in landed_counts),
         unprocessed=has_unprocessed(lake, stream, consumers),
     )

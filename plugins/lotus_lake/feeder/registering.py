@@ -1,48 +1,46 @@
-"""Task `register`: one batch into the landing table, in one commit with its ledger rows.
-
-Footers are read first, all at once: that tells row counts, shapes and broken files, and fills
-DuckDB's HTTP cache, so that the registration itself asks S3 for nothing more (14 against 80 ms a
-file at 30 ms round trip).
-"""
+"""Task `register`: one batch into the landing table, in one commit with its ledger rows."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import date
 
 import duckdb
 
-from lotus_lake import landing, ledger
+from lotus_lake import data_files, ledger
 from lotus_lake.catalog import LAKE, Lake, is_conflict
-from lotus_lake.errors import (
-    CatalogUnavailableError,
-    CommitConflictError,
-    StorageUnavailableError,
-)
+from lotus_lake.errors import CatalogUnavailableError, CommitConflictError
+from lotus_lake.feeder import generations
 from lotus_lake.feeder.batching import Batch
+from lotus_lake.feeder.deciding import decide
+from lotus_lake.feeder.inspecting import (
+    group_by_shape,
+    raise_if_exhausted,
+    raise_if_not_of_file,
+    read_footers,
+    text,
+)
+from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.keys import natural_order
-from lotus_lake.landing import Evolution
-from lotus_lake.ledger import FileEvent, PendingFile
+from lotus_lake.ledger import LANDED, FileEvent, Guard, PendingFile
 from lotus_lake.sql import literal
 from lotus_lake.streams import Stream
-
-FOOTER_THREADS = 16
-_ERROR_CHARS = 600
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of the files of a batch."""
+    """What became of the files of a batch; those that landed as a copy are counted apart."""
 
     registered: int = 0
     empty: int = 0
     quarantined: int = 0
     row_count: int = 0
+    copied: int = 0
 
     def __add__(self, other: Registration) -> Registration:
         return Registration(
@@ -50,24 +48,8 @@ class Registration:
             self.empty + other.empty,
             self.quarantined + other.quarantined,
             self.row_count + other.row_count,
+            self.copied + other.copied,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What is to be written about a file."""
-
-    file: PendingFile
-    event: str
-    row_count: int | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Footer:
-    file: PendingFile
-    row_count: int
-    shape: str
 
 
 class _RefusedError(Exception):
@@ -80,118 +62,44 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
     Raises:
         StorageUnavailableError: The object store failed; nothing is half done.
         CatalogUnavailableError: The catalog failed; nothing is half done.
+        ResourcesExhaustedError: Memory or disk ran out; nothing is half done.
         CommitConflictError: Other feeders of the stream won every time.
+        SchemaMismatchError: A file of a generation cannot land, so that it is not whole.
     """
     waiting = ledger.pending_files(lake, stream, batch.first_position, batch.last_position)
     if not waiting:
         log.info("%s: nothing waits any more", batch.label)
         return Registration()
-    footers, outcomes = _inspect(lake, waiting)
-    outcomes += _fit(lake, stream, footers)
+    if stream.overwrites:
+        waiting, outcomes = generations.newest_only(lake, stream, waiting)
+    else:
+        outcomes = []
+    footers, bad = read_footers(lake, waiting)
+    outcomes += bad
+    for group in group_by_shape(footers):
+        outcomes += decide(lake, stream, group)
+    if stream.overwrites:
+        outcomes = generations.without_half(outcomes)
     result = _commit(lake, stream, outcomes, run_id)
     log.info("%s: %s", batch.label, result)
+    if stream.overwrites:
+        generations.check_whole(stream, outcomes)
     return result
 
 
-def _inspect(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[_Footer], list[_Outcome]]:
-    """Read all footers; files that have none become quarantined outcomes."""
-    lake.con.execute(f"SET threads = {max(FOOTER_THREADS, lake.settings.threads)}")
-    lake.con.execute("SET enable_http_metadata_cache = true")
-    try:
-        return _isolate(files, lambda some: _read_footers(lake, some))
-    finally:
-        lake.con.execute(f"SET threads = {lake.settings.threads}")
-
-
-def _read_footers(lake: Lake, files: Sequence[PendingFile]) -> list[_Footer]:
-    by_uri = {lake.settings.uri(file.key): file for file in files}
-    rows = lake.rows(
-        "SELECT parquet_file_metadata[1].file_name, parquet_file_metadata[1].num_rows, "
-        "md5(list_transform(parquet_schema, lambda leaf: struct_pack(n := leaf.name, "
-        "t := leaf.type, r := leaf.repetition_type, c := leaf.num_children, "
-        "k := leaf.converted_type, l := leaf.logical_type, s := leaf.scale, "
-        "p := leaf.precision))::VARCHAR) FROM parquet_full_metadata(?)",
-        [list(by_uri)],
-    )
-    return [_Footer(by_uri[uri], row_count, shape) for uri, row_count, shape in rows]
-
-
-def _isolate(
-    files: Sequence[PendingFile], read: Callable[[Sequence[PendingFile]], list[_Footer]]
-) -> tuple[list[_Footer], list[_Outcome]]:
-    """Read all at once; when that fails, halve until the broken files stand alone."""
-    try:
-        return read(files), []
-    except duckdb.Error as error:
-        if _is_of_store(error):
-            raise _storage_error(error) from error
-        if len(files) == 1:
-            return [], [_Outcome(files[0], "quarantined", note=_text(error))]
-    middle = len(files) // 2
-    (left, left_bad), (right, right_bad) = (
-        _isolate(files[:middle], read),
-        _isolate(files[middle:], read),
-    )
-    return left + right, left_bad + right_bad
-
-
-def _fit(lake: Lake, stream: Stream, footers: Sequence[_Footer]) -> list[_Outcome]:
-    """Decide per shape of file what the stream's `on_schema_change` says."""
-    outcomes = []
-    shapes: dict[str, list[_Footer]] = defaultdict(list)
-    for footer in footers:
-        shapes[footer.shape].append(footer)
-    for group in shapes.values():
-        arriving = _columns(lake, group[0].file)
-        problem, note = _accept(lake, stream, arriving)
-        for footer in group:
-            if problem:
-                outcomes.append(_Outcome(footer.file, "quarantined", note=problem))
-            elif footer.row_count == 0:
-                outcomes.append(_Outcome(footer.file, "empty", row_count=0))
-            else:
-                outcomes.append(_Outcome(footer.file, "registered", footer.row_count, note))
-    return outcomes
-
-
-def _columns(lake: Lake, file: PendingFile) -> dict[str, Any]:
-    uri = literal(lake.settings.uri(file.key))
-    try:
-        return landing.describe(
-            lake.con, f"DESCRIBE SELECT * FROM read_parquet({uri}, hive_partitioning = false)"
-        )
-    except duckdb.IOException as error:  # even a missing object: its footer was there just now
-        raise _storage_error(error) from error
-
-
-def _accept(lake: Lake, stream: Stream, arriving: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Make the table fit a shape. Returns the problem that forbids it, and a remark."""
-    evolution = landing.plan_evolution(landing.table_types(lake, stream), arriving)
-    problems = list(evolution.problems)
-    if hive := landing.hive_problem(arriving):
-        problems.append(hive)
-    new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
-    policy = stream.feeder.on_schema_change
-    if new_columns and policy == "fail":
-        problems.append(f"new columns {new_columns}, and on_schema_change is fail")
-    if problems:
-        return "; ".join(problems), None
-    if new_columns and policy == "freeze":
-        landing.apply(lake, stream, Evolution(widened=evolution.widened))
-        return None, f"columns left out by on_schema_change freeze: {new_columns}"
-    landing.apply(lake, stream, evolution)
-    return None, None
-
-
-def _commit(lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: str) -> Registration:
+def _commit(lake: Lake, stream: Stream, outcomes: Sequence[Outcome], run_id: str) -> Registration:
     """Commit outcomes; when DuckLake refuses a file, halve until that file stands alone."""
     if not outcomes:
         return Registration()
     try:
         return _commit_once(lake, stream, outcomes, run_id)
     except _RefusedError as error:
+        if stream.overwrites:
+            raise generations.not_whole(stream, outcomes[-1], str(error)) from error
         if len(outcomes) == 1:
-            refused = replace(outcomes[0], event="quarantined", row_count=None, note=str(error))
+            refused = replace(
+                outcomes[0], event="quarantined", row_count=None, note=str(error), data_file=None
+            )
             return _commit_once(lake, stream, [refused], run_id)
     middle = len(outcomes) // 2
     return _commit(lake, stream, outcomes[:middle], run_id) + _commit(
@@ -200,7 +108,7 @@ def _commit(lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: st
 
 
 def _commit_once(
-    lake: Lake, stream: Stream, outcomes: Sequence[_Outcome], run_id: str
+    lake: Lake, stream: Stream, outcomes: Sequence[Outcome], run_id: str
 ) -> Registration:
     """The transaction of a batch: look again, register, ledger, guard and cursor, commit."""
     expected_version = -1
@@ -208,28 +116,32 @@ def _commit_once(
     def unit() -> Registration:
         nonlocal expected_version
         guard = ledger.read_guard(lake, stream)
-        positions = [outcome.file.position for outcome in outcomes]
-        still = ledger.pending_files(lake, stream, min(positions), max(positions))
-        waiting = {file.position for file in still}
-        current = [outcome for outcome in outcomes if outcome.file.position in waiting]
+        current = _still_waiting(lake, stream, outcomes)
         if not current:
             expected_version = guard.version
             return Registration()
-        files = [outcome.file for outcome in current if outcome.event == "registered"]
-        _add_data_files(lake, stream, files)
+        landing = [outcome for outcome in current if outcome.event in LANDED]
+        if stream.overwrites and landing:
+            if len(current) != len(outcomes):
+                raise CommitConflictError(f"{stream.id}: files of the generation have gone")
+            generations.make_room(lake, stream, landing)
+        _add_data_files(lake, stream, landing)
         ledger.record(
-            lake, stream, guard, [_event(outcome) for outcome in current],
-            run_id=run_id, cursor=_cursor(guard, files),
+            lake, stream, guard,
+            [*(outcome.to_event() for outcome in current), *_replaced(lake, stream, current)],
+            run_id=run_id, cursor=_cursor(guard, [outcome.file for outcome in landing]),
         )  # fmt: skip
         expected_version = guard.version + 1
         return _summary(current)
 
     try:
+        _forget_earlier(lake, stream, outcomes)
         result = lake.commit(f"{stream.id}: register {len(outcomes)} files, run {run_id}", unit)
         version = ledger.read_guard(lake, stream).version
     except duckdb.Error as error:
+        raise_if_exhausted(error)
         raise CatalogUnavailableError(
-            f"{stream.id}: registering {len(outcomes)} files failed: {_text(error)}",
+            f"{stream.id}: registering {len(outcomes)} files failed: {text(error)}",
             hint="nothing is half done: run it again",
         ) from error
     if version < expected_version:
@@ -239,27 +151,66 @@ def _commit_once(
     return result
 
 
-def _add_data_files(lake: Lake, stream: Stream, files: Sequence[PendingFile]) -> None:
-    if not files:
+def _still_waiting(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    positions = [outcome.file.position for outcome in outcomes]
+    still = ledger.pending_files(lake, stream, min(positions), max(positions))
+    waiting = {file.position for file in still}
+    return [outcome for outcome in outcomes if outcome.file.position in waiting]
+
+
+def _forget_earlier(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> None:
+    """Make sure that DuckLake knows none of these objects: a path registered twice is read twice.
+
+    It knows one when the object was replaced, came back, or is fed again, and when somebody has
+    registered it by hand. Only registrations older than the file's place in the queue go.
+    """
+    if stream.overwrites:  # rows of earlier generations go in the transaction itself
         return
+    bounds = {outcome.file.key: outcome.file.snapshot_id for outcome in outcomes}
+    before = {(lake.settings.uri(key), snapshot) for key, snapshot in bounds.items()}
+    before |= {
+        (data_file, bounds[key])
+        for key, data_file in ledger.landed_data_files(lake, stream, list(bounds))
+    }
+    if forgotten := data_files.forget(lake, stream, sorted(before)):
+        log.warning("%d earlier registrations of these objects were taken out", forgotten)
+
+
+def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[FileEvent]:
+    """Events of the versions whose rows have just made room for another version."""
+    current = {(o.file.key, o.file.etag, o.file.size_bytes): o.file.etag for o in outcomes}
+    versions = ledger.known_versions(lake, stream, [outcome.file.key for outcome in outcomes])
+    etags = {outcome.file.key: outcome.file.etag for outcome in outcomes}
+    return [
+        replace(version, event="replaced", error=f"by version {etags[version.key]}")
+        for known in versions.values()
+        for version in known
+        if version.event in LANDED
+        and (version.key, version.etag, version.size_bytes) not in current
+    ]
+
+
+def _add_data_files(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        return
+    uris = [outcome.data_file for outcome in outcomes]
     freeze = stream.feeder.on_schema_change == "freeze"
     try:
         lake.con.execute(
             f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::VARCHAR[], schema => 'staging', "
             f"allow_missing => true, ignore_extra_columns => {literal(freeze)})",
-            [stream.landing_table, [lake.settings.uri(file.key) for file in files]],
+            [stream.landing_table, uris],
         )
     except duckdb.Error as error:
-        if _is_of_store(error):
-            raise _storage_error(error) from error
         # A catalog that goes away has the same type of error, but names no file.
-        names = [file.key.rsplit("/", 1)[-1] for file in files]
-        if not is_conflict(error) and any(name in str(error) for name in names):
-            raise _RefusedError(_text(error)) from error
-        raise
+        names = [str(uri).rsplit("/", 1)[-1] for uri in uris]
+        if is_conflict(error) or not any(name in str(error) for name in names):
+            raise
+        raise_if_not_of_file(error)
+        raise _RefusedError(text(error)) from error
 
 
-def _cursor(guard: ledger.Guard, files: Sequence[PendingFile]) -> tuple[str, Any] | None:
+def _cursor(guard: Guard, files: Sequence[PendingFile]) -> tuple[str, date] | None:
     """The furthest registered file; a late one does not move the cursor back."""
     if not files:
         return None
@@ -271,45 +222,12 @@ def _cursor(guard: ledger.Guard, files: Sequence[PendingFile]) -> tuple[str, Any
     return last.key, last.partition_date
 
 
-def _event(outcome: _Outcome) -> FileEvent:
-    file = outcome.file
-    return FileEvent(
-        key=file.key,
-        etag=file.etag,
-        size_bytes=file.size_bytes,
-        last_modified=file.last_modified,
-        partition_date=file.partition_date,
-        event=outcome.event,
-        row_count=outcome.row_count,
-        error=outcome.note,
-    )
-
-
-def _summary(outcomes: Sequence[_Outcome]) -> Registration:
-    counts: dict[str, int] = defaultdict(int)
-    for outcome in outcomes:
-        counts[outcome.event] += 1
+def _summary(outcomes: Sequence[Outcome]) -> Registration:
+    counts = Counter(outcome.event for outcome in outcomes)
     return Registration(
-        counts["registered"],
-        counts["empty"],
-        counts["quarantined"],
-        sum(o.row_count or 0 for o in outcomes if o.event == "registered"),
+        registered=counts["registered"],
+        empty=counts["empty"],
+        quarantined=counts["quarantined"],
+        row_count=sum(o.row_count or 0 for o in outcomes if o.event in LANDED),
+        copied=counts["copied"],
     )
-
-
-def _is_of_store(error: duckdb.Error) -> bool:
-    """Whether an error tells about the object store: a missing object tells about itself only."""
-    if isinstance(error, duckdb.HTTPException):
-        return bool(error.status_code != 404)
-    return isinstance(error, duckdb.IOException) and "No files found" not in str(error)
-
-
-def _storage_error(error: duckdb.Error) -> StorageUnavailableError:
-    return StorageUnavailableError(
-        f"reading raw files failed: {_text(error)}",
-        hint="check the endpoint, the credentials and s3:GetObject on the raw prefix",
-    )
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())[:_ERROR_CHARS]

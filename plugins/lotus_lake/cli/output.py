@@ -1,0 +1,43 @@
+"""What commands print: data to stdout, as a table or as JSON; everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+# A pipe has no width of its own; the tables need some.
+_PIPE_COLUMNS = 200
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: int = 0) -> None:
+    """Print rows that all have the same columns.
+
+    Args:
+        rows: What to print; nothing is printed of no rows, unless as JSON.
+        as_json: Print a JSON array.
+        number_columns: So many columns after the first are aligned to the right.
+    """
+    if as_json:
+        typer.echo(json.dumps(list(rows), default=str, indent=2))
+        return
+    if not rows:
+        return
+    table = Table(*rows[0])
+    for column in table.columns[1 : 1 + number_columns]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    typer.echo(text, err=True)

@@ -1,0 +1,40 @@
+"""What reads the landing tables and what makes them older, without dbt and without patience."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from lotus_lake import ledger
+from lotus_lake.catalog import LAKE, META, Lake
+from tests.feeds import Feed
+
+
+def consume(feed: Feed, lake: Lake, *models: str) -> None:
+    """What dbt does for a model: note that it has read everything that has landed."""
+    landed = ledger.landed_snapshot(lake, feed.stream)
+    for model in models:
+        lake.con.execute(
+            f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "
+            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to"
+        )
+
+
+def expire_and_clean(lake: Lake) -> None:
+    """What upkeep does, without its patience."""
+    lake.con.execute(
+        f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now() + INTERVAL 2 DAY)"
+    )
+    lake.con.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
+
+
+def age(lake: Lake, by: timedelta) -> None:
+    """Make everything in the catalog older."""
+    metadata = f"__ducklake_metadata_{LAKE}"
+    for table, column in (
+        ("ducklake_snapshot", "snapshot_time"),
+        ("ducklake_files_scheduled_for_deletion", "schedule_start"),
+    ):
+        lake.con.execute(
+            f"UPDATE {metadata}.{table} SET {column} = "
+            f"{column}::TIMESTAMPTZ - INTERVAL {int(by.total_seconds())} SECOND"
+        )

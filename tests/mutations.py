@@ -1,0 +1,249 @@
+"""`make mutants`: take one protection away at a time, and see the test that is there for it fail.
+
+Works on a copy of the tracked files. A protection whose test still passes is reported, and the
+exit code is 1: either the test proves nothing, or the protection is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+FEEDER = "plugins/lotus_lake/feeder"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A protection that is taken away.
+
+    Attributes:
+        protection: What it is called.
+        file: Where it is.
+        old: Its text; it must be there exactly once.
+        new: What is put in its place.
+        test: The test that must fail then, as pytest takes it.
+    """
+
+    protection: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        "guard row of the stream",
+        "plugins/lotus_lake/ledger.py",
+        """        f"UPDATE {_guard_table(stream)} SET version = ?, file_count = ?, cursor_path = ?, "
+        "cursor_date = ? WHERE version = ?",""",
+        """        "SELECT 1 WHERE ?::BIGINT > 0 AND ?::BIGINT >= 0 AND (?::VARCHAR IS NULL OR true) "
+        "AND (?::DATE IS NULL OR true) AND ?::BIGINT >= 0",""",
+        "tests/integration/test_exactly_once.py::"
+        "test_of_two_feeders_with_open_transactions_one_wins",
+    ),
+    Mutation(
+        "second look at the ledger, in the transaction",
+        f"{FEEDER}/registering.py",
+        "    return [outcome for outcome in outcomes if outcome.file.position in waiting]",
+        "    return list(outcomes) if waiting is not None else []",
+        "tests/integration/test_exactly_once.py::"
+        "test_two_feeders_that_read_the_same_footers_land_each_file_once",
+    ),
+    Mutation(
+        "identity by ETag and size",
+        "plugins/lotus_lake/ledger.py",
+        "    return [item for item in objects if (item.key, item.etag, item.size_bytes) not in known]",
+        "    return [item for item in objects if item.key not in {key for key, *_ in known}]",
+        "tests/integration/test_replaced_object.py",
+    ),
+    Mutation(
+        "window that reaches behind the cursor",
+        "plugins/lotus_lake/keys.py",
+        "        first_day = cursor_date - timedelta(days=lookback_days)",
+        "        first_day = cursor_date - timedelta(days=0 * lookback_days)",
+        "tests/integration/test_nothing_is_late.py",
+    ),
+    Mutation(
+        "only earlier registrations are forgotten",
+        "plugins/lotus_lake/data_files.py",
+        "AND registered.begin_snapshot < bounds.before",
+        "AND registered.begin_snapshot <> -bounds.before",
+        "tests/integration/test_reload.py::test_a_feeder_that_is_behind_does_not_undo_a_reload",
+    ),
+    Mutation(
+        "earlier registrations of an object are forgotten",
+        f"{FEEDER}/registering.py",
+        "data_files.forget(lake, stream, sorted(before))",
+        "len([])",
+        "tests/integration/test_reload.py::test_a_reloaded_object_has_its_new_rows_only",
+    ),
+    Mutation(
+        "every value is read before a file lands",
+        f"{FEEDER}/deciding.py",
+        'stream.feeder.validation == "full"',
+        'stream.feeder.validation == "never"',
+        "tests/integration/test_one_bad_file_stops_nothing.py::"
+        "test_a_damaged_body_is_found_before_anybody_reads_it",
+    ),
+    Mutation(
+        "casts must not change a value",
+        f"{FEEDER}/copying.py",
+        "        elif lost[0]:",
+        "        elif lost[0] and not lost:",
+        "tests/integration/test_schema_changes.py::"
+        "test_another_type_is_quarantined_when_a_value_would_change",
+    ),
+    Mutation(
+        "retention waits for every consumer",
+        f"{FEEDER}/cleanup.py",
+        "if newest <= marks[slowest]]",
+        "if newest >= 0]",
+        "tests/integration/test_retirement.py::"
+        "test_only_days_that_are_old_and_consumed_by_all_are_retired",
+    ),
+    Mutation(
+        "retention looks again, in the transaction",
+        f"{FEEDER}/cleanup.py",
+        "            snapshot > consumed for file, snapshot in files if file.event in LANDED",
+        "            snapshot < 0 for file, snapshot in files if file.event in LANDED",
+        "tests/integration/test_retirement.py::"
+        "test_a_file_that_lands_while_its_day_is_chosen_is_not_retired",
+    ),
+    Mutation(
+        "upkeep compares what it deletes with what was retired",
+        "plugins/lotus_lake/maintenance.py",
+        "    protected = _not_retired(lake)",
+        "    protected = _not_retired(lake)[:0]",
+        "tests/integration/test_retirement.py::"
+        "test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_retired",
+    ),
+    Mutation(
+        "a generation waits until the old one is gone",
+        f"{FEEDER}/generations.py",
+        '        if event in ("copied", "empty") and not of_newest:',
+        "        if event is None and not of_newest:",
+        "tests/integration/test_overwrite_streams.py::"
+        "test_a_generation_takes_the_place_of_the_one_before_in_one_commit",
+    ),
+    Mutation(
+        "a generation with a bad file does not land",
+        f"{FEEDER}/generations.py",
+        '    if any(outcome.event == "quarantined" for outcome in outcomes):',
+        "    if not outcomes:",
+        "tests/integration/test_overwrite_streams.py::test_a_bad_file_keeps_the_generation_before",
+    ),
+    Mutation(
+        "one writer at a time on SQLite",
+        "plugins/lotus_lake/catalog.py",
+        "        _wait_for_lock(file)\\n",
+        "",
+        "tests/integration/test_catalog.py",
+    ),
+    Mutation(
+        "newest version wins",
+        "include/dbt/dbt_project.yml",
+        "DBT_INTERNAL_SOURCE._airbyte_raw_id) > (DBT",
+        "DBT_INTERNAL_SOURCE._airbyte_raw_id) is distinct from (DBT",
+        "tests/pipeline/test_histories.py::"
+        "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",
+    ),
+    Mutation(
+        "what is new is told by snapshots, not by time",
+        "include/dbt/macros/landed_rows.sql",
+        """            where snapshot_id > getvariable('landed_from')
+        )
+    {%- else -%}""",
+        """            where _airbyte_extracted_at > (
+                select max(_airbyte_extracted_at) from {{ this }}
+            )
+        )
+    {%- else -%}""",
+        "tests/pipeline/test_histories.py::"
+        "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",
+    ),
+    Mutation(
+        "two runs of a model conflict",
+        "include/dbt/macros/landed_rows.sql",
+        "        snapshot_id_to = (select id from {{ this.database }}.current_snapshot()),\\n"
+        "        updated_at = now();",
+        "        snapshot_id_to = (select id from {{ this.database }}.current_snapshot()),\\n"
+        "        updated_at = now() where false;",
+        "tests/pipeline/test_crashes.py::test_two_runs_of_a_model_at_once_double_no_row",
+    ),
+    Mutation(
+        "a full refresh does not lose retired rows",
+        "include/dbt/macros/landed_rows.sql",
+        "        {%- if files -%}",
+        "        {%- if files < 0 -%}",
+        "tests/pipeline/test_going_back.py::"
+        "test_a_full_refresh_that_would_lose_retired_records_is_refused",
+    ),
+)
+
+
+def main() -> int:
+    """Run all mutations, or those whose name holds a word."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("word", nargs="?", default="", help="only protections with this word")
+    word = parser.parse_args().word
+    chosen = [mutation for mutation in MUTATIONS if word in mutation.protection]
+    survivors = [mutation for mutation in chosen if not _is_killed(mutation)]
+    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} protections are proved by their test")
+    return 1 if survivors or not chosen else 0
+
+
+def _is_killed(mutation: Mutation) -> bool:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lotus-mutant-") as name:
+        copy = Path(name)
+        _copy_project(copy)
+        file = copy / mutation.file
+        text = file.read_text(encoding="utf-8")
+        old, new = mutation.old.replace("\\n", "\n"), mutation.new.replace("\\n", "\n")
+        if text.count(old) != 1:
+            raise SystemExit(f"{mutation.file}: {text.count(old)} places hold {old!r}, not one")
+        file.write_text(text.replace(old, new), encoding="utf-8")
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", mutation.test],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": f"plugins{os.pathsep}."},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    failed = re.findall(r"^FAILED (\S+)", result.stdout, re.MULTILINE)
+    killed = result.returncode == 1 and bool(failed)
+    verdict = f"failed {failed[0].split('::')[-1]}" if failed else f"SURVIVED {mutation.test}"
+    print(f"{mutation.protection}: {verdict} ({time.monotonic() - started:.0f} s)", flush=True)
+    if not killed:
+        print(result.stdout[-2000:], result.stderr[-1000:])
+    return killed
+
+
+def _copy_project(target: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = PROJECT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
