@@ -65,8 +65,9 @@ _GONE_TEXTS = (
     "could not send data to server",
     "lost synchronization with server",
     "ssl syscall error",
-    # All that is said when the server goes away inside a COMMIT.
+    # All that is said when the server goes away inside a COMMIT, or while rows are fetched.
     'failed to execute query "rollback"',
+    "current transaction is aborted",
 )
 _CONFLICT_TEXTS = (
     "transaction conflict",
