@@ -40,8 +40,10 @@ _GONE_TEXTS = (
     "could not send data to server",
     "lost synchronization with server",
     "ssl syscall error",
-    # All that is said when the server goes away inside a COMMIT.
+    # All that is said when the server goes away inside a COMMIT, or while rows are fetched; the
+    # second one is Postgres's, and not DuckDB's about a transaction of its own.
     'failed to execute query "rollback"',
+    "current transaction is aborted, commands ignored",
 )
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)

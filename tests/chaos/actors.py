@@ -158,7 +158,7 @@ ACTORS = {
     "maintenance": Actor(
         maintain,
         share=14,
-        statements=4,
+        statements=8,
         seconds=0.5,
         commits=2,
         commit="CALL ducklake_",

@@ -27,11 +27,10 @@ import duckdb
 from lotus_lake.catalog import LAKE, META, STAGING, Lake, open_lake
 from lotus_lake.consumers import watermarks
 from lotus_lake.errors import CatalogUnavailableError
+from lotus_lake.ledger import LANDED
 from lotus_lake.settings import Settings
 from tests.chaos.workload import GROUP_ROWS, GROUP_SUM, SUBJECTS, Subject
 
-# Events of a file whose rows are in the landing table.
-LANDED = ("registered", "copied")
 _LOOKS_PER_CONNECTION = 25
 # The others need the processor too.
 _PAUSE_SECONDS = 0.1
