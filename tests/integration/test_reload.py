@@ -175,3 +175,20 @@ def test_a_late_version_of_a_retired_file_is_loaded_and_not_deleted_with_it(
 def test_the_bytes_of_both_versions_differ() -> None:
     """The tests above would show nothing if they did not."""
     assert parquet(some_rows(3)) != parquet(some_rows(3))
+
+
+@on_sqlite
+def test_a_copy_stays_when_what_replaced_its_object_is_damaged(reloading: Feed, lake: Lake) -> None:
+    feed = reloading
+    text_ids = {**SHAPE, "id": pa.string()}
+    key = feed.put(rows=[{**row, "id": str(row["id"])} for row in some_rows(3)], shape=text_ids)
+    feed.run(lake)
+    feed.put_bytes("part_0.parquet", b"x" * 99)
+    feed.run_afresh()
+    with open_lake(feed.settings) as fresh:
+        assert feed.landed(fresh) == feed.rows_of([key])
+    assert feed.events(lake)[key] == ["copied", "quarantined"]
+    feed.put(rows=2)
+    feed.run_afresh()
+    with open_lake(feed.settings) as fresh:
+        assert feed.landed(fresh) == feed.rows_of([key])

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_lake.catalog import META, Lake
+from lotus_lake.catalog import META, Lake, open_lake
+from lotus_lake.feeder.batching import plan_batches
 from lotus_lake.feeder.listing import Listing
+from lotus_lake.feeder.registering import Registration, register_batch
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 
@@ -79,3 +81,18 @@ def test_what_never_landed_may_be_replaced_by_what_does(feed: Feed, lake: Lake) 
         keys[1]: ["empty", "registered"],
     }
     assert feed.landed(lake) == feed.rows_of(keys)
+
+
+def test_an_object_that_changes_between_listing_and_registration_lands_as_what_it_is(
+    feed: Feed, lake: Lake
+) -> None:
+    key = feed.put(rows=3)
+    feed.list_files(lake)
+    feed.put(rows=50)
+    (batch,) = plan_batches(lake, feed.stream)
+    assert register_batch(lake, feed.stream, batch, "run") == Registration()
+    assert feed.events(lake) == {key: ["replaced"]}
+    assert feed.run_afresh().total == Registration(1, 0, 0, 50)
+    assert feed.events(lake) == {key: ["replaced", "registered"]}
+    with open_lake(feed.settings) as fresh:
+        assert feed.landed(fresh) == feed.rows_of([key])
