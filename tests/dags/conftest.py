@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import pytest
 from botocore.loaders import JSONFileLoader
 
@@ -52,14 +51,6 @@ def botocore_reads_its_data_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield
-
-
-@pytest.fixture
-def one_duckdb(
-    duckdb_connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Connections share a DuckDB that has its extensions: loading them takes 0.7 s."""
-    monkeypatch.setattr(duckdb, "connect", lambda *_: duckdb_connection.cursor())
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import configs, files
+from lotus_lake.cli import configs, files, lake
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -13,6 +13,7 @@ app = typer.Typer(
     "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
 )
 configs.add_to(app)
+lake.add_to(app)
 files.add_to(app)
 
 
