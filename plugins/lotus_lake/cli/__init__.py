@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import configs, files, lake
+from lotus_lake.cli import configs, doctor, files, lake
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 configs.add_to(app)
 lake.add_to(app)
 files.add_to(app)
+doctor.add_to(app)
 
 
 def main() -> None:
