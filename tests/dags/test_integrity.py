@@ -28,6 +28,7 @@ STREAM_FILES = {
     for path in sorted(STREAMS_DIR.glob("*/*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
+UPKEEP = {"lake_maintenance", "lake_operations", "lake_reconcile"}
 ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}
 
 
@@ -54,7 +55,7 @@ def stream_dag(request: pytest.FixtureRequest, bag: DagBag) -> DAG:
 def test_there_is_one_dag_per_stream_and_per_domain_and_one_for_upkeep(bag: DagBag) -> None:
     assert bag.import_errors == {}
     assert len(STREAM_FILES) == 9
-    assert set(bag.dags) == {*STREAM_FILES, *ENRICHED, "lake_maintenance"}
+    assert set(bag.dags) == {*STREAM_FILES, *ENRICHED, *UPKEEP}
 
 
 def test_a_streams_tasks_are_those_of_the_picture(
@@ -215,7 +216,7 @@ def test_a_tasks_process_builds_only_the_dag_it_runs(
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", wanted)
     parsed = load_dags()
     assert parsed.import_errors == {}
-    assert set(parsed.dags) == {wanted, "lake_maintenance"}
+    assert set(parsed.dags) == {wanted, *UPKEEP}
 
 
 def test_a_broken_stream_json_is_an_import_error_of_its_own_and_hides_nothing(
@@ -231,7 +232,7 @@ def test_a_broken_stream_json_is_an_import_error_of_its_own_and_hides_nothing(
 
     parsed = load_dags()
 
-    assert set(parsed.dags) == {"shopify__orders", *ENRICHED, "lake_maintenance"}
+    assert set(parsed.dags) == {"shopify__orders", *ENRICHED, *UPKEEP}
     ((file, error),) = parsed.import_errors.items()
     assert Path(file).name == "stream_errors.py"
     assert f"{broken}: $.feeder.batch_files = 4711: " in error

@@ -23,7 +23,7 @@ from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
 from lotus_lake.ledger import EVENTS
 from lotus_lake.settings import Settings
 from tests.catalogs import on_sqlite
-from tests.consuming import consume
+from tests.consuming import consume, write_manifest
 from tests.feeds import DAY, SHAPE, Feed, parquet, some_rows
 
 MODEL = "int_shop__orders"
@@ -60,24 +60,6 @@ class Shell:
 @pytest.fixture
 def shell(environment: dict[str, str], one_duckdb: None) -> Shell:
     return Shell({**environment, "COLUMNS": "200"})
-
-
-def write_manifest(settings: Settings, *models: tuple[str, str]) -> None:
-    """A manifest with processed models, each with the tag of its stream."""
-    folder = settings.project_dir / "include" / "dbt" / "target"
-    folder.mkdir(parents=True, exist_ok=True)
-    nodes = {
-        f"model.{name}": {
-            "resource_type": "model",
-            "name": name,
-            "fqn": ["lotus_lake", "processed", "shop", name],
-            "tags": [tag],
-            "depends_on": {"nodes": []},
-            "description": "",
-        }
-        for name, tag in models
-    }
-    (folder / "manifest.json").write_text(json.dumps({"nodes": nodes}))
 
 
 @pytest.fixture

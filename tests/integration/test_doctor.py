@@ -26,10 +26,11 @@ from lotus_lake.doctor.catalog import STATS_INDEX
 from lotus_lake.doctor.results import Finding
 from lotus_lake.feeder.listing import list_files
 from tests.catalogs import on_postgres, on_sqlite
-from tests.consuming import consume
+from tests.consuming import consume, write_manifest
 from tests.feeds import Feed
-from tests.integration.test_commands import MODEL, write_manifest
 from tests.servers import PostgresServer
+
+MODEL = "int_shop__orders"
 
 
 @pytest.fixture
