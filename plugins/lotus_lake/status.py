@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.consumers import watermarks
 from lotus_lake.ledger import LANDED_SQL
 from lotus_lake.manifest import Model, processed_models
 from lotus_lake.reading import was_fed
 from lotus_lake.sql import identifier, literal
 from lotus_lake.streams import Stream
 
-# Tables in one query: beyond that, planning the query costs more than asking again.
-_TABLES_AT_ONCE = 100
+# SQLite takes no more than 500 parts of a UNION.
+_TABLES_AT_ONCE = 400
+_METADATA = f"__ducklake_metadata_{LAKE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def read_status(
 ) -> list[StreamStatus]:
     """Status of all streams that are configured or were ever fed, in order.
 
-    Three queries, whatever the number of streams, and one for every hundred models.
+    Four queries, whatever the number of streams, and one for every 400 models.
 
     Args:
         lake: Open lake; read-only will do.
@@ -107,21 +109,42 @@ def slowest_models(
 
 
 def read_watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
-    """Snapshot that each model has read up to, many models in one query; -1 when it never ran."""
-    tables = lake.tables("meta")
-    there = [model for model in models if f"watermark_{model}" in tables]
+    """Snapshot that each model has read up to, many models in one query; -1 when it never ran.
+
+    A table of one row is kept inlined in DuckLake's metadata, and is read there, by the database
+    that holds it: 1,000 tables take 0.1 s, and three minutes through DuckLake.
+    """
     marks = dict.fromkeys(models, -1)
-    for start in range(0, len(there), _TABLES_AT_ONCE):
-        marks |= dict(
-            lake.rows(
-                " UNION ALL ".join(
-                    f"SELECT {literal(model)}, coalesce(max(snapshot_id_to), -1) "
-                    f"FROM {identifier(LAKE, 'meta', f'watermark_{model}')}"
-                    for model in there[start : start + _TABLES_AT_ONCE]
-                )
-            )
+    inlined, others = _places(lake, set(models))
+    ask = f"{lake.settings.catalog.kind}_query"
+    for start in range(0, len(inlined), _TABLES_AT_ONCE):
+        union = " UNION ALL ".join(
+            f"SELECT {literal(model)} AS model, snapshot_id_to AS mark FROM {identifier(place)} "
+            "WHERE end_snapshot IS NULL"
+            for model, place in inlined[start : start + _TABLES_AT_ONCE]
         )
+        for model, mark in lake.rows(f"SELECT model, mark FROM {ask}(?, ?)", [_METADATA, union]):
+            marks[model] = max(marks[model], -1 if mark is None else int(mark))
+    if others:
+        marks |= watermarks(lake, others)
     return marks
+
+
+def _places(lake: Lake, models: set[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Where watermarks are: models with their inlined table, and models without one."""
+    rows = lake.rows(
+        "SELECT substr(tables.table_name, 11) AS model, inlined.table_name, tables.table_id IN ("
+        f"SELECT table_id FROM {_METADATA}.ducklake_data_file) AS has_files "
+        f"FROM {_METADATA}.ducklake_table AS tables "
+        f"JOIN {_METADATA}.ducklake_schema AS schemas USING (schema_id) "
+        f"LEFT JOIN {_METADATA}.ducklake_inlined_data_tables AS inlined USING (table_id) "
+        "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
+        "AND schema_name = 'meta' AND starts_with(tables.table_name, 'watermark_') "
+        "ORDER BY model, inlined.table_name"
+    )
+    inlined = [(m, place) for m, place, files in rows if m in models and place and not files]
+    others = {m for m, place, files in rows if m in models and (files or not place)}
+    return inlined, sorted(others)
 
 
 def _counts(lake: Lake, slowest: Mapping[tuple[str, str], tuple[str, int]]) -> list[Any]:
