@@ -22,11 +22,15 @@ COPY plugins plugins
 COPY include include
 COPY dags dags
 
-# Fails the build when a stream JSON is broken or derived files are stale, and bakes in the dbt
+# Fails the build when streams, derived files and models do not fit together, and bakes in the dbt
 # manifest, so that no container parses the dbt project.
-RUN python -m lotus_lake.cli landing --check \
+RUN python -m lotus_lake.cli validate \
     && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
     && mkdir -p .lake && chown -R airflow:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
+
+# The command line, without a build step.
+RUN printf '#!/bin/sh\nexec python -m lotus_lake.cli "$@"\n' > /usr/local/bin/lotus-lake \
+    && chmod 755 /usr/local/bin/lotus-lake
 
 USER airflow
 CMD ["airflow", "standalone"]

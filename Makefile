@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test check e2e format lock landing
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,7 @@ $(READY): requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r <(grep -A99 '^uv==' requirements-dev.txt | awk 'NR > 1 && /^[a-zA-Z]/ {exit} {print}')
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup: $(READY) ## Create .venv with the locked dependencies
@@ -37,7 +38,7 @@ drop: $(READY) ## Let a few more files arrive in the demo's bucket
 	@$(BIN)/python -m samples.demo drop
 
 status: $(READY) ## Where each stream stands
-	@$(BIN)/python -m lotus_lake.cli status
+	@$(BIN)/lotus-lake status
 
 demo-stop: $(READY) ## Stop the demo's S3 server; everything stays on disk
 	@$(BIN)/python -m samples.demo stop
@@ -51,6 +52,12 @@ test: $(READY) ## The whole fast test suite
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
+chaos: $(READY) ## 1,200 kills of every process on both catalogs; report in .lake/chaos
+	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
+
+mutants: $(READY) ## Take one protection away at a time, and see its test fail
+	@$(BIN)/python tests/mutations.py $(ARGS)
+
 check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,7 +65,9 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
-	$(BIN)/python -m lotus_lake.cli landing --check
+	$(BIN)/python -m lotus_lake.cli validate
+	$(BIN)/python -m lotus_lake.cli catalog --check
+	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
 
 format: $(READY) ## Format Python and SQL
@@ -66,8 +75,14 @@ format: $(READY) ## Format Python and SQL
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --disable-progress-bar include/dbt
 
+validate: $(READY) ## Stream configs, landing DDL, dbt sources and models against each other
+	@$(BIN)/python -m lotus_lake.cli validate
+
 landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
 	@$(BIN)/python -m lotus_lake.cli landing
+
+catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
+	@$(BIN)/python -m lotus_lake.cli catalog
 
 # --universal: one lock for every platform and Python version; no index address is recorded.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml

@@ -89,16 +89,25 @@ class KillBefore:
 
 @dataclass
 class KillWithin:
-    """Kill the process some time after its n-th COMMIT has begun, be it done by then or not."""
+    """Kill the process some time after its n-th COMMIT has begun, be it done by then or not.
+
+    Attributes:
+        number: Which COMMIT, counted from 1.
+        seconds: How long after its start.
+        start: What a statement that commits starts with.
+        seen: Those counted so far.
+    """
 
     number: int
     seconds: float
+    start: str = "COMMIT"
     seen: int = 0
 
     def __call__(self, statement: str) -> None:
         """Count; start the clock."""
-        self.seen += statement == "COMMIT"
-        if statement == "COMMIT" and self.seen == self.number:
+        commits = statement.startswith(self.start)
+        self.seen += commits
+        if commits and self.seen == self.number:
             timer = threading.Timer(self.seconds, os.kill, [os.getpid(), signal.SIGKILL])
             timer.daemon = True
             timer.start()

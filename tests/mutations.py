@@ -152,8 +152,8 @@ MUTATIONS = (
     Mutation(
         "newest version wins",
         "include/dbt/dbt_project.yml",
-        "      +merge_update_condition: >-",
-        "      +meta: >-",
+        "DBT_INTERNAL_SOURCE._airbyte_raw_id) > (DBT",
+        "DBT_INTERNAL_SOURCE._airbyte_raw_id) is distinct from (DBT",
         "tests/pipeline/test_histories.py::"
         "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",
     ),

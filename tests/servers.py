@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +26,9 @@ from lotus_lake.settings import S3Access
 START_SECONDS = 60.0
 _POSTGRES_OPTIONS = {
     "listen_addresses": "127.0.0.1",
+    # The machine stays up: what is written survives a killed server, flushed to disk or not. A
+    # commit that is not even written (synchronous_commit=off) does not.
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_connections": "100",
@@ -66,11 +68,21 @@ def run_s3() -> Iterator[S3Server]:
             yield S3Server(access, folder)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostgresServer:
-    """A Postgres server that lets everybody on this machine in."""
+    """A Postgres server that lets everybody on this machine in.
+
+    Attributes:
+        port: Where it listens.
+        start: Starts the server on its data, to be ended by a stack.
+        stack: That stack.
+        process: The running server.
+    """
 
     port: int
+    start: Callable[[ExitStack], subprocess.Popen[bytes]]
+    stack: ExitStack
+    process: subprocess.Popen[bytes]
 
     def dsn(self, database: str) -> str:
         """How to reach a database, in libpq's words."""
@@ -87,6 +99,21 @@ class PostgresServer:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
+
+    def version(self) -> str:
+        """Name and version of the server."""
+        with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:
+            return f"Postgres {connection.get_parameter_status('server_version')}"
+
+    def restart(self, stop: signal.Signals = signal.SIGQUIT) -> None:
+        """Kill the server and start it again on the same data, at the same port.
+
+        Args:
+            stop: SIGQUIT ends its backends too, at once; SIGKILL leaves it to them to notice.
+        """
+        self.process.send_signal(stop)
+        self.process.wait(START_SECONDS)
+        self.process = self.start(self.stack)
 
     def disconnect_all(self, dsn: str) -> None:
         """Cut off everybody who is connected to a database, as a restart does."""
@@ -118,10 +145,16 @@ def run_postgres() -> Iterator[PostgresServer]:
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", name]
         for option, value in _POSTGRES_OPTIONS.items():
             command += ["-c", f"{option}={value}"]
-        # SIGINT is Postgres's fast shutdown; SIGTERM waits for clients.
-        with _process(command, log, environment, user, stop=signal.SIGINT) as process:
-            _wait_for(process, lambda: _is_ready(data))
-            yield PostgresServer(port)
+
+        def start(stack: ExitStack) -> subprocess.Popen[bytes]:
+            # SIGINT is Postgres's fast shutdown; SIGTERM waits for clients.
+            running = _process(command, log, environment, user, stop=signal.SIGINT)
+            process = stack.enter_context(running)
+            _wait_for(process, lambda: _is_ready(data, process.pid))
+            return process
+
+        with ExitStack() as stack:
+            yield PostgresServer(port, start, stack, start(stack))
 
 
 def _postgres_binaries(root: Path, user: pwd.struct_passwd | None) -> tuple[Path, dict[str, str]]:
@@ -160,11 +193,14 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
-def _is_ready(data: Path) -> bool:
-    """Postgres writes its state into the eighth line of its pid file."""
+def _is_ready(data: Path, pid: int) -> bool:
+    """Postgres writes its state into the eighth line of its pid file.
+
+    A killed server leaves its own file behind.
+    """
     with contextlib.suppress(FileNotFoundError):
         lines = (data / "postmaster.pid").read_text().splitlines()
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
     return False
 
 

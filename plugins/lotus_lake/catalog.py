@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-import boto3
 import duckdb
 
+from lotus_lake import failures
 from lotus_lake.errors import (
     CatalogUnavailableError,
     CommitConflictError,
@@ -33,10 +34,18 @@ from lotus_lake.errors import (
 )
 from lotus_lake.settings import S3Access, Settings
 from lotus_lake.sql import literal
+from lotus_lake.storage import access_errors
 
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
 STAGING = f"{LAKE}.staging"
+# DuckLake's own tables, and the id of a landing table in them, by its name.
+METADATA = f"__ducklake_metadata_{LAKE}"
+STAGING_TABLE_ID = (
+    f"SELECT max(table_id) FROM {METADATA}.ducklake_table JOIN {METADATA}.ducklake_schema "
+    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
+    f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
+)
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
@@ -160,7 +169,9 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
 
     Raises:
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.
-        CatalogUnavailableError: The catalog cannot be reached.
+        CatalogUnavailableError: The catalog cannot be reached, or fails while the lake is open.
+        StorageUnavailableError: The data files cannot be read.
+        ResourcesExhaustedError: Memory or disk ran out.
     """
     con = duckdb.connect(":memory:")
     try:
@@ -168,9 +179,16 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
         try:
             yield Lake(con, settings)
         finally:
+            # DuckDB aborts the process when it closes a transaction whose server went away.
+            with contextlib.suppress(duckdb.Error):
+                con.execute("ROLLBACK")
             with contextlib.suppress(duckdb.Error):
                 con.execute("USE memory")
                 con.execute(f"DETACH {LAKE}")
+    except duckdb.Error as error:
+        if (meant := failures.of_use(settings, error)) is None:
+            raise
+        raise meant from error
     finally:
         con.close()
 
@@ -184,7 +202,7 @@ def configure(
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.
         CatalogUnavailableError: The catalog cannot be reached.
     """
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+    failures.make_folder(settings.temp_dir, "LAKE_TEMP_DIR")
     for name, value in _session_settings(settings):
         con.execute(f"SET GLOBAL {name} = {literal(value)}")
     load_extensions(con, settings.catalog.kind)
@@ -206,9 +224,9 @@ def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
 
 def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:
     if settings.catalog.kind == "sqlite":
-        Path(settings.catalog.address).parent.mkdir(parents=True, exist_ok=True)
+        failures.make_folder(Path(settings.catalog.address).parent, "LAKE_CATALOG")
     if not settings.data_path.startswith("s3://"):
-        Path(settings.data_path).mkdir(parents=True, exist_ok=True)
+        failures.make_folder(Path(settings.data_path), "LAKE_DATA_PATH")
     # The first ATTACH creates the catalog, which is a write; readers must not wait for a writer.
     created = read_only or _is_created(settings)
     try:
@@ -216,7 +234,7 @@ def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bo
             _attach_created(con, attach_statement(settings, read_only=read_only))
         con.execute(f"SET GLOBAL ducklake_max_retry_count = {_DUCKLAKE_RETRIES}")
     except duckdb.Error as error:
-        raise _attach_error(settings, error) from error
+        raise failures.of_attach(settings, error) from error
 
 
 def _attach_created(con: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -262,30 +280,13 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
     return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
 
 
-def _attach_error(settings: Settings, error: duckdb.Error) -> Exception:
-    text, catalog = str(error), settings.catalog
-    if "DATA_PATH" in text:
-        return SettingsError(
-            f"the catalog {catalog.kind}:{catalog.address} keeps its data elsewhere than "
-            f"LAKE_DATA_PATH={settings.data_path!r}: {text}",
-            hint="set LAKE_DATA_PATH to the path named above, or use another catalog",
-        )
-    if "version" in text.lower():
-        return SettingsError(
-            f"the catalog {catalog.kind}:{catalog.address} needs another DuckLake than that of "
-            f"DuckDB {duckdb.__version__}: {text}",
-            hint="install the pinned requirements, or migrate the catalog",
-        )
-    return CatalogUnavailableError(
-        f"opening the catalog {catalog.kind}:{catalog.address} failed: {text}",
-        hint="check LAKE_CATALOG, that the server or folder is there, and PGPASSWORD",
-    )
-
-
 def secret_statement(access: S3Access) -> str | None:
     """The CREATE SECRET statement for DuckDB; `None` when no credentials are known.
 
     Without keys in the settings they come from boto3's own chain (instance roles, profiles...).
+
+    Raises:
+        SettingsError: The chain names credentials that are no such.
     """
     key_id, secret, token = access.access_key_id, access.secret_access_key, access.session_token
     values: dict[str, str | bool | None] = {
@@ -294,10 +295,13 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
-        credentials = boto3.Session().get_credentials()
-        if credentials is None:
-            return None
-        frozen = credentials.get_frozen_credentials()
+        import boto3  # 0.4 s that commands about files on disk do not have to wait
+
+        with access_errors():
+            credentials = boto3.Session().get_credentials()
+            if credentials is None:
+                return None
+            frozen = credentials.get_frozen_credentials()
         values = {
             "KEY_ID": frozen.access_key,
             "SECRET": frozen.secret_key,
@@ -354,16 +358,20 @@ def write_lock(settings: Settings) -> Iterator[None]:
         yield
         return
     path = Path(f"{settings.catalog.address}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    failures.make_folder(path.parent, "LAKE_CATALOG")
+    try:
+        file = path.open("ab+", buffering=0)
+    except OSError as error:
+        raise failures.of_folder(path.parent, "LAKE_CATALOG", error) from error
+    with file:
         _wait_for_lock(file)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}: {' '.join(sys.argv)[:200]}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: whoever waits is told less
+            file.truncate(0)
+            file.write(f"process {os.getpid()}: {' '.join(sys.argv)[:200]}\n".encode())
         yield
 
 
-def _wait_for_lock(file: IO[str]) -> None:
+def _wait_for_lock(file: FileIO) -> None:
     started, warned = time.monotonic(), False
     while True:
         try:
@@ -382,6 +390,6 @@ def _wait_for_lock(file: IO[str]) -> None:
         time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(file: FileIO) -> str:
     file.seek(0)
-    return file.read().strip() or "an unknown process"
+    return file.read().decode(errors="replace").strip() or "an unknown process"

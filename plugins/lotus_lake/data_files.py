@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.catalog import LAKE, META, METADATA, STAGING_TABLE_ID, Lake
 from lotus_lake.ledger import EVENT_COLUMNS, LANDED_SQL, FileEvent
 from lotus_lake.streams import Stream
 
-_METADATA = f"__ducklake_metadata_{LAKE}"
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
 _FIRST_OWN_ID = 2**62
 
@@ -71,10 +70,10 @@ def forget(lake: Lake, stream: Stream, before: Sequence[tuple[str, int]]) -> int
     found = [
         data_file_id
         for (data_file_id,) in lake.rows(
-            f"SELECT data_file_id FROM {_METADATA}.ducklake_data_file AS registered "
+            f"SELECT data_file_id FROM {METADATA}.ducklake_data_file AS registered "
             "JOIN (SELECT unnest(?::VARCHAR[]) AS path, unnest(?::BIGINT[]) AS before) AS bounds "
             "ON registered.path = bounds.path AND registered.begin_snapshot < bounds.before "
-            f"WHERE table_id = ({_TABLE_ID}) AND NOT path_is_relative",
+            f"WHERE table_id = ({STAGING_TABLE_ID}) AND NOT path_is_relative",
             [uris, snapshots, stream.landing_table],
         )
     ]
@@ -90,7 +89,7 @@ def scheduled(lake: Lake, uris: Sequence[str]) -> set[str]:
     return {
         path
         for (path,) in lake.rows(
-            f"SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion "
+            f"SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion "
             "WHERE NOT path_is_relative AND path IN (SELECT unnest(?::VARCHAR[]))",
             [list(uris)],
         )
@@ -102,7 +101,7 @@ def scheduled_below(lake: Lake, prefix: str) -> list[str]:
     return [
         path
         for (path,) in lake.rows(
-            f"SELECT DISTINCT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion "
+            f"SELECT DISTINCT path FROM {METADATA}.ducklake_files_scheduled_for_deletion "
             "WHERE NOT path_is_relative AND starts_with(path, ?) ORDER BY path",
             [prefix],
         )
@@ -113,7 +112,7 @@ def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
     """Tell DuckLake to delete objects that it never registered, as it deletes those it did."""
     new = sorted(set(uris) - scheduled(lake, uris))
     if new:
-        table = f"{_METADATA}.ducklake_files_scheduled_for_deletion"
+        table = f"{METADATA}.ducklake_files_scheduled_for_deletion"
         statement = (
             f"INSERT INTO {table} (data_file_id, path, path_is_relative, schedule_start) "
             f"SELECT (SELECT greatest(coalesce(max(data_file_id), 0) + 1, {_FIRST_OWN_ID}) "
@@ -133,7 +132,7 @@ def _delete(lake: Lake, tables: Sequence[str], column: str, values: Sequence[obj
         f"forget {len(values)} data files",
         [
             (
-                f"DELETE FROM {_METADATA}.{table} WHERE {column} IN (SELECT unnest(?))",
+                f"DELETE FROM {METADATA}.{table} WHERE {column} IN (SELECT unnest(?))",
                 [list(values)],
             )
             for table in tables
@@ -147,8 +146,3 @@ _KNOWN = (
     "WHERE source = ? AND stream = ?"
 )
 _LIVE = f"ducklake_list_files('{LAKE}', ?, schema => 'staging')"
-_TABLE_ID = (
-    f"SELECT max(table_id) FROM {_METADATA}.ducklake_table JOIN {_METADATA}.ducklake_schema "
-    "USING (schema_id) WHERE table_name = ? AND schema_name = 'staging' "
-    f"AND {_METADATA}.ducklake_table.end_snapshot IS NULL"
-)

@@ -4,12 +4,18 @@ LotusLakeError
 ├── PermanentError            a retry cannot help: a person has to change something
 │   ├── SettingsError         a variable or connection is missing or wrong
 │   ├── StreamConfigError     a stream JSON is wrong
-│   └── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+│   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+│   ├── CatalogMessageError   what should be a connector's catalog is none
+│   ├── ScaffoldError         a stream's files cannot be made from what is known of it
+│   └── AirbyteError          Airbyte refused a call, or a job of it failed
+│       └── AirbyteNotFoundError
 └── TransientError            the same call may succeed later
     ├── StorageUnavailableError
     ├── CatalogUnavailableError
     ├── ResourcesExhaustedError   memory or disk ran out
-    └── CommitConflictError   another writer of the same stream won
+    ├── CommitConflictError   another writer of the same stream won
+    ├── AirbyteUnavailableError
+    └── AirbyteBusyError      a job of the connection is running already
 """
 
 from __future__ import annotations
@@ -44,6 +50,22 @@ class SchemaMismatchError(PermanentError):
     """A landing table cannot take what the config or a file asks for."""
 
 
+class CatalogMessageError(PermanentError):
+    """What should be the catalog of an Airbyte connector is none, or lacks a stream."""
+
+
+class ScaffoldError(PermanentError):
+    """A stream's files cannot be made from what is known of it."""
+
+
+class AirbyteError(PermanentError):
+    """Airbyte refused a call, or a job of it failed."""
+
+
+class AirbyteNotFoundError(AirbyteError):
+    """Airbyte does not know the id that it was asked for."""
+
+
 class TransientError(LotusLakeError):
     """The same call may succeed later."""
 
@@ -62,3 +84,11 @@ class ResourcesExhaustedError(TransientError):
 
 class CommitConflictError(TransientError):
     """Another writer of the same stream committed first, again and again."""
+
+
+class AirbyteUnavailableError(TransientError):
+    """Airbyte did not answer, broke off, or said that it cannot answer now."""
+
+
+class AirbyteBusyError(TransientError):
+    """A job of the connection is running already, or another call got in the way."""

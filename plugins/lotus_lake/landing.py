@@ -20,9 +20,10 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import SchemaMismatchError
+from lotus_lake.nulls import count_nulls
 from lotus_lake.settings import Settings
 from lotus_lake.sql import identifier, literal
-from lotus_lake.streams import HIVE_COLUMNS, FieldSchema, Stream, source_schema
+from lotus_lake.streams import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema, Stream, source_schema
 
 AIRBYTE_COLUMNS = {
     "_airbyte_raw_id": "VARCHAR",
@@ -154,6 +155,7 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
     if stream.landing_table not in lake.tables("staging"):
         _create(lake, stream, declared)
     _ensure_options(lake, stream)
+    count_nulls(lake, stream.landing_table)
     types = {name: lake.con.sqltype(kind) for name, kind in declared.items()}
     evolution = plan_evolution(table_types(lake, stream), types)
     if evolution.problems:
@@ -195,8 +197,11 @@ def plan_evolution(
     return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
 
 
-def hive_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
-    """Why the values of a file would be replaced by the date in its key; `None` if they are not."""
+def name_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
+    """Why a file cannot land under the names of its fields; `None` if it can."""
+    for name in arriving:
+        if name.lower() in VIRTUAL_COLUMNS:
+            return f"field {name} has the name of a column of DuckLake's own"
     for path in _paths(arriving):
         if path[-1].lower() in HIVE_COLUMNS:
             return f"field {'.'.join(path)} has the name of a partition column"

@@ -12,6 +12,7 @@ from lotus_lake.errors import PermanentError
 from lotus_lake.keys import key_problem
 from lotus_lake.ledger import FileEvent
 from lotus_lake.reconciling import requeue
+from lotus_lake.storage import list_objects, s3_client
 from lotus_lake.streams import Stream
 
 
@@ -41,6 +42,17 @@ def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list
     return [Quarantined(*row) for row in rows]
 
 
+def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> list[Quarantined]:
+    """Files that a run has put into quarantine and that are there still, at most so many."""
+    rows = lake.rows(
+        "SELECT source, stream, key, size_bytes, updated_at, error "
+        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'quarantined' "
+        "AND dag_run_id = ? ORDER BY key LIMIT ?",
+        [stream.source, stream.name, run_id, limit],
+    )
+    return [Quarantined(*row) for row in rows]
+
+
 def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
     """Put quarantined files back into the queue; the next run looks at them again.
 
@@ -51,22 +63,43 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
         run_id: Who does it, for the ledger.
 
     Returns:
-        How many. Keys that cannot be registered at all are left out, unless they are named.
+        How many. Keys that cannot be registered at all are left out, unless they are named, and so
+        are versions of an object that are not there any more.
 
     Raises:
-        PermanentError: A named key is not in quarantine, or cannot ever be registered.
+        PermanentError: A named key is not in quarantine, cannot ever be registered, or has lost
+            the object that is in quarantine.
+        StorageUnavailableError: The bucket could not be listed; nothing was done.
     """
     files = _quarantined(lake, stream, keys)
     prefix = stream.prefix(lake.settings.raw_prefix)
     problems = {file.key: key_problem(prefix, file.key) for file in files}
-    usable = [file for file in files if problems[file.key] is None]
-    if keys and len(usable) < len(files):
-        key, problem = next((key, text) for key, text in problems.items() if text)
-        raise PermanentError(
-            f"{key} can never land: {problem}",
-            hint="write the object under another key, then `lotus-lake quarantine drop` this one",
-        )
+    usable = _still_there(lake, [file for file in files if problems[file.key] is None])
+    for key in keys:
+        if problem := problems[key]:
+            raise PermanentError(
+                f"{key} can never land: {problem}",
+                hint="write the object under another key, then `lotus-lake quarantine drop` this",
+            )
+        if key not in {file.key for file in usable}:
+            raise PermanentError(
+                f"{key} is not, or no longer, the object that is in quarantine",
+                hint="the next run lands what is there now; `lotus-lake quarantine drop` the other",
+            )
     return requeue(lake, stream, usable, run_id)
+
+
+def _still_there(lake: Lake, files: Sequence[FileEvent]) -> list[FileEvent]:
+    """The files whose object has neither gone nor changed."""
+    if not files:
+        return []
+    client = s3_client(lake.settings.s3)
+    there = {
+        (item.key, item.etag, item.size_bytes)
+        for folder in sorted({file.key.rsplit("/", 1)[0] + "/" for file in files})
+        for item in list_objects(client, lake.settings.bucket, folder)
+    }
+    return [file for file in files if (file.key, file.etag, file.size_bytes) in there]
 
 
 def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:

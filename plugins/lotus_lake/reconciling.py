@@ -121,25 +121,41 @@ def land_all(lake: Lake, stream: Stream, run_id: str) -> Registration:
 def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
     """Put files back into the queue; registering them again replaces what is there of them.
 
+    Files that something has become of meanwhile are left out, and so are those whose object has
+    another version in the queue: of two that wait, both would land from the one object there is.
+
     Args:
         lake: Open lake.
         stream: The stream.
         files: Known files of the grammar, that is, with a partition date.
         run_id: Who does it, for the ledger.
+
+    Returns:
+        How many were put there.
     """
     if not files:
         return 0
 
     def unit() -> int:
         guard = ledger.read_guard(lake, stream)
+        versions = ledger.known_versions(lake, stream, [file.key for file in files])
         events = [
             replace(file, event="discovered", position=guard.file_count + number, data_file=None)
-            for number, file in enumerate(files, start=1)
+            for number, file in enumerate(
+                (file for file in files if _may_wait(file, versions[file.key])), start=1
+            )
         ]
-        ledger.record(lake, stream, guard, events, run_id=run_id)
+        if events:
+            ledger.record(lake, stream, guard, events, run_id=run_id)
         return len(events)
 
     return lake.commit(f"{stream.id}: queue {len(files)} files again, run {run_id}", unit)
+
+
+def _may_wait(file: FileEvent, versions: Sequence[FileEvent]) -> bool:
+    events = {(version.etag, version.size_bytes): version.event for version in versions}
+    unchanged = events[file.etag, file.size_bytes] == file.event
+    return unchanged and "discovered" not in events.values()
 
 
 def _requeue_unregistered(lake: Lake, stream: Stream, run_id: str) -> int:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
@@ -50,7 +50,7 @@ class S3Access:
             SettingsError: It is neither. The text itself is not repeated: it holds secrets.
         """
         try:
-            login, password, extra = _parse_connection(text)
+            login, password, extra = parse_connection(text)[:3]
             service = (extra.get("service_config") or {}).get("s3") or {}
             endpoint_url = service.get("endpoint_url") or extra.get("endpoint_url")
         except (ValueError, AttributeError):
@@ -70,9 +70,9 @@ class S3Access:
     def _from_aws_variables(cls, env: Mapping[str, str]) -> S3Access:
         secret, token = env.get("AWS_SECRET_ACCESS_KEY"), env.get("AWS_SESSION_TOKEN")
         return cls(
-            endpoint_url=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            endpoint_url=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
-            access_key_id=env.get("AWS_ACCESS_KEY_ID"),
+            access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             secret_access_key=SecretStr(secret) if secret else None,
             session_token=SecretStr(token) if token else None,
         )
@@ -199,7 +199,8 @@ class Settings:
 
 def find_project_dir(env: Mapping[str, str]) -> Path:
     """The checkout: `LAKE_PROJECT_DIR`, else where this library lies."""
-    return Path(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]).absolute()
+    # dbt imports this file as include/dbt/../../plugins/...: one catalog, one spelling.
+    return Path(os.path.abspath(env.get("LAKE_PROJECT_DIR") or Path(__file__).parents[2]))
 
 
 def embedded_s3(env: Mapping[str, str]) -> dict[str, str]:
@@ -215,14 +216,32 @@ def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _parse_connection(text: str) -> tuple[str | None, str | None, dict[str, Any]]:
+class ConnectionFields(NamedTuple):
+    """What an Airflow connection says; a missing field is `None` or empty."""
+
+    login: str | None
+    password: str | None
+    extra: dict[str, Any]
+    host: str | None
+    port: int | None
+
+
+def parse_connection(text: str) -> ConnectionFields:
+    """Read an Airflow connection in its JSON or its URI form.
+
+    Raises:
+        ValueError: It is neither; the error may repeat the text, which holds secrets.
+        AttributeError: Its JSON is no object.
+    """
     if text.lstrip().startswith("{"):
         fields = json.loads(text)
         extra = fields.get("extra") or {}
-        return (
+        return ConnectionFields(
             fields.get("login"),
             fields.get("password"),
             json.loads(extra) if isinstance(extra, str) else extra,
+            fields.get("host"),
+            int(port) if (port := fields.get("port")) else None,
         )
     parts = urlsplit(text)
     if "://" not in text:
@@ -230,7 +249,13 @@ def _parse_connection(text: str) -> tuple[str | None, str | None, dict[str, Any]
     extra = dict(parse_qsl(parts.query))
     if "__extra__" in extra:
         extra = json.loads(extra["__extra__"])
-    return unquote(parts.username or ""), unquote(parts.password or ""), extra
+    return ConnectionFields(
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        extra,
+        unquote(parts.hostname or ""),
+        parts.port,
+    )
 
 
 def _check_uris(raw_uri: str, data_path: str) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.keys import is_folder_marker
 from lotus_lake.settings import S3Access
 
@@ -33,7 +30,38 @@ class RawObject:
 
 
 def s3_client(access: S3Access) -> S3Client:
-    """A client for the object store; bounded timeouts, adaptive retries."""
+    """A client for the object store; bounded timeouts, five attempts.
+
+    Raises:
+        SettingsError: The endpoint or the credentials are no such.
+    """
+    with access_errors():
+        return _client(access)
+
+
+@contextmanager
+def access_errors() -> Iterator[None]:
+    """Turn what boto3 says about an endpoint or credentials, before it asks anybody, into ours.
+
+    Raises:
+        SettingsError: The endpoint or the credentials are no such.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(
+            f"the S3 access cannot be used: {error}",
+            hint="check the connection aws_default, or AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_PROFILE",
+        ) from error
+
+
+def _client(access: S3Access) -> S3Client:
+    import boto3  # 0.4 s that commands about files on disk do not have to wait
+    from botocore.config import Config
+
     client: S3Client = boto3.client(
         "s3",
         endpoint_url=access.endpoint_url,
@@ -89,6 +117,8 @@ def list_objects(
     Raises:
         StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     pages = client.get_paginator("list_objects_v2").paginate(
         **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
     )

@@ -19,6 +19,8 @@ SCHEMA_FILE = "_stream.schema.json"
 
 # A Hive key of the path overrides a same-named column, and even a nested field, of the file.
 HIVE_COLUMNS = ("year", "month", "day")
+# DuckLake's own columns: a column of the table hides them from those who tell new rows by them.
+VIRTUAL_COLUMNS = ("snapshot_id", "rowid")
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -150,12 +152,18 @@ class StreamConfig(BaseModel):
 
     @field_validator("fields")
     @classmethod
-    def _no_hive_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
+    def _no_taken_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
         for path in _field_paths(fields):
             if path[-1].lower() in HIVE_COLUMNS:
                 raise ValueError(
                     f"field {'.'.join(path)!r} has the name of a partition column: its values "
                     "would be replaced by the date in the object's key"
+                )
+        for name in fields:
+            if name.lower() in VIRTUAL_COLUMNS:
+                raise ValueError(
+                    f"field {name!r} has the name of a column of DuckLake's own: models could no "
+                    "longer tell which rows are new"
                 )
         return fields
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from tests.dags.proxy import Proxy, run_proxy
+from tests.proxy import Proxy, run_proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:

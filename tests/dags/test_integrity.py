@@ -16,6 +16,7 @@ import pytest
 from airflow._shared.module_loading import find_path_from_directory
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, AssetAny
+from airflow.sdk.exceptions import ParamValidationError
 
 from lotus_lake.manifest import ensure_manifest
 from tests.dags.conftest import PROJECT, load_dags
@@ -25,7 +26,7 @@ ENRICHED_DIR = PROJECT / "include" / "dbt" / "models" / "enriched"
 DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
 STREAM_FILES = {
     f"{path.parent.name}__{path.stem}": path
-    for path in sorted(STREAMS_DIR.glob("*/*.json"))
+    for path in sorted(STREAMS_DIR.glob("*/[!_]*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
 UPKEEP = {"lake_maintenance", "lake_operations", "lake_reconcile"}
@@ -52,7 +53,7 @@ def stream_dag(request: pytest.FixtureRequest, bag: DagBag) -> DAG:
     return dag
 
 
-def test_there_is_one_dag_per_stream_and_per_domain_and_one_for_upkeep(bag: DagBag) -> None:
+def test_there_is_one_dag_per_stream_and_per_domain_and_two_for_upkeep(bag: DagBag) -> None:
     assert bag.import_errors == {}
     assert len(STREAM_FILES) == 9
     assert set(bag.dags) == {*STREAM_FILES, *ENRICHED, *UPKEEP}
@@ -157,6 +158,28 @@ def test_upkeep_runs_once_a_day(bag: DagBag) -> None:
     assert dag.task_ids == ["expire_and_delete"]
     assert dag.timetable.expression == "17 3 * * *"
     assert (dag.max_active_runs, dag.catchup) == (1, False)
+
+
+def test_every_stream_is_reconciled_once_a_day_before_upkeep_deletes_anything(bag: DagBag) -> None:
+    dag = bag.dags["lake_reconcile"]
+    (task,) = dag.tasks
+    assert task.is_mapped
+    assert (task.task_id, task.max_active_tis_per_dagrun) == ("reconcile", 2)
+    assert task.partial_kwargs["map_index_template"] == "{{ label }}"
+    names = [f"{name['source']}__{name['stream']}" for name in task.op_kwargs_expand_input.value]
+    assert sorted(names) == sorted(STREAM_FILES)
+    assert dag.timetable.expression == "43 2 * * *"
+    assert (dag.max_active_runs, dag.catchup, dag.tags) == (1, False, {"maintenance"})
+
+
+def test_reconcile_asks_for_a_stream_and_whether_to_repair(bag: DagBag) -> None:
+    params = bag.dags["lake_reconcile"].params
+    assert params.dump() == {"only": "", "repair": False}
+    stream = params.get_param("only")
+    assert set(stream.schema["enum"]) == {"", *STREAM_FILES}
+    assert stream.resolve("shopify__orders") == "shopify__orders"
+    with pytest.raises(ParamValidationError):
+        stream.resolve("shopify__order")
 
 
 def test_the_outlets_of_streams_are_what_the_enriched_dags_wait_for(bag: DagBag) -> None:

@@ -20,11 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from lotus_lake.catalog import open_lake
+from lotus_lake.feeder.listing import Listing, list_files
 from lotus_lake.settings import Settings
+from lotus_lake.streams import find_stream
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
-from tests.dags.proxy import Proxy
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DAG_ID = "shopify__orders"
+RECONCILE = "lake_reconcile"
 MODEL = "int_shopify__orders"
 BUILD = f"processed.{MODEL}_model_build"
 TASKS = {
@@ -73,16 +76,31 @@ class Deployment:
         """Let sample files arrive."""
         write_files(files, self.settings.raw_uri, self.client)
 
-    def put(self, name: str, body: bytes) -> None:
+    def put(self, name: str, body: bytes, folder: str = FOLDER) -> None:
         """Let any file arrive."""
-        key = f"{self.settings.raw_prefix}{FOLDER}/{name}"
+        key = self.key(name, folder)
         self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=body)
 
-    def run(self, **conf: Any) -> Run:
-        """Run the Dag as `airflow dags test` does."""
+    def key(self, name: str, folder: str = FOLDER) -> str:
+        """Key of a file."""
+        return f"{self.settings.raw_prefix}{folder}/{name}"
+
+    def list_window(self) -> Listing:
+        """What a run of the stream would find."""
+        stream = find_stream(self.settings.streams_dir, "shopify", "orders")
+        with open_lake(self.settings) as lake:
+            return list_files(lake, stream, self.client, "look")
+
+    def landed(self) -> int:
+        """Rows of the landing table."""
+        with open_lake(self.settings) as lake:
+            return int(lake.value("SELECT count(*) FROM lakehouse.staging.stg_shopify__orders"))
+
+    def run(self, dag_id: str = DAG_ID, **conf: Any) -> Run:
+        """Run a Dag as `airflow dags test` does."""
         bag = load_dags()
         assert bag.import_errors == {}
-        dag: DAG = bag.dags[DAG_ID]
+        dag: DAG = bag.dags[dag_id]
         done = dag.test(run_conf=conf)
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             gc.collect()  # Cosmos leaves dbt's pipe open
@@ -198,7 +216,7 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
 
 
 def test_a_run_that_landed_nothing_updates_no_asset_and_its_tasks_tell_no_file_names(
-    deployment: Callable[..., Deployment],
+    deployment: Callable[..., Deployment], caplog: pytest.LogCaptureFixture
 ) -> None:
     orders = deployment()
     table = pq.read_table(BytesIO(FILES[0].data))
@@ -219,6 +237,47 @@ def test_a_run_that_landed_nothing_updates_no_asset_and_its_tasks_tell_no_file_n
     assert {"feeder.list", "feeder.batch", "feeder.register", "feeder.cursor"} <= set(told)
     assert json.loads(told["feeder.list"])["quarantined"] == 1
     assert all(len(value) < 400 and ".parquet" not in value for value in told.values())
+    (label,) = run.labels
+    assert label.startswith("batch 1 of 1: 2 files, ")
+    assert label.endswith(", 1 QUARANTINED")
+    warnings_of = [log.getMessage() for log in caplog.records if log.levelname == "WARNING"]
+    for name, error in (("broken.parquet", "No magic bytes"), ("no_bytes.parquet", "no bytes")):
+        said = [text for text in warnings_of if f"quarantined {orders.key(name)}: " in text]
+        assert len(said) == 1
+        assert error in said[0]
+    assert "`lotus-lake quarantine list shopify orders`" in warnings_of[-1]
+
+
+LATE_FOLDER = "shopify/orders/year=2024/month=01/day=01"
+
+
+def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_out(
+    deployment: Callable[..., Deployment], capfd: pytest.CaptureFixture[str]
+) -> None:
+    orders = deployment()
+    orders.put("part_0.parquet", FILES[0].data)
+    orders.put("part_1.parquet", FILES[1].data)
+    assert orders.run(RECONCILE, only=DAG_ID).state == "success"
+    orders.put("late.parquet", FILES[2].data, LATE_FOLDER)
+    assert orders.list_window().discovered == 0
+    assert orders.landed() == FILES[0].row_count + FILES[1].row_count
+
+    late = orders.run(RECONCILE)
+    assert (late.state, late.labels) == ("success", [DAG_ID])
+    assert orders.landed() == sum(file.row_count for file in FILES[:3])
+
+    orders.client.delete_object(Bucket=orders.settings.bucket, Key=orders.key("part_0.parquet"))
+    capfd.readouterr()
+    red = orders.run(RECONCILE)
+    assert (red.state, red.tasks) == ("failed", {"reconcile": "failed"})
+    said = "".join(capfd.readouterr())
+    assert "1 landed files have lost their object" in said
+    assert "`lotus-lake reconcile shopify orders --repair`" in said
+    assert "this Dag with its parameter repair" in said
+
+    assert orders.run(RECONCILE, repair=True).state == "success"
+    assert orders.landed() == FILES[1].row_count + FILES[2].row_count
+    assert orders.run(RECONCILE).state == "success"
 
 
 def test_a_failing_data_test_is_red_and_updates_no_asset(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
+import time
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from math import ceil
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
@@ -17,16 +21,19 @@ from airflow.triggers.base import TriggerEvent
 
 from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
 from lotus_lake.catalog import open_lake
-from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.errors import SchemaMismatchError, StorageUnavailableError
+from lotus_lake.feeder.listing import list_files
 from lotus_lake.settings import Settings
-from tests.dags.proxy import Proxy
-from tests.feeds import DAY, Feed, write_stream
+from lotus_lake.streams import StreamFile, find_stream
+from tests.feeds import DAY, SHAPE, SOURCE, Feed, some_rows, write_stream
+from tests.proxy import Proxy
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PAGE_KEYS = 1000
+_numbers = itertools.count()
 BUCKET = "sensors"
 MANUAL, SCHEDULED = "manual", "scheduled"
 KNOWN = "part_0.parquet"
@@ -189,6 +196,113 @@ def test_files_of_streams_with_a_similar_name_are_none_of_its_business(
     assert a_sensor(feed).poke({}) is False
 
 
+# Streams whose full refreshes replace each other.
+
+
+@pytest.fixture
+def refreshed(environment: dict[str, str], client: S3Client) -> Feed:
+    """Such a stream, whose first generation of two files has landed."""
+    settings = Settings.from_env(environment)
+    name = f"refreshed_{next(_numbers)}"
+    path = settings.streams_dir / SOURCE / f"{name}.json"
+    write_stream(settings.streams_dir, name, options={"settle_seconds": 0})
+    document = json.loads(path.read_text()) | {"destination_sync_mode": "overwrite"}
+    path.write_text(json.dumps(document))
+    feed = Feed(settings, StreamFile(path).load(), client)
+    for key in ("part_0.parquet", "part_1.parquet"):
+        put_of_generation(feed, key, 1)
+    with open_lake(settings) as lake:
+        assert feed.run(lake).total.copied == 2
+    return feed
+
+
+def put_of_generation(feed: Feed, name: str, generation: int) -> str:
+    """Put a file of a generation."""
+    rows = [{**row, "_airbyte_generation_id": generation} for row in some_rows(2)]
+    return feed.put(name, rows, shape={**SHAPE, "_airbyte_generation_id": pa.int64()})
+
+
+def settle_for(feed: Feed, seconds: float) -> None:
+    """Change how long a generation has to settle."""
+    path = feed.settings.streams_dir / SOURCE / f"{feed.stream.name}.json"
+    document = json.loads(path.read_text())
+    document["feeder"]["settle_seconds"] = seconds
+    path.write_text(json.dumps(document))
+
+
+def list_new(feed: Feed) -> int:
+    """Task `list`; returns how many files it discovered."""
+    stream = find_stream(feed.settings.streams_dir, SOURCE, feed.stream.name)
+    with open_lake(feed.settings) as lake:
+        return list_files(lake, stream, feed.client, "run").discovered
+
+
+def test_a_generation_that_has_landed_is_no_work(refreshed: Feed) -> None:
+    look = a_sensor(refreshed).look()
+    assert (look.work, look.wake_at) == (None, None)
+
+
+def test_it_fires_when_files_of_the_next_generation_appear(refreshed: Feed) -> None:
+    put_of_generation(refreshed, "part_2.parquet", 2)
+    assert "part_2.parquet" in str(a_sensor(refreshed).look().work)
+
+
+def test_it_waits_while_older_objects_are_there_and_fires_when_they_vanish(
+    refreshed: Feed, proxy: Proxy
+) -> None:
+    put_of_generation(refreshed, "part_2.parquet", 2)
+    assert list_new(refreshed) == 1
+    waiting = deferred(a_sensor(refreshed))
+    assert waiting.trigger.arguments["wake_at"] is None  # nothing but the bucket can change it
+    with pytest.raises(TaskDeferred) as again:  # no busy loop: it waits for the same again
+        resume(a_sensor(refreshed), waiting, {"event": {"status": "changed"}})
+    assert again.value.trigger.serialize() == waiting.trigger.serialize()
+    assert len(proxy.listings) == 2
+
+    for name in ("part_0.parquet", "part_1.parquet"):
+        refreshed.client.delete_object(Bucket=BUCKET, Key=refreshed.key(name))
+    assert asyncio.run(first_event(waiting.trigger)) == {"status": "changed"}
+    assert resume(a_sensor(refreshed), waiting, {"event": {"status": "changed"}}) is None
+    assert list_new(refreshed) == 0
+    assert a_sensor(refreshed).look().work == "a whole generation waits"
+
+
+def test_it_waits_until_a_generation_has_settled(refreshed: Feed, proxy: Proxy) -> None:
+    settle_for(refreshed, 3600)
+    put_of_generation(refreshed, "part_2.parquet", 2)
+    for name in ("part_0.parquet", "part_1.parquet"):
+        refreshed.client.delete_object(Bucket=BUCKET, Key=refreshed.key(name))
+    assert list_new(refreshed) == 1
+    waiting = deferred(a_sensor(refreshed))
+    wake_at = waiting.trigger.arguments["wake_at"]
+    assert 3500 < wake_at - time.time() <= 3600
+
+    path, arguments = waiting.trigger.serialize()
+    early = import_string(path)(**{**arguments, "wake_at": time.time() - 1})
+    asked = len(proxy.listings)
+    assert asyncio.run(first_event(early)) == {"status": "changed"}
+    assert len(proxy.listings) == asked  # it was the clock, not the bucket
+
+    settle_for(refreshed, 0)
+    assert resume(a_sensor(refreshed), waiting, {"event": {"status": "changed"}}) is None
+
+
+def test_a_generation_with_a_file_in_quarantine_is_waited_for_without_end(
+    refreshed: Feed,
+) -> None:
+    refreshed.put_bytes("part_2.parquet", b"x" * 99)
+    put_of_generation(refreshed, "part_3.parquet", 2)
+    assert list_new(refreshed) == 2
+    for name in ("part_0.parquet", "part_1.parquet"):
+        refreshed.client.delete_object(Bucket=BUCKET, Key=refreshed.key(name))
+    assert list_new(refreshed) == 0
+    assert a_sensor(refreshed).look().work == "a whole generation waits"
+    with open_lake(refreshed.settings) as lake, pytest.raises(SchemaMismatchError):
+        refreshed.run(lake)
+    look = a_sensor(refreshed).look()  # a person has to look at it; the bucket may change too
+    assert (look.work, look.wake_at) == (None, None)
+
+
 # What a look costs.
 
 
@@ -277,9 +391,11 @@ def test_it_waits_on_until_its_first_deadline_when_the_change_is_no_work(feed: F
 # How it ends without a file.
 
 
-def resume(sensor: NewFilesSensor, waiting: TaskDeferred, event: dict[str, Any]) -> None:
+def resume(sensor: NewFilesSensor, waiting: TaskDeferred, event: dict[str, Any]) -> Any:
     """Go on as Airflow does when the trigger has fired."""
-    sensor.resume_execution(waiting.method_name, {**(waiting.kwargs or {}), **event}, a_context())
+    return sensor.resume_execution(
+        waiting.method_name, {**(waiting.kwargs or {}), **event}, a_context()
+    )
 
 
 def test_a_deferred_wait_that_times_out_is_skipped(feed: Feed) -> None:

@@ -16,7 +16,7 @@ from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.errors import CatalogUnavailableError, CommitConflictError, SettingsError
 from lotus_lake.feeder.batching import plan_batches
 from lotus_lake.feeder.registering import Registration, register_batch
-from lotus_lake.settings import CatalogAddress, Settings
+from lotus_lake.settings import Settings
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
@@ -148,32 +148,6 @@ def test_another_data_path_is_refused(settings: Settings, lake: Lake, tmp_path: 
     with pytest.raises(SettingsError, match="LAKE_DATA_PATH") as caught, open_lake(other):
         pass
     assert settings.data_path in str(caught.value)
-
-
-@on_sqlite
-def test_a_catalog_of_another_ducklake_is_refused(settings: Settings) -> None:
-    with open_lake(settings):
-        pass
-    with closing(sqlite3.connect(settings.catalog.address)) as connection, connection:
-        connection.execute("UPDATE ducklake_metadata SET value = '99.0' WHERE key = 'version'")
-    with pytest.raises(SettingsError, match=r"needs another DuckLake.*99\.0"), open_lake(settings):
-        pass
-
-
-@on_sqlite
-def test_a_catalog_that_is_no_database_is_unavailable(settings: Settings) -> None:
-    Path(settings.catalog.address).write_text("this is not a database" * 100)
-    with pytest.raises(CatalogUnavailableError, match="LAKE_CATALOG"), open_lake(settings):
-        pass
-
-
-@on_sqlite
-def test_a_server_that_does_not_answer_is_unavailable(settings: Settings) -> None:
-    address = CatalogAddress("postgres", "host=127.0.0.1 port=9 dbname=lake")
-    nowhere = dataclasses.replace(settings, catalog=address)
-    with pytest.raises(CatalogUnavailableError, match="PGPASSWORD") as caught, open_lake(nowhere):
-        pass
-    assert "port=9" in str(caught.value)
 
 
 @on_postgres

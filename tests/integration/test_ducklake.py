@@ -133,6 +133,39 @@ def test_a_file_without_rows_is_silently_not_registered(
     assert data_files(lake) == 1
 
 
+@pytest.mark.parametrize(("prepared", "found"), [(False, 0), (True, 2)])
+@pytest.mark.parametrize("column", ["note", "address.city"])
+def test_nulls_of_a_file_without_the_column_are_lost_unless_the_table_has_had_a_null(
+    lake: Lake, tmp_path: Path, column: str, prepared: bool, found: int
+) -> None:
+    """The column statistics do not count a missing column as NULL, and the optimizer trusts them.
+
+    `IS NULL`, `coalesce`, `count(column)` and, when the other files hold one value only, even
+    `column = value` are wrong then. A row of NULLs that was committed before the first file, and
+    deleted again by another commit, makes the statistics say that there are NULLs.
+    """
+    table = f"{LAKE}.main.t"
+    lake.con.execute(
+        f"CREATE TABLE {table} (id BIGINT, note VARCHAR, address STRUCT(city VARCHAR))"
+    )
+    lake.con.execute(f"CALL {LAKE}.set_option('data_inlining_row_limit', 0)")
+    if prepared:
+        lake.con.execute(f"INSERT INTO {table} (id) VALUES (NULL)")
+        lake.con.execute(f"DELETE FROM {table}")
+    full = {"id": [1, 2], "note": ["x", "y"], "address": [{"city": "Oslo"}, {"city": "Rome"}]}
+    for name, columns in (("full", full), ("short", {"id": [3, 4]})):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path)
+        lake.con.execute(
+            f"CALL ducklake_add_data_files('{LAKE}', 't', ?, allow_missing => true)", [str(path)]
+        )
+    assert lake.rows(f"SELECT id, {column} FROM {table} WHERE id > 2 ORDER BY id") == [
+        (3, None),
+        (4, None),
+    ]
+    assert lake.value(f"SELECT count(*) FROM {table} WHERE {column} IS NULL") == found
+
+
 @on_sqlite
 def test_a_star_in_a_path_registers_every_match(
     lake: Lake, table: str, add: Add, write: Callable[..., str]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import duckdb
-import pyarrow as pa
 import pytest
 
 from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
@@ -19,46 +16,10 @@ from lotus_lake.feeder.generations import readiness
 from lotus_lake.feeder.registering import Registration
 from lotus_lake.reconciling import reconcile
 from lotus_lake.rewinding import Point, plan_rewind, rewind
-from lotus_lake.streams import StreamFile
 from tests import children
 from tests.catalogs import on_sqlite
-from tests.feeds import SHAPE, Feed, parquet, some_rows
-
-GENERATION_SHAPE = {**SHAPE, "_airbyte_generation_id": pa.int64()}
-
-
-@dataclass
-class Refreshes:
-    """A stream that is fed by full refreshes, as Airbyte writes and deletes them."""
-
-    feed: Feed
-    rows: dict[int, list[str]] = field(default_factory=dict)
-
-    def write(self, generation: int, *names: str, rows: int = 2) -> list[str]:
-        """Files of a generation appear."""
-        keys = []
-        for name in names:
-            some = [{**row, "_airbyte_generation_id": generation} for row in some_rows(rows)]
-            keys.append(self.feed.put(name, some, shape=GENERATION_SHAPE))
-            self.rows.setdefault(generation, []).extend(row["_airbyte_raw_id"] for row in some)
-        return keys
-
-    def delete(self, *keys: str) -> None:
-        """The sync has succeeded: objects of older generations go."""
-        for key in keys:
-            self.feed.client.delete_object(Bucket=self.feed.settings.bucket, Key=key)
-
-    def expected(self, generation: int) -> Counter[str]:
-        return Counter(self.rows[generation])
-
-
-def refreshes(feed: Feed, **options: object) -> Refreshes:
-    """The stream of a feed, made to overwrite."""
-    path = feed.settings.streams_dir / feed.stream.source / f"{feed.stream.name}.json"
-    document = json.loads(path.read_text()) | {"destination_sync_mode": "overwrite"}
-    document["feeder"] = {"settle_seconds": 0, **options}
-    path.write_text(json.dumps(document))
-    return Refreshes(Feed(feed.settings, StreamFile(path).load(), feed.client))
+from tests.feeds import Feed, parquet, some_rows
+from tests.refreshing import Refreshes, refreshes
 
 
 @pytest.fixture
@@ -109,7 +70,8 @@ def test_time_travel_shows_one_whole_generation_at_every_snapshot(
             rows = lake.rows(f"SELECT _airbyte_raw_id FROM {table}")
         except duckdb.CatalogException:  # the table was not there yet
             continue
-        seen.append(Counter(row for (row,) in rows))
+        # The row of NULLs that every landing table begins with, and loses again.
+        seen.append(Counter(row for (row,) in rows if row is not None))
     allowed = [Counter(), *(stream.expected(generation) for generation in (1, 2, 3))]
     assert [rows for rows in seen if rows not in allowed] == []
     assert seen[-1] == stream.expected(3)

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from lotus_lake import landing
-from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.feeder.registering import Registration
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.registering import Registration, register_batch
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows
@@ -298,7 +299,7 @@ def test_fail_quarantines_every_other_type(make_feed: Callable[..., Feed], lake:
     )
 
 
-HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
+TAKEN_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
     "month.parquet": (
         {"month": pa.int64()},
         {"month": 1999},
@@ -308,6 +309,11 @@ HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
         {"due": pa.struct({"Year": pa.int64()})},
         {"due": {"Year": 1999}},
         "field due.Year has the name of a partition column",
+    ),
+    "snapshot_id.parquet": (
+        {"Snapshot_ID": pa.int64()},
+        {"Snapshot_ID": 1},
+        "field Snapshot_ID has the name of a column of DuckLake's own",
     ),
     "day_in_a_list.parquet": (
         {"due": pa.list_(pa.struct({"day": pa.int64()}))},
@@ -319,16 +325,16 @@ HIVE_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
 
 @on_sqlite
 @pytest.mark.parametrize("policy", ["evolve", "freeze"])
-def test_a_field_named_like_a_partition_is_quarantined(
+def test_a_field_under_a_name_that_is_taken_is_quarantined(
     make_feed: Callable[..., Feed], lake: Lake, policy: str
 ) -> None:
     feed = make_feed(on_schema_change=policy)
     good = feed.put("good.parquet")
     bad = {
         feed.put_bytes(name, parquet(changed(2, **values), {**SHAPE, **kinds})): reason
-        for name, (kinds, values, reason) in HIVE_NAMES.items()
+        for name, (kinds, values, reason) in TAKEN_NAMES.items()
     }
-    assert feed.run(lake).total == Registration(1, 0, len(HIVE_NAMES), 3)
+    assert feed.run(lake).total == Registration(1, 0, len(TAKEN_NAMES), 3)
     assert feed.landed(lake) == feed.rows_of([good])
     errors = feed.errors(lake)
     assert {key: reason in errors[key] for key, reason in bad.items()} == dict.fromkeys(bad, True)
@@ -394,6 +400,62 @@ def test_a_file_without_rows_is_empty_whatever_its_types(feed: Feed, lake: Lake)
     key = feed.put(rows=0, shape={**SHAPE, "id": pa.string()})
     feed.run(lake)
     assert feed.events(lake) == {key: ["empty"]}
+
+
+# Columns that a file does not have
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_nulls_of_columns_that_a_file_does_not_have_are_found(
+    feed: Feed, lake: Lake, prepared: bool
+) -> None:
+    """DuckLake's statistics forget them, and the optimizer believes the statistics."""
+    feed.list_files(lake)
+    if not prepared:  # a table of an earlier release, without the row of NULLs at its start
+        lake.con.execute(
+            "DELETE FROM __ducklake_metadata_lakehouse.ducklake_table_column_stats WHERE table_id "
+            "IN (SELECT table_id FROM __ducklake_metadata_lakehouse.ducklake_table "
+            f"WHERE table_name = '{feed.stream.landing_table}')"
+        )
+    few = {name: kind for name, kind in SHAPE.items() if name not in ("status", "address")}
+    feed.put("part_0.parquet", changed(3, id=1))
+    with open_lake(feed.settings) as fresh:
+        feed.list_files(fresh)
+        batches = plan_batches(fresh, feed.stream)
+        register_batch(fresh, feed.stream, batches[0], "run")
+    feed.put("part_1.parquet", changed(2, id=2), shape=few)
+    coupon = {**SHAPE, "coupon": pa.string()}
+    feed.put("part_2.parquet", changed(1, id=3, coupon="SUMMER"), shape=coupon)
+    feed.run_afresh()
+    feed.run_afresh()
+    table = f"{STAGING}.{feed.stream.landing_table}"
+    with open_lake(feed.settings) as fresh:
+        found = fresh.rows(
+            "SELECT count(*) FILTER (status IS NULL), count(*) FILTER (address.city IS NULL), "
+            f"count(*) FILTER (coupon IS NULL), count(status) FROM {table}"
+        )
+        assert found == [(2, 2, 5, 4)]
+        for condition, count in (
+            ("status IS NULL", 2),
+            ("status = 'paid'", 4),
+            ("address.city IS NULL", 2),
+            ("coupon = 'SUMMER'", 1),
+            ("year IS NULL", 0),
+        ):
+            query = f"SELECT count(*) FROM {table} WHERE {condition}"
+            assert fresh.value(query) == count, condition
+
+
+@on_sqlite
+def test_a_crash_while_a_table_is_prepared_leaves_no_row_in_it(feed: Feed, lake: Lake) -> None:
+    for statement in ("INSERT INTO", "DELETE FROM"):
+        hook = children.KillBefore(1, start=statement)
+        code = children.run(children.feed, feed.settings, feed.stream, "killed", hook)
+        assert code == children.KILLED
+    feed.put(rows=1)
+    with open_lake(feed.settings) as fresh:
+        feed.run(fresh)
+        assert feed.landed(fresh) == feed.rows_of(feed.sent)
 
 
 # The config against the table

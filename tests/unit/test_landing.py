@@ -15,9 +15,9 @@ from lotus_lake.landing import (
     column_type,
     ddl_file,
     ddl_text,
-    hive_problem,
     landing_columns,
     landing_ddl,
+    name_problem,
     plan_evolution,
     reads_as,
     widens_to,
@@ -281,11 +281,11 @@ def test_all_findings_come_together() -> None:
     ],
 )
 def test_names_that_the_key_would_override_are_found(arriving: dict[str, str], path: str) -> None:
-    assert hive_problem(types(arriving)) == f"field {path} has the name of a partition column"
+    assert name_problem(types(arriving)) == f"field {path} has the name of a partition column"
 
 
 def test_other_names_are_not_overridden() -> None:
-    assert hive_problem(types({**TABLE, "birthday": "DATE", "year_end": "DATE"})) is None
+    assert name_problem(types({**TABLE, "birthday": "DATE", "year_end": "DATE"})) is None
 
 
 def test_widening_never_goes_back() -> None:

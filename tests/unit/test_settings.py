@@ -76,6 +76,11 @@ def test_the_project_is_where_the_library_lies_unless_told(project: Path) -> Non
     assert (find_project_dir({}) / "plugins" / "lotus_lake" / "settings.py").exists()
 
 
+def test_the_project_has_one_spelling(project: Path) -> None:
+    # dbt, started in include/dbt, comes to the library by ../../plugins.
+    assert read(project / "include" / "dbt" / ".." / "..") == read(project)
+
+
 @pytest.mark.parametrize(
     ("raw_uri", "bucket", "prefix"),
     [

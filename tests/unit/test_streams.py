@@ -125,6 +125,11 @@ BAD: list[tuple[str, Any, list[str]]] = [
     ("no primary key", good(primary_key=[]), ["$.primary_key = []", "at least 1 item"]),
     ("key of plain names", good(primary_key=["id"]), ['$.primary_key[0] = "id"', "valid tuple"]),
     (
+        "field that hides DuckLake's own column",
+        good(fields={"id": {"type": "integer"}, "Snapshot_id": {"type": "integer"}}),
+        ["$.fields", "'Snapshot_id' has the name of a column of DuckLake's own"],
+    ),
+    (
         "deduplicating destination",
         good(destination_sync_mode="append_dedup"),
         ['$.destination_sync_mode = "append_dedup"', "'append' or 'overwrite'"],

@@ -171,10 +171,8 @@ def maintain() -> dict[str, Any]:
 def reconcile_dag() -> DAG:
     """Daily: compare bucket, ledger and landing table of every stream as a whole."""
     settings = Settings.from_env()
-    names = [
-        {"source": stream.source, "stream": stream.name}
-        for stream in load_streams(settings.streams_dir)[0]
-    ]
+    streams = load_streams(settings.streams_dir)[0]
+    names = [{"source": stream.source, "stream": stream.name} for stream in streams]
     with DAG(
         dag_id=RECONCILE_DAG_ID,
         description="Lists every stream's whole prefix, lands what is missing, reports gaps",
@@ -189,8 +187,9 @@ def reconcile_dag() -> DAG:
             "only": Param(
                 "",
                 type="string",
+                enum=["", *(stream.id for stream in streams)],
                 title="Stream",
-                description="Such as shopify__orders; empty for all.",
+                description="Empty for all.",
             ),
             "repair": Param(
                 False,

@@ -24,12 +24,16 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
+from lotus_lake.quarantine import quarantined_in
 from lotus_lake.reconciling import reconcile
 from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream, find_stream
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+# Files in quarantine that a run names in its log; the others are counted.
+_SHOWN_FILES = 10
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +95,12 @@ def batch(source: str, stream: str) -> list[dict[str, Any]]:
 def register(source: str, stream: str, batch: dict[str, Any]) -> dict[str, Any]:
     """Register one batch."""
     planned = Batch(**batch)
-    get_current_context()["label"] = planned.label  # type: ignore[typeddict-unknown-key]
+    _label(planned.label)
     with _open(source, stream) as (lake, config):
-        return asdict(register_batch(lake, config, planned, _run_id()))
+        result = register_batch(lake, config, planned, _run_id())
+    if result.quarantined:
+        _label(f"{planned.label}, {result.quarantined} QUARANTINED")
+    return asdict(result)
 
 
 @task(
@@ -107,16 +114,22 @@ def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
     """Read the committed state."""
     with _open(source, stream) as (lake, config):
         state = read_state(lake, config, _run_id(), consumers)
+        bad = quarantined_in(lake, config, _run_id(), limit=_SHOWN_FILES)
     log.info(
         "cursor %s; %d files landed, %d of them as copies (%d rows), %d empty, %d quarantined, "
         "%d wait",
         state.cursor_path, state.registered, state.copied, state.row_count, state.empty,
         state.quarantined, state.backlog_files,
     )  # fmt: skip
+    for file in bad:
+        log.warning("quarantined %s: %s", file.key, file.error)
     if state.quarantined:
         log.warning(
-            "quarantined: SELECT key, error FROM lakehouse.meta.feeder_files WHERE source = '%s' "
-            "AND stream = '%s' AND event = 'quarantined'", source, stream,
+            "%d files were quarantined; all of the stream, and what to do about them: "
+            "`lotus-lake quarantine list %s %s`, or SELECT key, error "
+            "FROM lakehouse.meta.feeder_files WHERE source = '%s' AND stream = '%s' "
+            "AND event = 'quarantined'",
+            state.quarantined, source, stream, source, stream,
         )  # fmt: skip
     return asdict(state)
 
@@ -142,16 +155,16 @@ def cleanup(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
 @no_retry_on_permanent
 def reconcile_stream(source: str, stream: str) -> dict[str, Any]:
     """Reconcile one stream; red when something is left that a person has to look at."""
-    context = get_current_context()
-    context["label"] = f"{source}__{stream}"  # type: ignore[typeddict-unknown-key]
-    params = context["params"]
+    _label(f"{source}__{stream}")
+    params = get_current_context()["params"]
     if params["only"] not in ("", f"{source}__{stream}"):
         raise AirflowSkipException(f"only {params['only']} was asked for")
     with _open(source, stream) as (lake, config):
         client = s3_client(lake.settings.s3)
         result = reconcile(lake, config, client, _run_id(), repair=params["repair"])
     if result.problems:
-        raise AirflowFailException("; ".join(result.problems))
+        said = "; ".join(result.problems).replace("SOURCE STREAM", f"{source} {stream}")
+        raise AirflowFailException(f"{said}; so does this Dag with its parameter repair")
     return asdict(result)
 
 
@@ -196,6 +209,11 @@ def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
     settings = lake_settings()
     with open_lake(settings) as lake:
         yield lake, find_stream(settings.streams_dir, source, stream)
+
+
+def _label(text: str) -> None:
+    """Name a mapped task in the UI."""
+    get_current_context()["label"] = text  # type: ignore[typeddict-unknown-key]
 
 
 def _run_id() -> str:

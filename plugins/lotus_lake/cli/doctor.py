@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import typer
 
-from lotus_lake.cli.output import AsJson, say, show
+from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.doctor import examine
 
 
@@ -36,6 +36,6 @@ def doctor(as_json: AsJson = False) -> None:
     problems = [finding for finding in findings if finding.state == "problem"]
     for finding in problems:
         say(f"problem: {finding.check}: {finding.text}\nhint: {finding.hint}")
-    say(f"{len(findings)} checks, {len(problems)} problems")
+    say(f"{counted(len(findings), 'check')}, {counted(len(problems), 'problem')}")
     if problems:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from lotus_lake import quarantine
+from lotus_lake import ledger, quarantine
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.cli.arguments import AnyName, AnySource, Name, Source
-from lotus_lake.cli.output import AsJson, say, show
-from lotus_lake.errors import SettingsError
+from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.errors import LotusLakeError, SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.maintenance import upkeep
@@ -26,7 +27,7 @@ from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream, find_stream, load_streams
 
-Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Keys of objects.")]
+Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 
@@ -51,14 +52,22 @@ def feed(source: Source, stream: Name) -> None:
 
     Example: lotus-lake feed shopify orders
     """
+    run_id = _run_id("feed")
     with _open(source, stream) as (lake, config):
-        listing = list_files(lake, config, s3_client(lake.settings.s3), _run_id("feed"))
-        say(f"{listing.listed} objects in the window, {listing.discovered} of them new")
-        landed = land_all(lake, config, _run_id("feed"))
+        listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
+        say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
+        landed = land_all(lake, config, run_id)
+        waiting = ledger.backlog(lake, config)[0]
+    quarantined = listing.quarantined + landed.quarantined
     say(
-        f"{landed.registered + landed.copied} files landed ({landed.copied} as copies) with "
-        f"{landed.row_count} rows; {landed.empty} are empty, {landed.quarantined} quarantined"
+        f"{counted(landed.registered + landed.copied, 'file')} landed, {landed.copied} as copies, "
+        f"with {counted(landed.row_count, 'row')}; {landed.empty} without rows; "
+        f"{quarantined} quarantined"
     )
+    if waiting:
+        say(f"{counted(waiting, 'file')} of a generation that is not whole yet: feed again later")
+    if quarantined:
+        say(f"`lotus-lake quarantine list {source} {stream}` says why")
 
 
 def reconcile_streams(
@@ -74,16 +83,28 @@ def reconcile_streams(
     Finds what no run would see: files that came later than `lookback_days`, and objects that
     somebody deleted. Exits with 1 when something is left that a person has to look at.
 
+    Without a stream: all of a source, or all there are.
+
     Example: lotus-lake reconcile shopify orders --repair
     """
+    # What it warns of are the problems that are printed in the end.
+    logging.getLogger("lotus_lake.reconciling").setLevel(logging.ERROR)
     results, problems = [], []
-    settings = Settings.from_env()
+    settings, run_id = Settings.from_env(), _run_id("reconcile")
     with open_lake(settings) as lake:
         client = s3_client(settings.s3)
         for chosen in _choose(settings, source, stream):
-            found = reconcile(lake, chosen, client, _run_id("reconcile"), repair=repair)
-            results.append({"stream": f"{chosen.source}/{chosen.name}", **asdict(found)})
-            problems += [f"{chosen.source}/{chosen.name}: {text}" for text in found.problems]
+            name = f"{chosen.source}/{chosen.name}"
+            try:
+                found = reconcile(lake, chosen, client, run_id, repair=repair)
+            except LotusLakeError as error:  # the other streams have nothing to do with it
+                problems.append(f"{name}: {error}")
+                continue
+            results.append({"stream": name, **asdict(found)})
+            problems += [
+                f"{name}: {text.replace('SOURCE STREAM', f'{chosen.source} {chosen.name}')}"
+                for text in found.problems
+            ]
     show(results, as_json=as_json, number_columns=10)
     for problem in problems:
         say(problem)
@@ -95,13 +116,16 @@ def rewind_stream(
     source: Source,
     stream: Name,
     to_file: Annotated[
-        str | None, typer.Option(help="Go back to this key: it and all that follow it.")
+        str | None,
+        typer.Option(metavar="KEY", help="Go back to this file: it and all that follow it."),
     ] = None,
     to_date: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Go back to this day.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Go back to this day."),
     ] = None,
     to_snapshot: Annotated[
-        int | None, typer.Option(help="Go back to what landed after this snapshot.")
+        int | None,
+        typer.Option(metavar="ID", help="Go back to what landed after this snapshot."),
     ] = None,
     feed_again: Annotated[
         bool, typer.Option("--feed-again", help="Register the files again, too.")
@@ -132,18 +156,19 @@ def rewind_stream(
         }
         show([shown], as_json=as_json)
         say(
-            f"{len(plan.files)} files ({readable_bytes(plan.size_bytes)}, {plan.rows} rows) would "
-            f"be looked at and processed again{' and fed again' if feed_again else ''}"
+            f"{counted(len(plan.files), 'file')} ({readable_bytes(plan.size_bytes)}, "
+            f"{counted(plan.rows, 'row')}) would be looked at and processed again"
+            f"{', and fed again' if feed_again else ''}"
         )
         if plan.retired:
-            say(f"{plan.retired} files are retired: what they brought stays as it is")
+            say(f"{counted(plan.retired, 'file')} retired before: what they brought stays as it is")
         if dry_run or not plan.files:
             return
         if not yes:
             typer.confirm("Go back?", abort=True, err=True)
         client = s3_client(lake.settings.s3) if feed_again else None
         queued = rewind(lake, config, plan, _run_id("rewind"), client)
-    say(f"done; {queued} files are in the queue; the stream's next run goes on from here")
+    say(f"done; {counted(queued, 'file')} in the queue; the stream's next run goes on from here")
 
 
 def maintain(dry_run: DryRun = False) -> None:
@@ -156,18 +181,22 @@ def maintain(dry_run: DryRun = False) -> None:
     for address in done.files_deleted:
         typer.echo(address)
     say(
-        f"{'would have ' if dry_run else ''}expired {done.snapshots_expired} snapshots and deleted "
-        f"{len(done.files_deleted)} files; {len(done.files_protected)} were written anew and stay"
+        f"{'would have ' if dry_run else ''}expired {counted(done.snapshots_expired, 'snapshot')} "
+        f"and deleted {counted(len(done.files_deleted), 'file')}; "
+        f"{len(done.files_protected)} stay, because they were written anew"
     )
 
 
 @in_quarantine.command(name="list")
 def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJson = False) -> None:
-    """Show the files in quarantine, and why each is there."""
+    """Show the files in quarantine, and why each is there.
+
+    Example: lotus-lake quarantine list shopify
+    """
     with open_lake(Settings.from_env(), read_only=True) as lake:
         found = quarantine.list_quarantined(lake, source, stream)
     show([asdict(file) for file in found], as_json=as_json)
-    say(f"{len(found)} files are in quarantine")
+    say(f"{counted(len(found), 'file')} in quarantine")
 
 
 @in_quarantine.command(name="retry")
@@ -180,19 +209,24 @@ def retry_command(source: Source, stream: Name, keys: Keys = None) -> None:
     """
     with _open(source, stream) as (lake, config):
         count = quarantine.retry(lake, config, keys or [], _run_id("retry"))
-    say(f"{count} files are in the queue again; `lotus-lake feed {source} {stream}` feeds them now")
+    say(
+        f"{counted(count, 'file')} in the queue; `lotus-lake feed {source} {stream}` lands them now"
+    )
 
 
 @in_quarantine.command(name="drop")
 def drop_command(
     source: Source,
     stream: Name,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of objects.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys of objects.")],
 ) -> None:
-    """Decide that files do not land. Their objects stay in the bucket."""
+    """Decide that files do not land. Their objects stay in the bucket.
+
+    Example: lotus-lake quarantine drop shopify orders raw/shopify/orders/year=2026/.../x.parquet
+    """
     with _open(source, stream) as (lake, config):
         count = quarantine.drop(lake, config, keys, _run_id("drop"))
-    say(f"{count} files will not land")
+    say(f"{counted(count, 'file')} dropped")
 
 
 @contextmanager
@@ -209,7 +243,16 @@ def _choose(settings: Settings, source: str | None, stream: str | None) -> list[
     streams, errors = load_streams(settings.streams_dir)
     for error in errors:
         say(str(error))
-    return [chosen for chosen in streams if source in (None, chosen.source)]
+    chosen = [found for found in streams if source in (None, found.source)]
+    if not chosen:
+        known = ", ".join(sorted({found.source for found in streams})) or "none"
+        raise SettingsError(
+            f"no stream of source {source!r} in {settings.streams_dir}"
+            if source
+            else f"no stream in {settings.streams_dir}",
+            hint=f"known sources: {known}; LAKE_STREAMS_DIR says where they are",
+        )
+    return chosen
 
 
 def _consumers(settings: Settings, stream: Stream) -> list[str]:

@@ -15,7 +15,7 @@ import typer
 
 from lotus_lake.catalog import open_lake
 from lotus_lake.cli.arguments import AnyName, AnySource
-from lotus_lake.cli.output import AsJson, say, show
+from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.errors import SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.ledger import EVENTS
@@ -94,7 +94,8 @@ def files(
         with open_to_read(settings) as lake:
             found = find_files(lake, source, stream, event=wanted, key_prefix=key, limit=limit)
         show([asdict(file) for file in found], as_json=as_json)
-        say(f"{len(found)} files{', there may be more: --limit' if len(found) == limit else ''}")
+        more = ", there may be more: --limit" if len(found) == limit else ""
+        say(f"{counted(len(found), 'file')}{more}")
         return
     if source is None or stream is None or event or key:
         raise SettingsError(
@@ -105,7 +106,8 @@ def files(
     with open_to_read(settings) as lake:
         origins = find_origins(lake, config, where, limit)
     show([asdict(origin) for origin in origins], as_json=as_json)
-    say(f"{sum(origin.matching_rows for origin in origins)} rows in {len(origins)} files")
+    rows = counted(sum(origin.matching_rows for origin in origins), "row")
+    say(f"{rows} in {counted(len(origins), 'file')}")
 
 
 def cursors(
@@ -239,10 +241,10 @@ def _plan_for_people(found: RunPlan) -> dict[str, Any]:
 def _say_plan(found: RunPlan) -> None:
     say(f"{found.stream}: lists after {found.start_after or 'the start of its prefix'}")
     for day in found.days:
-        say(f"  {day.day}: {day.files} new files, {readable_bytes(day.size_bytes)}")
+        say(f"  {day.day}: {counted(day.files, 'new file')}, {readable_bytes(day.size_bytes)}")
     for number, batch in enumerate(found.batches, start=1):
         size = readable_bytes(batch.size_bytes)
-        say(f"  batch {number} of {len(found.batches)}: {batch.files} files, {size}")
+        say(f"  batch {number} of {len(found.batches)}: {counted(batch.files, 'file')}, {size}")
     for refused in found.refused:
         say(f"  {refused.event}: {refused.key}: {refused.error}")
 
@@ -257,7 +259,7 @@ def _print_answer(answer: Answer, *, as_json: bool, as_csv: bool) -> None:
     rows = [dict(zip(names, row, strict=True)) for row in answer.rows]
     show(rows, as_json=as_json)
     if not as_json:
-        say(f"{len(rows)} rows")
+        say(counted(len(rows), "row"))
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +28,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: in
         number_columns: So many columns after the first are aligned to the right.
     """
     if as_json:
-        typer.echo(json.dumps(list(rows), default=str, indent=2))
+        typer.echo(json.dumps(list(rows), default=_plain, indent=2))
         return
     if not rows:
         return
@@ -36,10 +37,25 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: in
         column.justify = "right"
     for row in rows:
         # As Text, because brackets in a string would be taken for markup.
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(Text(_readable(value)) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
 
 
 def say(text: str) -> None:
     """Print a line to stderr."""
     typer.echo(text, err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else str(value)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

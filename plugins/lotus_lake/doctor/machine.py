@@ -69,7 +69,7 @@ def stream_configs_are_valid(settings: Settings) -> Result:
     if errors:
         return problem(
             "; ".join(str(error).replace("\n", " ") for error in errors),
-            hint="`lotus-lake landing --check` names them, too; the other streams run meanwhile",
+            hint="`lotus-lake validate` says what is wrong; the other streams run meanwhile",
         )
     if not streams:
         return problem(

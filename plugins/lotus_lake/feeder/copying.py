@@ -13,6 +13,7 @@ from uuid import uuid4
 from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.catalog import Lake
+from lotus_lake.failures import make_folder
 from lotus_lake.feeder.inspecting import Footer, isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.keys import partition_path
@@ -70,7 +71,7 @@ def copy_uri(lake: Lake, stream: Stream, file: PendingFile) -> str:
     day = partition_path(file.partition_date)
     folder = f"{lake.settings.data_path}copies/{stream.source}/{stream.name}/{day}"
     if not folder.startswith("s3://"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder), "LAKE_DATA_PATH")
     return f"{folder}/{uuid4().hex}.parquet"
 
 

@@ -76,8 +76,8 @@ def _fit(
     holes = [n for n in untyped if landing.plan_evolution(table, {n: arriving[n]})]
     new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
     policy, problems = stream.feeder.on_schema_change, []
-    if hive := landing.hive_problem(arriving):
-        problems.append(hive)
+    if name := landing.name_problem(arriving):
+        problems.append(name)
     if policy == "fail" and evolution.problems:
         problems += evolution.problems
     if policy == "fail" and new_columns:

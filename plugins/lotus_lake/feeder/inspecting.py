@@ -20,13 +20,13 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake import landing
 from lotus_lake.catalog import Lake
-from lotus_lake.errors import ResourcesExhaustedError, StorageUnavailableError
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.failures import raise_if_exhausted, text
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.ledger import PendingFile
 from lotus_lake.sql import literal
 
 FOOTER_THREADS = 16
-_ERROR_CHARS = 600
 # Files below this size, on average, are read with as many threads as footers: memory is no matter.
 _SMALL_FILE_BYTES = 4_000_000
 # Arrow's column of no type at all: every value is null, and DuckDB takes it for INTEGER.
@@ -60,7 +60,18 @@ def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer]
     """
     lake.con.execute("SET enable_http_metadata_cache = true")
     with _threads(lake, FOOTER_THREADS):
-        return isolate(files, lambda some: _footers(lake, some))
+        footers, bad = isolate(files, lambda some: _footers(lake, some))
+    if gone := [outcome.file for outcome in bad if "(HTTP 404" in (outcome.note or "")]:
+        _look_for_bucket(lake, gone[0])
+    return footers, bad
+
+
+def _look_for_bucket(lake: Lake, file: PendingFile) -> None:
+    """Tell a missing object from a missing bucket: they answer alike until they are listed."""
+    try:
+        lake.rows("SELECT count(*) FROM glob(?)", [lake.settings.uri(f"{file.key}*")])
+    except duckdb.Error as error:
+        raise storage_error(error) from error
 
 
 def group_by_shape(footers: Sequence[Footer]) -> list[list[Footer]]:
@@ -80,7 +91,7 @@ def validate(lake: Lake, footers: Sequence[Footer]) -> tuple[list[Footer], list[
     by_file = {footer.file: footer for footer in footers}
 
     def read(files: Sequence[PendingFile]) -> list[Footer]:
-        # `hash(t)` of the whole row would be answered without reading it.
+        # Not `hash(t)` of the whole row: a column may be called t, too.
         counted = lake.value(
             "SELECT count(*), count(*) FILTER (hash(COLUMNS(*)) = 0) FROM "
             "read_parquet(?, hive_partitioning = false)",
@@ -141,51 +152,26 @@ def raise_if_not_of_file(error: duckdb.Error) -> None:
         raise storage_error(error) from error
 
 
-def raise_if_exhausted(error: duckdb.Error) -> None:
-    """Raise when memory or disk ran out.
-
-    Raises:
-        ResourcesExhaustedError: Says which, and what to do.
-    """
-    if isinstance(error, duckdb.OutOfMemoryException):
-        raise ResourcesExhaustedError(
-            f"out of memory: {text(error)}",
-            hint="raise LAKE_MEMORY_LIMIT, or lower batch_files and batch_bytes of the stream",
-        ) from error
-    if is_disk_full(error):
-        raise ResourcesExhaustedError(
-            f"the disk is full: {text(error)}",
-            hint="free space below LAKE_TEMP_DIR, LAKE_DATA_PATH and the catalog",
-        ) from error
-
-
 def is_of_store(error: duckdb.Error) -> bool:
     """Whether an error tells about the object store, not about an object.
 
-    A missing object (404) and a range beyond its end (416) tell about the object only.
+    A missing object (404) and a range beyond its end (416) tell about the object only, unless it is
+    the bucket that is missing.
     """
+    if "NoSuchBucket" in str(error):
+        return True
     if isinstance(error, duckdb.HTTPException):
         return error.status_code not in (404, 416)
     return isinstance(error, duckdb.IOException) and "No files found" not in str(error)
 
 
-def is_disk_full(error: Exception) -> bool:
-    """Whether an error says that a disk has no room left."""
-    message = str(error).lower()
-    return "no space left" in message or "disk is full" in message or "disk full" in message
-
-
 def storage_error(error: duckdb.Error) -> StorageUnavailableError:
     """What a store that failed is reported as."""
     return StorageUnavailableError(
-        f"reading raw files failed: {text(error)}",
-        hint="check the endpoint, the credentials and s3:GetObject on the raw prefix",
+        f"reading raw files, or copying them, failed: {text(error)}",
+        hint="check the endpoint, the credentials, s3:GetObject on the raw prefix, and that "
+        "LAKE_DATA_PATH can be written to",
     )
-
-
-def text(error: Exception) -> str:
-    """An error in one line of bounded length."""
-    return " ".join(str(error).split())[:_ERROR_CHARS]
 
 
 @contextmanager

@@ -13,15 +13,14 @@ import duckdb
 from lotus_lake import data_files, ledger
 from lotus_lake.catalog import LAKE, Lake, is_conflict
 from lotus_lake.errors import CatalogUnavailableError, CommitConflictError
+from lotus_lake.failures import raise_if_exhausted, text
 from lotus_lake.feeder import generations
 from lotus_lake.feeder.batching import Batch
 from lotus_lake.feeder.deciding import decide
 from lotus_lake.feeder.inspecting import (
     group_by_shape,
-    raise_if_exhausted,
     raise_if_not_of_file,
     read_footers,
-    text,
 )
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.keys import natural_order
@@ -139,7 +138,7 @@ def _commit_once(
         result = lake.commit(f"{stream.id}: register {len(outcomes)} files, run {run_id}", unit)
         version = ledger.read_guard(lake, stream).version
     except duckdb.Error as error:
-        raise_if_exhausted(error)
+        raise_if_exhausted(error, lake.settings)
         raise CatalogUnavailableError(
             f"{stream.id}: registering {len(outcomes)} files failed: {text(error)}",
             hint="nothing is half done: run it again",
@@ -185,7 +184,7 @@ def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[F
         replace(version, event="replaced", error=f"by version {etags[version.key]}")
         for known in versions.values()
         for version in known
-        if version.event in LANDED
+        if version.event in (*LANDED, "missing")
         and (version.key, version.etag, version.size_bytes) not in current
     ]
 

@@ -1,0 +1,199 @@
+"""Where Airbyte is and how to log in there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from lotus_lake.errors import SettingsError
+from lotus_lake.settings import ConnectionFields, parse_connection
+
+CONNECTION = "AIRFLOW_CONN_AIRBYTE_DEFAULT"
+_CLOUD_HOST = "api.airbyte.com"
+_CLOUD_CONFIG_API = "https://cloud.airbyte.com/api/v1"
+# What people paste: the address of the web page, or that of either API.
+_API_PATHS = ("/api/public/v1", "/api/public", "/api/v1", "/api", "/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class AirbyteAccess:
+    """How to reach Airbyte.
+
+    Attributes:
+        config_api: Root of the configuration API, which knows schemas and refreshes.
+        public_api: Root of the public API, which starts syncs.
+        origin: Where the settings were read, for messages: a prefix of the variables, or the name
+            of the connection.
+        client_id: Client id of an application, with `client_secret`; tokens are fetched with it.
+        client_secret: Secret of the application.
+        token: A bearer token that is used as it is.
+        username: Login of a server that wants basic authentication, with `password`.
+        password: Its password.
+        workspace_id: The only workspace to look at; all that can be seen when missing.
+    """
+
+    config_api: str
+    public_api: str
+    origin: str = "AIRBYTE_*"
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    workspace_id: str | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> AirbyteAccess:
+        """Read `AIRFLOW_CONN_AIRBYTE_DEFAULT`, else `AIRBYTE_*`.
+
+        Raises:
+            SettingsError: Neither says where Airbyte is, or one is malformed.
+        """
+        if connection := env.get(CONNECTION):
+            return cls.from_connection(connection, env.get("AIRBYTE_WORKSPACE_ID"))
+        url = env.get("AIRBYTE_URL")
+        if not url:
+            raise SettingsError(
+                f"neither AIRBYTE_URL nor {CONNECTION} says where Airbyte is",
+                hint="AIRBYTE_URL=https://airbyte.example.com AIRBYTE_CLIENT_ID=... "
+                "AIRBYTE_CLIENT_SECRET=... (in Airbyte: Settings, Applications)",
+            )
+        config_api, public_api = api_roots(url, "AIRBYTE_URL")
+        access = cls(
+            config_api=config_api,
+            public_api=public_api,
+            client_id=env.get("AIRBYTE_CLIENT_ID") or None,
+            client_secret=_secret(env.get("AIRBYTE_CLIENT_SECRET")),
+            token=_secret(env.get("AIRBYTE_TOKEN")),
+            username=env.get("AIRBYTE_USERNAME") or None,
+            password=_secret(env.get("AIRBYTE_PASSWORD")),
+            workspace_id=env.get("AIRBYTE_WORKSPACE_ID") or None,
+        )
+        access._check()
+        return access
+
+    @classmethod
+    def from_connection(cls, text: str, workspace_id: str | None = None) -> AirbyteAccess:
+        """Read an Airflow connection as the Airbyte provider has it.
+
+        The host is Airbyte's address, login and password are client id and secret.
+
+        Raises:
+            SettingsError: It is malformed. The text itself is not repeated: it holds secrets.
+        """
+        try:
+            fields = parse_connection(text)
+            url = _connection_url(fields)
+            extra_token = fields.extra.get("token")
+        except (ValueError, AttributeError):
+            raise SettingsError(
+                f"{CONNECTION} is neither JSON nor a URI",
+                hint='use {"conn_type": "airbyte", "host": "https://airbyte.example.com", '
+                '"login": "client id", "password": "client secret"}',
+            ) from None
+        config_api, public_api = api_roots(url, f"the host of {CONNECTION}")
+        access = cls(
+            config_api=config_api,
+            public_api=public_api,
+            origin=CONNECTION,
+            client_id=fields.login or None,
+            client_secret=_secret(fields.password),
+            token=_secret(extra_token),
+            workspace_id=workspace_id or None,
+        )
+        access._check()
+        return access
+
+    @property
+    def kind(self) -> Literal["token", "application", "basic", "none"]:
+        """How a request is authorised."""
+        if self.token:
+            return "token"
+        if self.client_id:
+            return "application"
+        return "basic" if self.username else "none"
+
+    @property
+    def token_api(self) -> str:
+        """Root of the API that hands out tokens: on a server of one's own either does."""
+        own = self.public_api.endswith("/api/public/v1")
+        return self.config_api if own else self.public_api
+
+    @property
+    def variables(self) -> str:
+        """What a person has to look at when Airbyte refuses the log-in."""
+        if self.origin == CONNECTION:
+            return f"{CONNECTION} (login and password: client id and client secret)"
+        return {
+            "token": "AIRBYTE_TOKEN",
+            "application": "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET",
+            "basic": "AIRBYTE_USERNAME and AIRBYTE_PASSWORD",
+            "none": "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET (none is set)",
+        }[self.kind]
+
+    def basic_header(self) -> str:
+        """Value of the header `Authorization` for basic authentication."""
+        password = self.password.get_secret_value() if self.password else ""
+        return "Basic " + base64.b64encode(f"{self.username}:{password}".encode()).decode()
+
+    def _check(self) -> None:
+        for name, secret_name, present, secret in (
+            ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET", self.client_id, self.client_secret),
+            ("AIRBYTE_USERNAME", "AIRBYTE_PASSWORD", self.username, self.password),
+        ):
+            if bool(present) != bool(secret):
+                missing, there = (secret_name, name) if present else (name, secret_name)
+                if self.origin == CONNECTION:
+                    missing = "password" if present else "login"
+                    there = f"the rest of {CONNECTION}"
+                raise SettingsError(f"{missing} is missing beside {there}", hint="set both or none")
+
+
+def api_roots(url: str, name: str) -> tuple[str, str]:
+    """Addresses of the configuration API and of the public API, without a trailing slash.
+
+    Args:
+        url: Address of the server, or of either API.
+        name: What the address was called, for the message.
+
+    Raises:
+        SettingsError: It is no address. Only its host is repeated: there may be a password in it.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(
+            f"{name} is no address of a server", hint="such as https://airbyte.example.com"
+        )
+    if parts.username or parts.password:
+        raise SettingsError(
+            f"{name} holds a log-in ({parts.hostname})",
+            hint="put it in AIRBYTE_USERNAME and AIRBYTE_PASSWORD",
+        )
+    if parts.hostname == _CLOUD_HOST:
+        return _CLOUD_CONFIG_API, f"https://{_CLOUD_HOST}/v1"
+    path = parts.path.rstrip("/")
+    for api_path in _API_PATHS:
+        if path.endswith(api_path):
+            path = path.removesuffix(api_path)
+            break
+    root = f"{parts.scheme}://{parts.netloc}{path}"
+    return f"{root}/api/v1", f"{root}/api/public/v1"
+
+
+def _connection_url(fields: ConnectionFields) -> str:
+    host = fields.host or ""
+    url = host if "://" in host else f"http://{host}"
+    if fields.port and not urlsplit(url).port:
+        scheme, _, rest = url.partition("://")
+        name, slash, path = rest.partition("/")
+        url = f"{scheme}://{name}:{fields.port}{slash}{path}"
+    return url
+
+
+def _secret(text: str | None) -> SecretStr | None:
+    return SecretStr(text) if text else None

@@ -1,0 +1,207 @@
+"""What an error of DuckDB or of the system means, told as one of the library's own.
+
+What is left out here is a mistake in the code, and goes on as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from lotus_lake.errors import (
+    CatalogUnavailableError,
+    LotusLakeError,
+    ResourcesExhaustedError,
+    SettingsError,
+    StorageUnavailableError,
+)
+from lotus_lake.settings import Settings
+
+_ERROR_CHARS = 600
+# DuckDB's advice for those who write its SQL themselves.
+_ADVICE = re.compile(r"\s*(Possible solutions:|Authentication Failure - |You can override ).*")
+_CONNECTING = re.compile(r".*Unable to connect to Postgres at \"[^\"]*\": ")
+# A SQLite in WAL mode cannot even be read without room for its shared index; it says "disk I/O".
+_ROOM_BYTES = 1_000_000
+# libpq's words for a server that went away, and Postgres's for one that is going or coming.
+_GONE_TEXTS = (
+    "server closed the connection",
+    "terminating connection",
+    "connection refused",
+    "connection reset",
+    "connection not open",
+    "no connection to the server",
+    "the database system is",
+    "could not receive data from server",
+    "could not send data to server",
+    "lost synchronization with server",
+    "ssl syscall error",
+    # All that is said when the server goes away inside a COMMIT.
+    'failed to execute query "rollback"',
+)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
+
+
+def text(error: Exception) -> str:
+    """An error in one line of bounded length."""
+    return _ADVICE.sub("", " ".join(str(error).split()))[:_ERROR_CHARS]
+
+
+def is_gone(error: Exception | str) -> bool:
+    """Whether an error of DuckDB, or its text, says that the catalog's server went away."""
+    said = str(error).lower()
+    return any(part in said for part in _GONE_TEXTS)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error says that a disk has no room left."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return True
+    message = str(error).lower()
+    return "no space left" in message or "disk is full" in message or "disk full" in message
+
+
+def raise_if_exhausted(error: duckdb.Error, settings: Settings | None = None) -> None:
+    """Raise when memory or disk ran out.
+
+    Args:
+        error: What DuckDB says.
+        settings: Of the lake, when the error may come from its catalog.
+
+    Raises:
+        ResourcesExhaustedError: Says which, and what to do.
+    """
+    if isinstance(error, duckdb.OutOfMemoryException):
+        # It has no class of its own for a folder that has no room for what memory has not.
+        if "failed to offload" in str(error):
+            raise ResourcesExhaustedError(
+                f"the folder of temporary files is full: {text(error)}",
+                hint="free space below LAKE_TEMP_DIR, or raise LAKE_MEMORY_LIMIT",
+            ) from error
+        raise ResourcesExhaustedError(
+            f"out of memory: {text(error)}",
+            hint="raise LAKE_MEMORY_LIMIT, or lower batch_files and batch_bytes of the stream",
+        ) from error
+    if settings and settings.catalog.kind == "sqlite" and _is_catalog_full(settings, str(error)):
+        folder = Path(settings.catalog.address).parent
+        raise _disk_full(f"{folder} has no room for the catalog: {text(error)}") from error
+    if is_disk_full(error):
+        raise _disk_full(text(error)) from error
+
+
+def make_folder(folder: Path, variable: str) -> None:
+    """Make a folder that a variable names.
+
+    Raises:
+        SettingsError: There can be no such folder.
+        ResourcesExhaustedError: The disk is full.
+        CatalogUnavailableError: The disk failed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise of_folder(folder, variable, error) from error
+
+
+def of_folder(folder: Path, variable: str, error: OSError) -> LotusLakeError:
+    """What a folder that cannot be written to is reported as."""
+    if is_disk_full(error):
+        return _disk_full(f"{variable}: {folder}: {error.strerror}")
+    said = f"{variable}: the folder {folder} cannot be written to: {error.strerror}"
+    if isinstance(error, _WRONG_FOLDER):
+        return SettingsError(said, hint=f"set {variable} to a place where this user may write")
+    return CatalogUnavailableError(said, hint="check the disk")
+
+
+def of_attach(settings: Settings, error: duckdb.Error) -> LotusLakeError:
+    """What a lake that cannot be opened is reported as."""
+    said, catalog = str(error), settings.catalog
+    name = f"{catalog.kind}:{catalog.address}"
+    if exhausted := _exhausted(settings, error):
+        return exhausted
+    if "DATA_PATH parameter" in said:
+        return SettingsError(
+            f"the catalog {name} keeps its data elsewhere than "
+            f"LAKE_DATA_PATH={settings.data_path!r}: {text(error)}",
+            hint="set LAKE_DATA_PATH to the path named above, or use another catalog",
+        )
+    if "catalog version mismatch" in said:
+        return SettingsError(
+            f"the catalog {name} needs another DuckLake than that of "
+            f"DuckDB {duckdb.__version__}: {text(error)}",
+            hint="install the requirements that the catalog was made with, or migrate a copy of "
+            "it: ATTACH ... (AUTOMATIC_MIGRATION true)",
+        )
+    if catalog.kind == "sqlite" and not Path(catalog.address).exists():
+        return CatalogUnavailableError(
+            f"there is no catalog {name}",
+            hint="the first run of a stream makes it; if there was one, check LAKE_CATALOG",
+        )
+    reason = _CONNECTING.sub("", text(error))
+    return CatalogUnavailableError(
+        f"opening the catalog {name} failed: {reason}", hint=_attach_hint(settings)
+    )
+
+
+def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
+    """What an error in the use of an open lake is reported as; `None` for a mistake in the code."""
+    if exhausted := _exhausted(settings, error):
+        return exhausted
+    said = str(error)
+    if isinstance(error, duckdb.HTTPException) or "for HTTP" in said:
+        return StorageUnavailableError(
+            f"reading the lake's data files failed: {text(error)}",
+            hint="check the endpoint and the credentials; when an object is gone, "
+            "`lotus-lake reconcile SOURCE STREAM --repair` takes its rows out",
+        )
+    failed_commit = isinstance(error, duckdb.TransactionException) and "Failed to commit" in said
+    # What comes from SQLite has no class of its own.
+    unnamed = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
+    if unnamed or failed_commit or is_gone(error):
+        catalog = settings.catalog
+        return CatalogUnavailableError(
+            f"the catalog {catalog.kind}:{catalog.address} failed: "
+            f"{_CONNECTING.sub('', text(error))}",
+            hint="nothing is half done: run it again once the catalog answers",
+        )
+    return None
+
+
+def _attach_hint(settings: Settings) -> str:
+    if settings.catalog.kind == "postgres":
+        return (
+            "check LAKE_CATALOG, that the server answers and has this database and user, and "
+            "PGPASSWORD or the passfile"
+        )
+    return "check LAKE_CATALOG, and that file and folder can be read and written"
+
+
+def _is_catalog_full(settings: Settings, said: str) -> bool:
+    if "database or disk is full" in said:
+        return True
+    folder = Path(settings.catalog.address).parent
+    return (
+        "disk I/O error" in said
+        and folder.is_dir()
+        and shutil.disk_usage(folder).free < _ROOM_BYTES
+    )
+
+
+def _exhausted(settings: Settings, error: duckdb.Error) -> ResourcesExhaustedError | None:
+    try:
+        raise_if_exhausted(error, settings)
+    except ResourcesExhaustedError as found:
+        return found
+    return None
+
+
+def _disk_full(said: str) -> ResourcesExhaustedError:
+    return ResourcesExhaustedError(
+        f"the disk is full: {said}",
+        hint="free space below LAKE_TEMP_DIR, LAKE_DATA_PATH and the catalog",
+    )

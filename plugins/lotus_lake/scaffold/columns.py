@@ -1,0 +1,281 @@
+"""Columns of a processed model: which there are, from which fields, under which names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lotus_lake.errors import ScaffoldError
+from lotus_lake.landing import column_name, column_type
+from lotus_lake.scaffold import naming
+from lotus_lake.scaffold.references import Path, landed_path, reference, reserved_names
+from lotus_lake.sql import is_plain_name
+from lotus_lake.streams import FieldSchema, Stream
+
+Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
+
+MONEY = "decimal(18, 4)"
+# What every processed model carries besides the record's own columns.
+BOOKKEEPING = (
+    "_airbyte_extracted_at",
+    "_airbyte_raw_id",
+    "_source_updated_at",
+    "_lake_snapshot_id",
+)
+_KINDS: tuple[Kind, ...] = ("id", "string", "number", "boolean", "date", "timestamp", "nested")
+_KIND_OF_TYPE: dict[str, Kind] = {
+    "VARCHAR": "string",
+    "BIGINT": "number",
+    "DOUBLE": "number",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIME WITH TIME ZONE": "date",
+    "TIMESTAMP WITH TIME ZONE": "timestamp",
+}
+# Say nothing without the record they belong to.
+_BARE_WORDS = ("name", "type")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a processed model.
+
+    Attributes:
+        name: Its name in the model.
+        path: The field it comes from, by the names in the landing table, from the outside in.
+        expression: Its SQL over the landing table.
+        type: Its DuckDB type.
+        kind: Which group of columns it stands in.
+        description: What the source says about the field; empty if nothing.
+    """
+
+    name: str
+    path: Path
+    expression: str
+    type: str
+    kind: Kind
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelColumns:
+    """The columns of a model in their order, and which of them are its key.
+
+    Attributes:
+        columns: Ids first, then strings, numbers, booleans, dates, timestamps, nested values.
+        key: Names of the key's columns.
+        cursor: SQL of the record's own time of change.
+        cursor_column: The column that SQL reads; `None` for a stream without a cursor.
+    """
+
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    cursor: str
+    cursor_column: Column | None
+
+    def by_name(self, name: str) -> Column:
+        """The column of that name."""
+        return next(column for column in self.columns if column.name == name)
+
+
+def model_columns(
+    stream: Stream, discovered: Mapping[str, FieldSchema], money: Collection[str] = ()
+) -> ModelColumns:
+    """Derive the columns of a stream's processed model.
+
+    Objects are flattened one level; what is nested deeper, and lists of objects, become JSON text,
+    so that a field they gain needs no change of the model.
+
+    Args:
+        stream: The stream.
+        discovered: What is known of its fields from the source.
+        money: Fields to cast to decimal, as dotted paths.
+
+    Raises:
+        ScaffoldError: A key, cursor or money field is none that can be one.
+    """
+    fields = {name: discovered.get(name, schema) for name, schema in stream.config.fields.items()}
+    keys = [landed_path(path) for path in stream.config.primary_key]
+    leaves = list(_leaves(fields, keys))
+    named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), money)
+    by_path = {column.path: column for column in named}
+    key = tuple(_key_column(path, by_path).name for path in keys)
+    cursor_path = landed_path(stream.config.cursor_field)
+    cursor = by_path.get(cursor_path) or _deep_leaf(cursor_path, fields)
+    return ModelColumns(
+        columns=tuple(
+            sorted(
+                named,
+                key=lambda column: (
+                    _KINDS.index(column.kind),
+                    key.index(column.name) if column.name in key else len(key),
+                ),
+            )
+        ),
+        key=key,
+        cursor=_cursor_expression(cursor),
+        cursor_column=cursor,
+    )
+
+
+def is_flattened(schema: FieldSchema) -> bool:
+    """Whether a field is an object whose own fields become columns."""
+    return schema.types == ("object",) and bool(schema.properties) and not schema.one_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    path: Path
+    schema: FieldSchema
+    is_key: bool
+
+
+def _leaves(fields: Mapping[str, FieldSchema], keys: Collection[Path]) -> Iterator[_Leaf]:
+    found: set[Path] = set()
+    for name, schema in fields.items():
+        path = landed_path((name,))
+        if is_flattened(schema):
+            inner = [((*path, *landed_path((n,))), s) for n, s in (schema.properties or {}).items()]
+        else:
+            inner = [(path, schema)]
+        for leaf_path, leaf in inner:
+            found.add(leaf_path)
+            yield _Leaf(leaf_path, leaf, leaf_path in keys)
+    for key in keys:
+        if key not in found and (schema_of := _at(fields, key)):
+            yield _Leaf(key, schema_of, True)
+
+
+def _at(fields: Mapping[str, FieldSchema], path: Path) -> FieldSchema | None:
+    """The schema of a field however deep."""
+    found: FieldSchema | None = None
+    for part in path:
+        found = next((s for name, s in fields.items() if landed_path((name,)) == (part,)), None)
+        fields = (found.properties or {}) if found else {}
+    return found
+
+
+def _distinct(
+    leaves: Sequence[_Leaf], fields: Mapping[str, FieldSchema], record: str
+) -> list[Column]:
+    """Columns with names that differ from each other and from other fields of the table."""
+    taken = {column_name(name).lower() for name in fields} | set(BOOKKEEPING)
+    columns = []
+    for leaf in leaves:
+        own = {leaf.path[0].lower()} if len(leaf.path) == 1 else set()
+        free = (
+            name
+            for name in _candidates(leaf, record)
+            if name not in taken - own and name not in reserved_names() and is_plain_name(name)
+        )
+        name = next(free)
+        taken.add(name)
+        columns.append(_column(name, leaf))
+    return columns
+
+
+def _candidates(leaf: _Leaf, record: str) -> Iterator[str]:
+    """Names for a column, the best one first, without an end."""
+    parts = [part.lower() for part in leaf.path]
+    yield _preferred(leaf, record)
+    yield "_".join(parts)
+    yield "__".join(parts)
+    for number in itertools.count(2):
+        yield f"{'_'.join(parts)}_{number}"
+
+
+def _preferred(leaf: _Leaf, record: str) -> str:
+    name = naming.snake(leaf.path[-1])
+    parent = "_".join(naming.snake(part) for part in leaf.path[:-1])
+    whole = f"{parent}_{name}" if parent else name
+    kind = _KIND_OF_TYPE.get(column_type(leaf.schema))
+    if _is_json_text(leaf):
+        return whole if name.endswith("json") else f"{whole}_json"
+    if kind == "boolean":
+        return naming.boolean_name(name, parent)
+    if kind == "timestamp":
+        return naming.timestamp_name(name, record, parent)
+    if column_type(leaf.schema) == "DATE":
+        return naming.date_name(name, record, parent)
+    if not parent and (name == "id" or name in _BARE_WORDS or name in reserved_names()):
+        return f"{record}_{name}"
+    return whole
+
+
+def _column(name: str, leaf: _Leaf) -> Column:
+    sql, kind_text = reference(leaf.path), column_type(leaf.schema)
+    kind: Kind = _KIND_OF_TYPE.get(kind_text, "nested")
+    if _is_json_text(leaf):
+        sql, kind_text = f"to_json({sql})::varchar", "VARCHAR"
+    elif kind != "nested" and (
+        leaf.is_key or (kind in ("string", "number") and name.endswith("_id"))
+    ):
+        kind = "id"
+    return Column(name, leaf.path, sql, kind_text.lower(), kind, leaf.schema.description or "")
+
+
+def _is_json_text(leaf: _Leaf) -> bool:
+    """Objects, but for those that are flattened, and lists of objects."""
+    return "STRUCT" in column_type(leaf.schema)
+
+
+def _as_money(columns: Sequence[Column], money: Collection[str]) -> list[Column]:
+    paths = {landed_path(name.split(".")): name for name in money}
+    known = {column.path: column for column in columns}
+    for path, name in paths.items():
+        if path not in known or known[path].kind not in ("string", "number"):
+            raise ScaffoldError(
+                f"--money {name}: the model has no column of it that holds a number",
+                hint=f"fields with numbers: {_listed(known, lambda c: c.kind == 'number')}",
+            )
+    return [
+        replace(column, expression=f"{column.expression}::{MONEY}", type=MONEY, kind="number")
+        if column.path in paths
+        else column
+        for column in columns
+    ]
+
+
+def _listed(columns: Mapping[Path, Column], wanted: Callable[[Column], bool]) -> str:
+    return ", ".join(".".join(c.path) for c in columns.values() if wanted(c)) or "none"
+
+
+def _key_column(path: Path, columns: Mapping[Path, Column]) -> Column:
+    column = columns.get(path)
+    if column is None or column.kind == "nested" or column.expression != reference(path):
+        raise ScaffoldError(
+            f"primary_key {'.'.join(path)!r} cannot be the key of a model: it is no plain value",
+            hint="give another one: --primary-key FIELD, once for each part of the key",
+        )
+    return column
+
+
+def _deep_leaf(path: Path, fields: Mapping[str, FieldSchema]) -> Column | None:
+    """The cursor where it is nested deeper than the model's columns."""
+    if not path:
+        return None
+    schema = _at(fields, path)
+    if schema is None:
+        raise ScaffoldError(f"cursor_field {'.'.join(path)!r} is not among the fields")
+    return _column("", _Leaf(path, schema, False))
+
+
+def _cursor_expression(cursor: Column | None) -> str:
+    """The cursor as a timestamp, in an order that is the cursor's own."""
+    if cursor is None:
+        return "null"
+    sql = reference(cursor.path)
+    casts = {
+        "timestamp with time zone": sql,
+        "date": f"{sql}::timestamptz",
+        "bigint": f"make_timestamptz({sql})",
+        "double": f"to_timestamp({sql})",
+        "varchar": f"try_cast({sql} as timestamptz)",
+    }
+    if cursor.type not in casts or cursor.expression != sql:
+        raise ScaffoldError(
+            f"cursor_field {'.'.join(cursor.path)!r} is {cursor.type}, which tells no order in time"
+        )
+    return casts[cursor.type]

@@ -1,0 +1,70 @@
+"""The SQL of a processed model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lotus_lake.scaffold.columns import ModelColumns
+from lotus_lake.streams import Stream
+
+WIDTH = 100
+_INDENT = " " * 8
+
+
+def model_sql(stream: Stream, model: ModelColumns) -> str:
+    """Text of `int_{source}__{stream}.sql`: what is new, renamed and cast, the newest per key."""
+    columns = ",\n".join(
+        [_selected(column.expression, column.name) for column in model.columns]
+        + [
+            f"{_INDENT}_airbyte_extracted_at",
+            f"{_INDENT}_airbyte_raw_id",
+            f"{_INDENT}{{{{ source_updated_at('{model.cursor}') }}}} as _source_updated_at",
+            f"{_INDENT}_lake_snapshot_id",
+        ]
+    )
+    return f"""\
+{config_call(stream, model.key)}
+
+with landed as (
+    select * from {{{{ landed_rows('{stream.source}', '{stream.name}') }}}}
+),
+
+renamed as (
+    select
+{columns}
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{{{ newest_wins('{", ".join(model.key)}') }}}}
+)
+
+select * from newest
+"""
+
+
+def config_call(stream: Stream, key: Sequence[str]) -> str:
+    """The model's config: its key and its tag, and a table where the stream overwrites."""
+    names = [f"'{name}'" for name in key]
+    arguments = [
+        f"unique_key={names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'}",
+        f"tags=['{stream.id}']",
+    ]
+    if str(stream.config.destination_sync_mode) == "overwrite":
+        # Records that the source no longer has are gone from the landing table, too.
+        arguments.insert(0, "materialized='table'")
+    line = f"{{{{ config({', '.join(arguments)}) }}}}"
+    if len(line) <= WIDTH:
+        return line
+    return "{{ config(\n" + "".join(f"    {argument},\n" for argument in arguments) + ") }}"
+
+
+def _selected(expression: str, name: str) -> str:
+    """A column of the select list; on two lines where one would be too long."""
+    if expression.rpartition(".")[2] == name:
+        return f"{_INDENT}{expression}"
+    line = f"{_INDENT}{expression} as {name}"
+    if len(line) + 1 <= WIDTH:
+        return line
+    return f"{_INDENT}{expression}\n{_INDENT}    as {name}"

@@ -1,0 +1,76 @@
+"""The YAML beside a processed model: what its columns mean, and tests of its key."""
+
+from __future__ import annotations
+
+from lotus_lake.scaffold import naming
+from lotus_lake.scaffold.columns import Column, ModelColumns
+from lotus_lake.scaffold.unit_test import unit_test_lines
+from lotus_lake.scaffold.yaml_text import entry, prose, scalar
+from lotus_lake.streams import Stream
+
+# What the bookkeeping columns mean is told once for all models, in processed.md.
+_TOLD = {
+    "_airbyte_extracted_at": ("timestamp with time zone", "airbyte_extracted_at"),
+    "_airbyte_raw_id": ("varchar", "airbyte_raw_id"),
+    "_source_updated_at": ("timestamp with time zone", "source_updated_at"),
+    "_lake_snapshot_id": ("bigint", "lake_snapshot_id"),
+}
+
+
+def model_yaml(stream: Stream, model: ModelColumns) -> str:
+    """Text of `int_{source}__{stream}.yml`."""
+    record = naming.words(naming.singular(stream.name))
+    plural = naming.words(stream.name)
+    lines = [
+        "version: 2",
+        "",
+        "models:",
+        f"  - name: int_{stream.id}",
+        *entry(
+            4,
+            "description",
+            f"{plural.capitalize()} of {stream.source} in their newest version. "
+            f"One row per {record}.",
+        ),
+    ]
+    if len(model.key) > 1:
+        lines += [
+            "    data_tests:",
+            "      - unique_together:",
+            "          arguments:",
+            "            columns:",
+            *(f"              - {name}" for name in model.key),
+        ]
+    lines.append("    columns:")
+    for column in model.columns:
+        lines += _column_lines(column, model, record, stream)
+    for name, (kind, doc) in _TOLD.items():
+        lines += [
+            f"      - name: {name}",
+            f"        data_type: {kind}",
+            f"        description: \"{{{{ doc('{doc}') }}}}\"",
+        ]
+    return "\n".join([*lines, "", *unit_test_lines(stream, model)]) + "\n"
+
+
+def _column_lines(column: Column, model: ModelColumns, record: str, stream: Stream) -> list[str]:
+    lines = [
+        f"      - name: {scalar(column.name)}",
+        f"        data_type: {column.type}",
+        *entry(8, "description", _description(column, record, stream)),
+    ]
+    if column.name in model.key:
+        tests = "[unique, not_null]" if len(model.key) == 1 else "[not_null]"
+        lines.append(f"        data_tests: {tests}")
+    return lines
+
+
+def _description(column: Column, record: str, stream: Stream) -> str:
+    """What the source says about the field, else where it comes from."""
+    origin = f"Field {'.'.join(column.path)} of the {record}"
+    if column.expression.startswith("to_json("):
+        origin += ", as JSON text"
+    text = prose(column.description)
+    if not text and column.path == ("id",):
+        text = f"The {record}'s id in {stream.source}."
+    return text or f"{origin}."

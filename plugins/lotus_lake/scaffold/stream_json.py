@@ -1,0 +1,225 @@
+"""The stream JSON: which fields of a discovered or a sampled schema are fed, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lotus_lake.errors import ScaffoldError, StreamConfigError
+from lotus_lake.settings import Settings
+from lotus_lake.streams import (
+    HIVE_COLUMNS,
+    SCHEMA_FILE,
+    VIRTUAL_COLUMNS,
+    FieldSchema,
+    Stream,
+    StreamConfig,
+    StreamFile,
+)
+
+Paths = tuple[tuple[str, ...], ...]
+
+_OVERRIDDEN = (
+    "is, or holds, a field named year, month or day, or is named as a column that every table of "
+    "the lake has: its values would be replaced"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a user asks for; empty means: as the source defines it.
+
+    Attributes:
+        fields: Top-level fields to feed; the key and the cursor always are.
+        primary_key: Paths of the key's fields.
+        cursor_field: Path of the record's own time of change.
+        sync_mode: `incremental` or `full_refresh`.
+        destination_sync_mode: What Airbyte does with the files of earlier syncs.
+        money: Fields to cast to decimal in the model, as dotted paths.
+    """
+
+    fields: tuple[str, ...] = ()
+    primary_key: Paths = ()
+    cursor_field: tuple[str, ...] = ()
+    sync_mode: str = ""
+    destination_sync_mode: str = ""
+    money: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a stream before it is configured.
+
+    Attributes:
+        fields: Its fields.
+        primary_key: The key that the source defines.
+        cursor_field: The cursor that the source proposes.
+        sync_modes: What the source can do; empty if unknown.
+        origin: Where this comes from, for messages.
+    """
+
+    fields: Mapping[str, FieldSchema]
+    primary_key: Paths = ()
+    cursor_field: tuple[str, ...] = ()
+    sync_modes: tuple[str, ...] = ()
+    origin: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_discovered(settings: Settings, source: str, name: str) -> Known | None:
+    """What `lotus-lake discover` has kept of a stream; `None` if it has not.
+
+    Raises:
+        StreamConfigError: The file is not an Airbyte stream description.
+    """
+    path = settings.sources_dir / source / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        properties = document["json_schema"]["properties"]
+        return Known(
+            fields={key: FieldSchema.model_validate(value) for key, value in properties.items()},
+            primary_key=tuple(
+                tuple(part) for part in document.get("source_defined_primary_key") or ()
+            ),
+            cursor_field=tuple(document.get("default_cursor_field") or ()),
+            sync_modes=tuple(document.get("supported_sync_modes") or ()),
+            origin=str(path),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StreamConfigError(
+            f"{path}: not a discovered stream: {error}",
+            hint="lotus-lake discover writes it anew",
+        ) from error
+
+
+def existing_stream(settings: Settings, source: str, name: str) -> Stream | None:
+    """The stream that is configured already; `None` if there is none.
+
+    Raises:
+        StreamConfigError: Its file is broken.
+    """
+    path = stream_path(settings, source, name)
+    return StreamFile(path).load() if path.exists() else None
+
+
+def stream_path(settings: Settings, source: str, name: str) -> Path:
+    """Where a stream's JSON is."""
+    return settings.streams_dir / source / f"{name}.json"
+
+
+def stream_document(name: str, known: Known, choices: Choices) -> tuple[dict[str, Any], list[str]]:
+    """The content of a new stream JSON, and remarks on what was left out.
+
+    Raises:
+        ScaffoldError: The key or the cursor is not known, or a field does not exist.
+    """
+    key = choices.primary_key or known.primary_key
+    if not key:
+        raise ScaffoldError(
+            f"{known.origin} defines no primary key of {name}",
+            hint="say what tells its records apart: --primary-key FIELD, once for each part",
+        )
+    mode = choices.sync_mode or _sync_mode(name, known, choices)
+    cursor = (choices.cursor_field or known.cursor_field) if mode == "incremental" else ()
+    fields, remarks = _chosen_fields(known, choices, [*key, *([cursor] if cursor else [])])
+    document = {
+        "$schema": f"../{SCHEMA_FILE}",
+        "stream": name,
+        "sync_mode": mode,
+        "destination_sync_mode": choices.destination_sync_mode or "append",
+        "primary_key": [list(path) for path in key],
+        "cursor_field": list(cursor),
+        "selected": True,
+        "backfill": False,
+        "fields": {field: field_document(schema) for field, schema in fields.items()},
+    }
+    return document, remarks
+
+
+def checked(path: Path, document: Mapping[str, Any]) -> Stream:
+    """The stream that a document makes.
+
+    Raises:
+        ScaffoldError: The document breaks the model of stream configs, or its path does.
+    """
+    try:
+        config = StreamConfig.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(item["msg"] for item in error.errors())
+        raise ScaffoldError(f"{path} would be no valid stream: {problems}") from error
+    return Stream(path.parent.name, path.stem, config)
+
+
+def field_document(schema: FieldSchema) -> dict[str, Any]:
+    """A field as stream JSONs have it: its types without null, its format, what is inside."""
+    kinds = schema.types
+    document: dict[str, Any] = {}
+    if kinds:
+        document["type"] = kinds[0] if len(kinds) == 1 else list(kinds)
+    if schema.format:
+        document["format"] = schema.format
+    if schema.airbyte_type:
+        document["airbyte_type"] = schema.airbyte_type
+    if schema.properties:
+        document["properties"] = {n: field_document(s) for n, s in schema.properties.items()}
+    if schema.items:
+        document["items"] = field_document(schema.items)
+    if schema.one_of:
+        document["oneOf"] = [field_document(option) for option in schema.one_of]
+    return document
+
+
+def _sync_mode(name: str, known: Known, choices: Choices) -> str:
+    if known.sync_modes and "incremental" not in known.sync_modes:
+        return "full_refresh"
+    if choices.cursor_field or known.cursor_field:
+        return "incremental"
+    raise ScaffoldError(
+        f"{known.origin} proposes no cursor field of {name}, which tells when a record changed",
+        hint="give one: --cursor-field FIELD; or have all records sent each time: "
+        "--sync-mode full_refresh",
+    )
+
+
+def _chosen_fields(
+    known: Known, choices: Choices, needed: Sequence[Sequence[str]]
+) -> tuple[dict[str, FieldSchema], list[str]]:
+    required = [path[0] for path in needed]
+    unknown = [name for name in [*choices.fields, *required] if name not in known.fields]
+    if unknown:
+        raise ScaffoldError(
+            f"{known.origin} has no field {', '.join(dict.fromkeys(unknown))}",
+            hint=f"it has {', '.join(known.fields) or 'none'}",
+        )
+    wanted = {*choices.fields, *required} if choices.fields else set(known.fields)
+    overridden = [
+        name
+        for name, schema in known.fields.items()
+        if name in wanted and _is_overridden(name, schema)
+    ]
+    if refused := [name for name in overridden if name in {*choices.fields, *required}]:
+        raise ScaffoldError(f"field {', '.join(refused)} {_OVERRIDDEN}", hint="leave it out")
+    fields = {
+        name: schema
+        for name, schema in known.fields.items()
+        if name in wanted and name not in overridden
+    }
+    return fields, [f"left out {name}, which {_OVERRIDDEN}" for name in overridden]
+
+
+def _is_overridden(name: str, schema: FieldSchema) -> bool:
+    return name.lower() in VIRTUAL_COLUMNS or _has_hive_name(name, schema)
+
+
+def _has_hive_name(name: str, schema: FieldSchema) -> bool:
+    inner = schema.items if schema.items else schema
+    return name.lower() in HIVE_COLUMNS or any(
+        _has_hive_name(below, nested) for below, nested in (inner.properties or {}).items()
+    )

@@ -1,0 +1,204 @@
+"""The processes that work on the lake and are killed: an actor is a function and a line in ACTORS.
+
+An actor runs in a child of its own, on a `Job`. It ends with 0, or with `TRANSIENT` when the
+library said that a retry helps; every other end but a kill is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lotus_lake.catalog import LAKE, Lake, open_lake, write_lock
+from lotus_lake.errors import TransientError
+from lotus_lake.failures import is_gone
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.cleanup import retire_files
+from lotus_lake.feeder.listing import list_files
+from lotus_lake.feeder.registering import register_batch
+from lotus_lake.maintenance import upkeep
+from lotus_lake.manifest import dbt_project_dir
+from lotus_lake.settings import Settings
+from lotus_lake.storage import s3_client
+from tests import children
+from tests.chaos.workload import SUBJECTS, Subject, stream_of
+from tests.children import Hook, Watched, let_pass
+from tests.pipeline.driver import PROJECT
+from tests.pipeline.logged import LoggedChild, run_dbt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRANSIENT = os.EX_TEMPFAIL
+# What the library logs when a commit is tried again.
+CONFLICT_LOG = "met another writer"
+
+children.context.set_forkserver_preload(
+    ["tests.children", "dbt.cli.main", "dbt.adapters.duckdb", "tests.chaos.readers"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What an actor needs to know.
+
+    Attributes:
+        environment: All variables of the lake.
+        folder: A folder of this actor's own.
+        subject: The stream to work on.
+        run_id: Its name in the ledger.
+        floor: Id of a snapshot that no open transaction is older than.
+        hook: Is shown every statement.
+    """
+
+    environment: Mapping[str, str]
+    folder: Path
+    subject: Subject
+    run_id: str
+    floor: int = 0
+    hook: Hook = let_pass
+
+    @contextmanager
+    def open(self) -> Iterator[Lake]:
+        """The lake, watched."""
+        with open_lake(Settings.from_env(self.environment)) as opened:
+            yield Lake(Watched(opened.con, self.hook), opened.settings)  # type: ignore[arg-type]
+
+
+def feed(job: Job) -> None:
+    """List, batch and register."""
+    with job.open() as lake:
+        stream = stream_of(lake.settings, job.subject)
+        list_files(lake, stream, s3_client(lake.settings.s3), job.run_id)
+        for batch in plan_batches(lake, stream):
+            register_batch(lake, stream, batch, job.run_id)
+
+
+def clean_up(job: Job) -> None:
+    """Retire what is old and consumed."""
+    with job.open() as lake:
+        stream = stream_of(lake.settings, job.subject)
+        retire_files(lake, stream, job.subject.models, job.run_id)
+
+
+def maintain(job: Job) -> None:
+    """The real upkeep, after days have passed for all that no open transaction can see."""
+    with job.open() as lake:
+        with write_lock(lake.settings):
+            _age(lake, "ducklake_snapshot", "snapshot_time", f"snapshot_id < {job.floor}")
+            _age(lake, "ducklake_files_scheduled_for_deletion", "schedule_start", "true")
+        upkeep(lake)
+
+
+def build(job: Job) -> None:
+    """Run the processed models with dbt."""
+    from dbt.adapters.duckdb.environments import local
+
+    class WatchedCursor(local.DuckDBCursorWrapper):  # type: ignore[misc]
+        def execute(self, sql: str, bindings: Any = None) -> Any:
+            job.hook(sql.rsplit("*/", 1)[-1].strip())  # without dbt's own comment
+            return super().execute(sql, bindings)
+
+    local.DuckDBCursorWrapper = WatchedCursor
+    dbt_dir, target = str(dbt_project_dir(PROJECT)), job.folder / "target"
+    target.mkdir(exist_ok=True)
+    # dbt starts 6 s faster when it finds the project parsed; a killed one may leave half a file.
+    shutil.copy(Path(dbt_dir, "target", "partial_parse.msgpack"), target)
+    run_dbt(
+        "--no-use-colors", "--no-write-json", "run",
+        "--select", *(model for subject in SUBJECTS for model in subject.models),
+        "--project-dir", dbt_dir, "--profiles-dir", dbt_dir,
+        "--target-path", str(target), "--log-path", str(target / "logs"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A kind of process.
+
+    Attributes:
+        run: What it does.
+        share: How often it is started, against the others.
+        statements: So many statements it runs at least, when there is work.
+        seconds: So long it takes.
+        commits: So many times it commits.
+        commit: What a statement that commits starts with.
+        alone: Not beside another one of its kind.
+    """
+
+    run: Callable[[Job], None]
+    share: int
+    statements: int
+    seconds: float
+    commits: int
+    commit: str = "COMMIT"
+    alone: bool = False
+
+
+ACTORS = {
+    "feeder": Actor(feed, share=60, statements=50, seconds=0.7, commits=3),
+    "cleanup": Actor(clean_up, share=18, statements=16, seconds=0.5, commits=2),
+    "maintenance": Actor(
+        maintain,
+        share=14,
+        statements=4,
+        seconds=0.5,
+        commits=2,
+        commit="CALL ducklake_",
+        alone=True,
+    ),
+    "dbt": Actor(build, share=8, statements=31, seconds=3.0, commits=8, alone=True),
+}
+
+
+def start(name: str, job: Job) -> LoggedChild:
+    """Start an actor."""
+    log = job.folder / "output.log"
+    log.write_bytes(b"")
+    return LoggedChild(children.start(_act, name, job, log), log)
+
+
+def is_transient(name: str, code: int, output: str) -> bool:
+    """Whether an actor that failed has said clearly that a retry helps."""
+    if name == "dbt":
+        return is_gone(output) or any(text in output for text in _DBT_TRANSIENT)
+    return code == TRANSIENT
+
+
+# dbt passes on what DuckDB says.
+_DBT_TRANSIENT = (
+    "Transaction conflict",
+    "HTTP Error",
+    "error for HTTP",
+    "CatalogUnavailableError",
+)
+
+
+def _act(name: str, job: Job, log: Path) -> None:
+    os.environ.clear()
+    os.environ.update(job.environment)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(output, sys.stderr.fileno())
+    logging.basicConfig(level=logging.INFO, force=True)
+    try:
+        ACTORS[name].run(job)
+    except TransientError:
+        traceback.print_exc()
+        sys.exit(TRANSIENT)
+
+
+def _age(lake: Lake, table: str, column: str, condition: str) -> None:
+    """Make rows of the catalog older than any patience of the upkeep."""
+    lake.con.execute(
+        f"UPDATE __ducklake_metadata_{LAKE}.{table} SET {column} = "
+        f"{column}::TIMESTAMPTZ - INTERVAL 10 DAY WHERE {condition}"
+    )

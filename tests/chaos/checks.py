@@ -1,0 +1,143 @@
+"""When all is quiet: ledger = listing = tables, row for row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lotus_lake.catalog import LAKE, META, STAGING, Lake
+from tests.chaos.readers import LANDED
+from tests.chaos.workload import Subject, Workload
+
+# What a file has exactly one of, in all its life.
+_OUTCOMES = {**dict.fromkeys(LANDED, "landed"), "empty": "empty", "quarantined": "quarantined"}
+_EXAMPLES = 3
+
+
+@dataclass
+class Findings:
+    """What is wrong.
+
+    Attributes:
+        losses: Rows and files that should be there and are not.
+        doubles: Rows and files that are there more than once.
+        wrongs: All of it, in words.
+    """
+
+    losses: int = 0
+    doubles: int = 0
+    wrongs: list[str] = field(default_factory=list)
+
+    def compare(self, what: str, found: Iterable[Any], expected: Iterable[Any]) -> None:
+        """Two collections have to be the same, each element as often."""
+        have, want = Counter(iter(found)), Counter(iter(expected))
+        if missing := want - have:
+            self.losses += missing.total()
+            self.wrongs.append(f"{what}: missing {missing.total()}: {_examples(missing)}")
+        if surplus := have - want:
+            self.doubles += surplus.total()
+            self.wrongs.append(f"{what}: too many {surplus.total()}: {_examples(surplus)}")
+
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(
+            self.losses + other.losses, self.doubles + other.doubles, self.wrongs + other.wrongs
+        )
+
+
+def check(lake: Lake, workload: Workload, subject: Subject) -> Findings:
+    """Compare everything about a stream; its feeder and its models must have run since."""
+    found = Findings()
+    _check_ledger(found, lake, workload, subject)
+    _check_landing(found, lake, workload, subject)
+    if subject.models:
+        _check_processed(found, lake, workload, subject)
+    return found
+
+
+def _check_ledger(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
+    outcomes = lake.rows(
+        f"SELECT key, event FROM {META}.file_events "
+        "WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))",
+        [subject.source, subject.name, list(_OUTCOMES)],
+    )
+    files = [file for file in workload.dropped if file.subject == subject]
+    found.compare(
+        f"{subject.id}: outcome of each file",
+        [(key, _OUTCOMES[event]) for key, event in outcomes],
+        [(file.key, file.fate) for file in files],
+    )
+    gone = {file.key for file in files} - objects_of(lake, workload, subject)
+    found.compare(
+        f"{subject.id}: deleted objects that were not retired",
+        gone - keys_of(lake, subject, ["retired"]),
+        [],
+    )
+
+
+def _check_landing(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
+    landed = workload.landed(subject)
+    present = keys_of(lake, subject, LANDED)
+    found.compare(
+        f"{subject.id}: registered files",
+        [
+            uri
+            for (uri,) in lake.rows(
+                "SELECT data_file FROM ducklake_list_files(?, ?, schema => 'staging')",
+                [LAKE, f"stg_{subject.id}"],
+            )
+        ],
+        [lake.settings.uri(key) for key in present],
+    )
+    found.compare(
+        f"{subject.id}: rows of the landing table",
+        lake.rows(
+            "SELECT _airbyte_raw_id, _airbyte_extracted_at, id::BIGINT, "
+            f"({subject.landed_amount})::BIGINT FROM {STAGING}.stg_{subject.id}"
+        ),
+        [
+            (row.raw_id, row.extracted_at, row.key, row.amount)
+            for key in present
+            for row in landed.get(key, ())
+        ],
+    )
+
+
+def _check_processed(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
+    found.compare(
+        f"{subject.id}: rows of the processed table",
+        lake.rows(
+            f"SELECT {subject.key}::BIGINT, _airbyte_raw_id, _airbyte_extracted_at, "
+            f"({subject.amount})::BIGINT FROM {LAKE}.main.{subject.models[0]}"
+        ),
+        [
+            (key, row.raw_id, row.extracted_at, row.amount)
+            for key, row in workload.newest(subject).items()
+        ],
+    )
+
+
+def keys_of(lake: Lake, subject: Subject, events: Iterable[str]) -> set[str]:
+    """Keys of the files whose latest event is one of these."""
+    return {
+        key
+        for (key,) in lake.rows(
+            f"SELECT key FROM {META}.feeder_files "
+            "WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))",
+            [subject.source, subject.name, list(events)],
+        )
+    }
+
+
+def objects_of(lake: Lake, workload: Workload, subject: Subject) -> set[str]:
+    """Keys in the bucket."""
+    prefix = f"{lake.settings.raw_prefix}{subject.source}/{subject.name}/"
+    pages = workload.client.get_paginator("list_objects_v2").paginate(
+        Bucket=lake.settings.bucket, Prefix=prefix
+    )
+    return {item["Key"] for page in pages for item in page.get("Contents", ())}
+
+
+def _examples(some: Counter[Any]) -> list[Any]:
+    return list(some.items())[:_EXAMPLES]

@@ -1,0 +1,295 @@
+"""What arrives in the bucket: files of records whose every version is known, good and bad ones.
+
+Records come in groups of four. A version of a group is four rows with one `_airbyte_extracted_at`
+and amounts that add up to `GROUP_SUM`, and is never spread over files. So any set of whole files,
+and any set of newest versions, keeps the sum: a torn commit or a half merged file shows at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from lotus_lake.keys import partition_path
+from lotus_lake.settings import Settings
+from lotus_lake.streams import Stream, StreamFile
+from tests.feeds import Shape, parquet
+from tests.pipeline.driver import PROJECT
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+GROUP_ROWS = 4
+GROUP_SUM = 100
+GROUPS = 25
+FIRST_DAY = date(2026, 3, 1)
+# Small batches: many commits. Late files are found for all of a run's days.
+FEEDER = {"batch_files": 3, "max_batches": 50, "lookback_days": 365, "retention_days": 2}
+
+_AIRBYTE: Shape = {
+    "_airbyte_raw_id": pa.string(),
+    "_airbyte_extracted_at": pa.timestamp("ms", tz="UTC"),
+}
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A version of a record: its row in the landing table."""
+
+    key: int
+    raw_id: str
+    extracted_at: datetime
+    amount: int
+
+    @property
+    def age(self) -> tuple[datetime, datetime, str]:
+        """What the processed models order by; the source's own time never decides here."""
+        return self.extracted_at, self.extracted_at, self.raw_id
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A stream of this repository, and how its columns tell a `Row`.
+
+    Attributes:
+        source: Source of the stream.
+        name: Name of the stream.
+        shape: Columns of its files.
+        fields: The fields of a row, besides Airbyte's.
+        landed_amount: SQL of the amount in the landing table.
+        key: Key column of the processed table; empty when no model is run, so that nothing of the
+            stream is ever retired.
+        amount: SQL of the amount in the processed table.
+    """
+
+    source: str
+    name: str
+    shape: Shape
+    fields: Callable[[Row], dict[str, Any]]
+    landed_amount: str
+    key: str = ""
+    amount: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}__{self.name}"
+
+    @property
+    def models(self) -> list[str]:
+        """The processed models that are run."""
+        return [f"int_{self.id}"] if self.key else []
+
+
+def _spending(row: Row) -> dict[str, Any]:
+    return {"id": row.key, "total_spent": float(row.amount), "updated_at": row.extracted_at}
+
+
+def _named(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row.key),
+        "updated": row.extracted_at,
+        "attributes": {"name": str(row.amount)},
+    }
+
+
+_NAMED: Shape = {
+    **_AIRBYTE,
+    "id": pa.string(),
+    "updated": _TIME,
+    "attributes": pa.struct({"name": pa.string()}),
+}
+SUBJECTS = (
+    Subject(
+        "shopify", "customers",
+        {**_AIRBYTE, "id": pa.int64(), "total_spent": pa.float64(), "updated_at": _TIME},
+        _spending,
+        landed_amount="total_spent", key="customer_id", amount="total_spent",
+    ),
+    Subject(
+        "klaviyo", "lists", _NAMED, _named, landed_amount="attributes.name::BIGINT",
+        key="list_id", amount="list_name::BIGINT",
+    ),
+    Subject("klaviyo", "metrics", _NAMED, _named, landed_amount="attributes.name::BIGINT"),
+)  # fmt: skip
+
+
+def write_streams(folder: Path) -> None:
+    """Write the stream configs, each that of the repository with another `feeder`."""
+    for subject in SUBJECTS:
+        own = PROJECT / "include" / "streams" / subject.source / f"{subject.name}.json"
+        copy = folder / subject.source / own.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(json.dumps(json.loads(own.read_text()) | {"feeder": FEEDER}))
+
+
+def stream_of(settings: Settings, subject: Subject) -> Stream:
+    """The stream of a subject."""
+    return StreamFile(settings.streams_dir / subject.source / f"{subject.name}.json").load()
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A file that was put: its rows, and what has to become of it in the end."""
+
+    subject: Subject
+    key: str
+    fate: str  # landed, empty or quarantined
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass
+class Workload:
+    """Puts files, and remembers them.
+
+    Attributes:
+        settings: The lake that they are for.
+        client: Puts them; past any proxy.
+        chance: Decides.
+        dropped: The files so far.
+        day: Days since the first one.
+    """
+
+    settings: Settings
+    client: S3Client
+    chance: Random
+    dropped: list[Dropped] = field(default_factory=list)
+    day: int = 0
+    _versions: int = 0
+
+    def next_day(self) -> None:
+        """Let a day begin."""
+        self.day += 1
+
+    def drop(self, count: int = 1, subject: Subject | None = None) -> None:
+        """Put files of all kinds; most of them are good ones of this day."""
+        for _ in range(count):
+            one = subject or self.chance.choices(SUBJECTS, (8, 8, 1))[0]
+            kind = self.chance.choices(list(_KINDS), [share for share, _ in _KINDS.values()])[0]
+            _KINDS[kind][1](self, one)
+
+    def put_good(self, subject: Subject, back: int = 0, **extra: pa.DataType) -> None:
+        """A file with new versions of some groups."""
+        rows = [row for _ in range(self.chance.randint(1, 3)) for row in self._version(subject)]
+        self._put(subject, "landed", rows, back=back, extra=extra)
+
+    def put_late(self, subject: Subject) -> None:
+        """A file in an old folder, even in one whose files are retired; its versions are new."""
+        self.put_good(subject, back=self.chance.randint(1, 6))
+
+    def put_older(self, subject: Subject) -> None:
+        """A file with versions older than all others."""
+        rows = list(self._version(subject, older=True))
+        self._put(subject, "landed", rows)
+
+    def put_repeated(self, subject: Subject) -> None:
+        """A file that an attempt of Airbyte wrote again: the same versions, other row ids."""
+        before = [file for file in self.dropped if file.subject == subject and file.rows]
+        if not before:
+            return self.put_good(subject)
+        rows = [
+            replace(row, raw_id=self._raw_id()) for row in self.chance.choice(before[-20:]).rows
+        ]
+        return self._put(subject, "landed", rows)
+
+    def put_wider(self, subject: Subject) -> None:
+        """A file with a column more than the files before had."""
+        names = [f"note_{number}" for number in range(1 + self.day // 4)]
+        self.put_good(subject, **dict.fromkeys(names, pa.string()))
+
+    def put_empty(self, subject: Subject) -> None:
+        """A file without rows."""
+        self._put(subject, "empty", [])
+
+    def put_corrupt(self, subject: Subject) -> None:
+        """A file that is none: no bytes, other bytes, half of its bytes, or a refused key."""
+        name, whole = self._name(), parquet([], subject.shape)
+        choice = self.chance.randrange(4)
+        if choice == 3:
+            name, data = f"refused&{name}", whole
+        else:
+            data = (b"", self.chance.randbytes(300), whole[: len(whole) // 2])[choice]
+        self._write(subject, "quarantined", name, data, (), 0)
+
+    def landed(self, subject: Subject) -> dict[str, tuple[Row, ...]]:
+        """Rows of the files that have to land, by object key."""
+        return {
+            file.key: file.rows
+            for file in self.dropped
+            if file.subject == subject and file.fate == "landed"
+        }
+
+    def newest(self, subject: Subject) -> dict[int, Row]:
+        """The newest version of each record among them."""
+        newest: dict[int, Row] = {}
+        for row in (row for rows in self.landed(subject).values() for row in rows):
+            if row.key not in newest or row.age > newest[row.key].age:
+                newest[row.key] = row
+        return newest
+
+    def _version(self, subject: Subject, *, older: bool = False) -> Iterator[Row]:
+        self._versions += 1
+        shift = timedelta(seconds=-self._versions if older else self._versions)
+        extracted_at = datetime(2026, 3, 1, tzinfo=UTC) + shift
+        amounts = [self.chance.randint(-500, 500) for _ in range(GROUP_ROWS - 1)]
+        first = self.chance.randrange(GROUPS) * GROUP_ROWS
+        for number, amount in enumerate([*amounts, GROUP_SUM - sum(amounts)]):
+            yield Row(first + number, self._raw_id(), extracted_at, amount)
+
+    def _put(
+        self,
+        subject: Subject,
+        fate: str,
+        rows: Iterable[Row],
+        *,
+        back: int = 0,
+        extra: Mapping[str, pa.DataType] | None = None,
+    ) -> None:
+        rows, extra = tuple(rows), extra or {}
+        records = [
+            {
+                "_airbyte_raw_id": row.raw_id,
+                "_airbyte_extracted_at": row.extracted_at,
+                **subject.fields(row),
+                **dict.fromkeys(extra, "new"),
+            }
+            for row in rows
+        ]
+        data = parquet(records, {**subject.shape, **extra})
+        self._write(subject, fate, self._name(), data, rows, back)
+
+    def _write(
+        self, subject: Subject, fate: str, name: str, data: bytes, rows: tuple[Row, ...], back: int
+    ) -> None:
+        day = FIRST_DAY + timedelta(days=max(0, self.day - back))
+        prefix = stream_of(self.settings, subject).prefix(self.settings.raw_prefix)
+        key = f"{prefix}{partition_path(day)}/{name}"
+        self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=data)
+        self.dropped.append(Dropped(subject, key, fate, rows))
+
+    def _name(self) -> str:
+        """Names of files arrive in any order, as Airbyte's do with `{uuid}`."""
+        return f"{self._raw_id()}.parquet"
+
+    def _raw_id(self) -> str:
+        return str(UUID(int=self.chance.getrandbits(128), version=4))
+
+
+# Each kind with its share.
+_KINDS: dict[str, tuple[int, Callable[[Workload, Subject], None]]] = {
+    "good": (60, Workload.put_good),
+    "late": (10, Workload.put_late),
+    "older": (8, Workload.put_older),
+    "repeated": (8, Workload.put_repeated),
+    "wider": (4, Workload.put_wider),
+    "empty": (5, Workload.put_empty),
+    "corrupt": (5, Workload.put_corrupt),
+}

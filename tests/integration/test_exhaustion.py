@@ -1,0 +1,172 @@
+"""Disk and memory run out: nothing is half done, no file is blamed, and the next run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lotus_lake.catalog import open_lake
+from lotus_lake.errors import ResourcesExhaustedError
+from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.registering import register_batch
+from lotus_lake.settings import Settings
+from tests.catalogs import on_sqlite
+from tests.feeds import Feed
+from tests.refusing import duckdb_of_its_own, everything_lands, put_misfit, refused, unchanged
+
+pytestmark = [on_sqlite, pytest.mark.usefixtures("one_duckdb")]
+
+# The disk
+
+
+class SmallDisk:
+    """A disk of a few megabytes, below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """No byte of it is free."""
+        ballast = self.folder / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk that can be filled up."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if not sys.platform.startswith("linux") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root may mount a disk that is small enough to fill up")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_of_the_catalog_is_told_from_a_broken_catalog(
+    environment: dict[str, str], make_feed: Callable[..., Feed], disk: SmallDisk
+) -> None:
+    path = disk.folder / "catalog.sqlite"
+    settings = Settings.from_env(environment | {"LAKE_CATALOG": f"sqlite:{path}"})
+    feed = dataclasses.replace(make_feed(), settings=settings)
+    feed.put("part_0.parquet")
+    words = ("the disk is full", str(disk.folder), "LAKE_DATA_PATH and the catalog")
+    with disk.full(), refused(ResourcesExhaustedError, *words), open_lake(settings):
+        pass
+    feed.run_afresh()
+    feed.put("part_1.parquet")
+    with open_lake(settings) as lake:
+        feed.list_files(lake)
+        (batch,) = plan_batches(lake, feed.stream)
+    with unchanged(feed):
+        for read_only in (False, True):
+            with (
+                disk.full(),
+                refused(ResourcesExhaustedError, *words),
+                open_lake(settings, read_only=read_only),
+            ):
+                pass
+        for use in (
+            lambda lake: feed.list_files(lake),
+            lambda lake: register_batch(lake, feed.stream, batch, "run"),
+        ):
+            with (
+                contextlib.ExitStack() as filled,
+                refused(ResourcesExhaustedError, *words),
+                open_lake(settings) as lake,
+            ):
+                filled.enter_context(disk.full())
+                use(lake)
+    everything_lands(feed)
+
+
+def test_a_full_disk_of_the_data_path_quarantines_no_copy(
+    environment: dict[str, str], make_feed: Callable[..., Feed], disk: SmallDisk
+) -> None:
+    data_path = f"{disk.folder}/data"
+    settings = Settings.from_env(environment | {"LAKE_DATA_PATH": data_path})
+    feed = dataclasses.replace(make_feed(), settings=settings)
+    feed.put("part_0.parquet")
+    feed.run_afresh()
+    put_misfit(feed)
+    with open_lake(settings) as lake:
+        feed.list_files(lake)
+    with (
+        unchanged(feed),
+        disk.full(),
+        refused(ResourcesExhaustedError, "the disk is full", data_path, "LAKE_DATA_PATH"),
+    ):
+        feed.run_afresh()
+    everything_lands(feed)
+
+
+def test_a_full_disk_of_temporary_files_is_named(
+    environment: dict[str, str], disk: SmallDisk
+) -> None:
+    settings = Settings.from_env(
+        environment | {"LAKE_TEMP_DIR": f"{disk.folder}/tmp", "LAKE_MEMORY_LIMIT": "60MB"}
+    )
+    with (
+        refused(ResourcesExhaustedError, "temporary files is full", "LAKE_TEMP_DIR"),
+        duckdb_of_its_own(),
+        open_lake(settings) as lake,
+    ):
+        lake.rows(
+            "SELECT repeat(md5(i::VARCHAR), 20) AS text FROM range(1000000) AS numbers(i) "
+            "ORDER BY text LIMIT 1 OFFSET 900000"
+        )
+
+
+# The memory
+
+
+def large_file() -> bytes:
+    """A file whose only row group takes 40 MB to decode, of no width that compresses."""
+    count = 20_000
+    rows = pa.table(
+        {
+            "_airbyte_raw_id": [str(number) for number in range(count)],
+            "id": list(range(count)),
+            "status": [os.urandom(1000).hex() for _ in range(count)],
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd", row_group_size=count)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("limit", ["1MB", "18MB"])
+def test_a_memory_limit_that_is_too_low_quarantines_nothing(half_fed: Feed, limit: str) -> None:
+    key = half_fed.put_bytes("part_2.parquet", large_file())
+    half_fed.sent[key] = [str(number) for number in range(20_000)]
+    with open_lake(half_fed.settings) as lake:
+        half_fed.list_files(lake)
+        (batch,) = plan_batches(lake, half_fed.stream)
+    tight = dataclasses.replace(half_fed.settings, memory_limit=limit)
+    with (
+        unchanged(half_fed),
+        refused(ResourcesExhaustedError, "out of memory", "LAKE_MEMORY_LIMIT"),
+        duckdb_of_its_own(),
+        open_lake(tight) as lake,
+    ):
+        register_batch(lake, half_fed.stream, batch, "run")
+    everything_lands(half_fed)

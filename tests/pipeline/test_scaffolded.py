@@ -1,0 +1,246 @@
+"""A scaffolded stream runs at once: from a schema to rows, with everything in between generated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from lotus_lake.catalog import open_lake
+from lotus_lake.discovery import write_catalog
+from lotus_lake.landing import landing_columns
+from lotus_lake.scaffold.plan import plan_stream, write_plan
+from lotus_lake.scaffold.stream_json import Choices
+from lotus_lake.settings import Settings
+from lotus_lake.sql import identifier, literal
+from lotus_lake.streams import HIVE_COLUMNS, Stream, source_schema
+from lotus_lake.validation import find_problems
+from tests.catalogs import on_sqlite
+from tests.pipeline.driver import PROJECT, feed_stream
+from tests.pipeline.logged import run_dbt, start
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+TEXT: dict[str, Any] = {"type": ["null", "string"]}
+NUMBER: dict[str, Any] = {"type": ["null", "number"]}
+ID: dict[str, Any] = {"type": ["null", "integer"]}
+MOMENT: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
+CATALOG: dict[str, Any] = {
+    "streams": [
+        {
+            "name": "products",
+            "json_schema": {
+                "properties": {
+                    "id": {**ID, "description": "The product's {{ id }}: never changes"},
+                    "order": ID,
+                    "price": NUMBER,
+                    "active": {"type": "boolean"},
+                    "vendor": {
+                        "type": "object",
+                        "properties": {
+                            "id": ID,
+                            "name": TEXT,
+                            "address": {"type": "object", "properties": {"city": TEXT}},
+                        },
+                    },
+                    "tags": {"type": "array", "items": TEXT},
+                    "updatedAt": MOMENT,
+                }
+            },
+            "supported_sync_modes": ["full_refresh", "incremental"],
+            "default_cursor_field": ["updatedAt"],
+            "source_defined_primary_key": [["id"]],
+        },
+        {
+            "name": "order_lines",
+            "json_schema": {
+                "properties": {
+                    "order": ID,
+                    "line": TEXT,
+                    "amount": NUMBER,
+                    "left": {"type": "string", "format": "date"},
+                }
+            },
+            "supported_sync_modes": ["full_refresh"],
+            "source_defined_primary_key": [["order"], ["line"]],
+        },
+    ]
+}
+# Versions of records in the order they arrive; EXTRACTED says when Airbyte read them.
+PRODUCTS = [
+    "1, 5, 0.1 + 0.2, true, {'id': 7, 'name': 'Ann', 'address': {'city': 'Łódź'}}, ['a', 'b'], "
+    "timestamptz '2026-03-02'",
+    "1, 6, 10.25, false, {'id': 8, 'name': 'Bob', 'address': null}, null, timestamptz '2026-03-03'",
+    "2, null, null, null, null, [], null",
+    "1, 4, 9, true, null, null, timestamptz '2026-03-01'",
+]
+LINES = ["1, 'a', 1.5, date '2026-03-01'", "1, 'b', 2.5, null"]
+# A newer version of the first, an older one of the second, and a line of another order.
+MORE_LINES = ["1, 'a', 3.5, date '2026-03-02'", "1, 'b', 9.5, null", "2, 'a', 4.5, null"]
+EXTRACTED = (
+    "2026-03-10 12:00", "2026-03-10 12:01", "2026-03-10 12:02", "2026-03-10 11:00",
+    "2026-03-10 12:03",
+)  # fmt: skip
+
+
+LINES_QUERY = (
+    "SELECT order_line_order, line, amount::varchar, left_date::varchar "
+    "FROM lakehouse.main.int_shop__order_lines ORDER BY ALL"
+)
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The same with a copy of the project, to add streams to."""
+    copy = tmp_path / "project"
+    shutil.copytree(
+        PROJECT / "include", copy / "include", ignore=shutil.ignore_patterns("target", "logs")
+    )
+    (copy / "plugins").symlink_to(PROJECT / "plugins")
+    return environment | {
+        "LAKE_PROJECT_DIR": str(copy),
+        "LAKE_STREAMS_DIR": str(copy / "include" / "streams"),
+    }
+
+
+@on_sqlite
+def test_a_discovered_stream_runs_at_once(
+    environment: dict[str, str], client: S3Client, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(environment)
+    assert {entry.status for entry in write_catalog(settings, "shop", CATALOG)} == {"new"}
+    products = _scaffold(settings, "products", Choices(money=("price",)))
+    lines = _scaffold(settings, "order_lines", Choices(money=("amount",)))
+    assert find_problems(settings) == []
+
+    _put(settings, client, products, PRODUCTS, tmp_path)
+    _put(settings, client, lines, LINES, tmp_path)
+    with open_lake(settings) as lake:
+        assert feed_stream(lake, products, client).backlog_files == 0
+        assert feed_stream(lake, lines, client).backlog_files == 0
+    output = _build(settings, environment, tmp_path, "tag:shop__products", "tag:shop__order_lines")
+    # Models, tests of the keys, and a unit test of each.
+    assert "PASS=9 WARN=0 ERROR=0 SKIP=0" in output, output
+
+    with open_lake(settings) as lake:
+        assert lake.rows(
+            "SELECT product_id, vendor_id, vendor_name, product_order, price::varchar, is_active, "
+            "updated_at::date::varchar, vendor_address_json, tags "
+            "FROM lakehouse.main.int_shop__products ORDER BY product_id"
+        ) == [
+            (1, 8, "Bob", 6, "10.2500", False, "2026-03-03", None, None),
+            (2, None, None, None, None, None, None, None, []),
+        ]
+        assert lake.rows(LINES_QUERY) == [
+            (1, "a", "1.5000", "2026-03-01"),
+            (1, "b", "2.5000", None),
+        ]
+
+    _put(settings, client, lines, MORE_LINES, tmp_path, first=len(LINES))
+    with open_lake(settings) as lake:
+        feed_stream(lake, lines, client)
+    _build(settings, environment, tmp_path, "int_shop__order_lines")
+    with open_lake(settings) as lake:
+        assert lake.rows(LINES_QUERY) == [
+            (1, "a", "3.5000", "2026-03-02"),
+            (1, "b", "2.5000", None),
+            (2, "a", "4.5000", None),
+        ]
+
+
+@on_sqlite
+def test_a_stream_known_from_a_file_only_runs_at_once(
+    environment: dict[str, str], client: S3Client, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(environment)
+    sample = tmp_path / "part_0.parquet"
+    rows = "SELECT 1 AS id, 'Ann' AS name, {'vip': true} AS flags, timestamptz '2026-03-01' AS seen"
+    _write_parquet(f"SELECT {_airbyte(0)}, * FROM ({rows})", sample)
+    choices = Choices(primary_key=(("id",),), cursor_field=("seen",))
+    contacts = _scaffold(settings, "contacts", choices, sample)
+    assert find_problems(settings) == []
+
+    _upload(settings, client, contacts, sample, "part_0.parquet")
+    with open_lake(settings) as lake:
+        assert feed_stream(lake, contacts, client).backlog_files == 0
+    output = _build(settings, environment, tmp_path, "tag:shop__contacts")
+    assert "PASS=4 WARN=0 ERROR=0 SKIP=0" in output, output
+    with open_lake(settings) as lake:
+        assert lake.rows(
+            "SELECT contact_id, contact_name, is_flags_vip FROM lakehouse.main.int_shop__contacts"
+        ) == [(1, "Ann", True)]
+
+
+def _scaffold(
+    settings: Settings, name: str, choices: Choices, sample: Path | None = None
+) -> Stream:
+    plan = plan_stream(settings, "shop", name, choices, sample)
+    assert len(write_plan(plan)) == 5
+    again = plan_stream(settings, "shop", name, choices, sample)
+    assert {file.status for file in again.files} == {"unchanged"}
+    assert write_plan(again) == []
+    return plan.stream
+
+
+def _put(
+    settings: Settings,
+    client: S3Client,
+    stream: Stream,
+    rows: Sequence[str],
+    folder: Path,
+    first: int = 0,
+) -> None:
+    """A file for each row, of the types the schema asks for."""
+    columns = landing_columns(stream, source_schema(settings.sources_dir, stream))
+    data = {
+        identifier(name): kind
+        for name, kind in columns.items()
+        if not name.startswith("_airbyte_") and name not in HIVE_COLUMNS
+    }
+    casts = ", ".join(f"{name}::{kind} AS {name}" for name, kind in data.items())
+    for number, row in enumerate(rows, first):
+        file = folder / f"{stream.id}_{number}.parquet"
+        values = f"(VALUES ({row})) AS rows ({', '.join(data)})"
+        _write_parquet(f"SELECT {_airbyte(number)}, {casts} FROM {values}", file)
+        _upload(settings, client, stream, file, f"part_{number}.parquet")
+
+
+def _airbyte(number: int) -> str:
+    return (
+        f"'raw-{number}' AS _airbyte_raw_id, "
+        f"timestamptz '{EXTRACTED[number]}' AS _airbyte_extracted_at, "
+        "{'sync_id': 1::bigint, 'changes': "
+        "[]::struct(field varchar, change varchar, reason varchar)[]} AS _airbyte_meta, "
+        "0::bigint AS _airbyte_generation_id"
+    )
+
+
+def _write_parquet(query: str, file: Path) -> None:
+    con = duckdb.connect()  # shared by all tests of this folder: it is not ours to close
+    con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet)")
+
+
+def _upload(settings: Settings, client: S3Client, stream: Stream, file: Path, name: str) -> None:
+    key = f"{stream.prefix(settings.raw_prefix)}year=2026/month=03/day=10/{name}"
+    client.put_object(Bucket=settings.bucket, Key=key, Body=file.read_bytes())
+
+
+def _build(settings: Settings, environment: dict[str, str], folder: Path, *selection: str) -> str:
+    dbt_dir = str(settings.project_dir / "include" / "dbt")
+    child = start(
+        run_dbt,
+        "--no-use-colors", "build", "--select", *selection,
+        "--project-dir", dbt_dir, "--profiles-dir", dbt_dir,
+        "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
+        environment={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+        log=folder / "dbt.log",
+    )  # fmt: skip
+    code = child.wait()
+    assert code == 0, child.output
+    return child.output

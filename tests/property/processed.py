@@ -1,0 +1,153 @@
+"""A processed model without dbt: the project's own macros, rendered by plain Jinja.
+
+One run does what dbt does for an incremental model with the strategy merge, in one transaction:
+the pre-hook, the query, and a first table or a MERGE with the project's update condition.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import jinja2
+import yaml
+
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.streams import Stream
+
+PROJECT = Path(__file__).resolve().parents[2] / "include" / "dbt"
+_MODEL = """
+with landed as (
+    select * from {{ landed_rows(source_name, stream_name) }}
+),
+
+renamed as (
+    select
+        id as order_id,
+        status,
+        amount,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated_at') }} as _source_updated_at,
+        _lake_snapshot_id
+    from landed
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('order_id') }}
+)
+
+select * from newest
+"""
+_CONDITION = " ".join(
+    yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["models"][
+        "lotus_lake"
+    ]["processed"]["+merge_update_condition"].split()
+)
+
+
+def model(stream: Stream) -> str:
+    """Name of the model that reads a stream."""
+    return f"int_{stream.id}"
+
+
+def process(lake: Lake, stream: Stream) -> None:
+    """One run of the model."""
+    table = f"{LAKE}.main.{model(stream)}"
+
+    def unit() -> None:
+        exists = model(stream) in lake.tables("main")
+        lake.con.execute(_render(lake, stream, exists, "{{ advance_watermark() }}"))
+        query = _render(lake, stream, exists, _MODEL)
+        if not exists:
+            lake.con.execute(f"CREATE TABLE {table} AS {query}")
+            return
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE increment AS {query}")
+        lake.con.execute(
+            f"MERGE INTO {table} AS DBT_INTERNAL_DEST USING increment AS DBT_INTERNAL_SOURCE "
+            "ON (DBT_INTERNAL_SOURCE.order_id = DBT_INTERNAL_DEST.order_id) "
+            f"WHEN MATCHED AND {_CONDITION} THEN UPDATE BY NAME "
+            "WHEN NOT MATCHED THEN INSERT BY NAME"
+        )
+
+    lake.commit(f"{stream.id}: process", unit)
+
+
+def rows(lake: Lake, stream: Stream) -> list[tuple[int, str, str, float]]:
+    """The processed table, in the order of its key; empty while there is none."""
+    try:
+        return lake.rows(
+            f"SELECT order_id, _airbyte_raw_id, status, amount FROM {LAKE}.main.{model(stream)} "
+            "ORDER BY ALL"
+        )
+    except duckdb.CatalogException:
+        return []
+
+
+def digest(lake: Lake, stream: Stream) -> str:
+    """Hash of the processed table, of all that does not tell when a row has landed."""
+    columns = f"SELECT * EXCLUDE (_lake_snapshot_id) FROM {LAKE}.main.{model(stream)}"
+    return str(
+        lake.value(
+            f"SELECT md5(string_agg(t::VARCHAR, '\n' ORDER BY t::VARCHAR)) FROM ({columns}) t"
+        )
+    )
+
+
+def watermark(lake: Lake, stream: Stream) -> int:
+    """Snapshot up to which the model has read; -1 before its first run."""
+    try:
+        mark = lake.value(f"SELECT snapshot_id_to FROM {META}.watermark_{model(stream)}")
+    except duckdb.CatalogException:
+        return -1
+    return int(mark)
+
+
+def _render(lake: Lake, stream: Stream, exists: bool, text: str) -> str:
+    def run_query(query: str) -> Any:
+        found = lake.rows(query)
+        return SimpleNamespace(rows=found, columns=list(zip(*found, strict=True)))
+
+    def window_start_exists() -> bool:
+        return lake.value("SELECT getvariable('landed_start')") is not None
+
+    # dbt's own words, as far as the macros use them.
+    words = {
+        "this": SimpleNamespace(database=LAKE, schema="main", identifier=model(stream)),
+        "source": lambda *_: _Relation(LAKE, "staging", stream.landing_table),
+        "model": SimpleNamespace(resource_type="model"),
+        "flags": SimpleNamespace(WHICH="run"),
+        "execute": True,
+        "is_incremental": lambda: exists,
+        "should_full_refresh": lambda: False,
+        "run_query": run_query,
+        # A macro that answers other than with text needs dbt's Jinja.
+        "window_start_exists": window_start_exists,
+        "source_name": stream.source,
+        "stream_name": stream.name,
+    }
+    return _template(text).render(words)
+
+
+@functools.cache
+def _template(text: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(_MACROS + text)
+
+
+class _Relation(SimpleNamespace):
+    def __init__(self, database: str, schema: str, identifier: str) -> None:
+        super().__init__(database=database, schema=schema, identifier=identifier)
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.schema}.{self.identifier}"
+
+
+_ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+_MACROS = "".join(
+    path.read_text(encoding="utf-8") for path in sorted((PROJECT / "macros").glob("*.sql"))
+).replace("macro window_start_exists()", "macro window_start_exists_in_dbt()")
+assert "macro window_start_exists_in_dbt()" in _MACROS
