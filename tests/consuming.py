@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from lotus_lake import ledger
 from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.settings import Settings
 from tests.feeds import Feed
 
 
@@ -38,3 +40,22 @@ def age(lake: Lake, by: timedelta) -> None:
             f"UPDATE {metadata}.{table} SET {column} = "
             f"{column}::TIMESTAMPTZ - INTERVAL {int(by.total_seconds())} SECOND"
         )
+
+
+def write_manifest(settings: Settings, *models: tuple[str, str]) -> None:
+    """A manifest with processed models, each with the tag of its stream."""
+    folder = settings.project_dir / "include" / "dbt" / "target"
+    folder.mkdir(parents=True, exist_ok=True)
+    nodes = {
+        f"model.{name}": {
+            "resource_type": "model",
+            "name": name,
+            "fqn": ["lotus_lake", "processed", "shop", name],
+            "tags": [tag],
+            "depends_on": {"nodes": []},
+            "description": "",
+        }
+        for name, tag in models
+    }
+    (folder / "manifest.json").write_text(json.dumps({"nodes": nodes}))
+    (folder / "lotus_lake_inputs.json").write_text("{}")  # current as long as there is no project

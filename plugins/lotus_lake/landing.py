@@ -54,7 +54,7 @@ _READ_AS = {
     "TIMESTAMP": {"TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"},
 }
 # Compacting would copy the raw files; a delete of few rows, inlined, would keep its file for ever.
-_OPTIONS = {"auto_compact": "false", "data_inlining_row_limit": "0"}
+OPTIONS = {"auto_compact": "false", "data_inlining_row_limit": "0"}
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
@@ -244,7 +244,7 @@ def _ensure_options(lake: Lake, stream: Stream) -> None:
             [f"staging.{stream.landing_table}"],
         )
     }
-    for option, value in _OPTIONS.items():
+    for option, value in OPTIONS.items():
         if option not in present:
             statement = (
                 f"CALL {LAKE}.set_option({literal(option)}, {value}, schema => 'staging', "

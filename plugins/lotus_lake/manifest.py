@@ -21,6 +21,7 @@ from typing import Any
 from lotus_lake.errors import SettingsError
 
 _INPUTS = ("dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds")
+_STAMP = "lotus_lake_inputs.json"
 _PARSE_TIMEOUT_SECONDS = 300
 
 
@@ -63,8 +64,8 @@ def ensure_manifest(project_dir: Path) -> Path:
         SettingsError: The dbt project does not parse.
     """
     dbt_dir = dbt_project_dir(project_dir)
-    target = dbt_dir / "target"
-    manifest, stamp = target / "manifest.json", target / "lotus_lake_inputs.json"
+    manifest = manifest_file(project_dir)
+    target, stamp = manifest.parent, manifest.with_name(_STAMP)
     if _is_fresh(manifest, stamp, _signature(dbt_dir)) or not _writable(dbt_dir, manifest):
         return manifest
     target.mkdir(exist_ok=True)
@@ -75,6 +76,30 @@ def ensure_manifest(project_dir: Path) -> Path:
             _parse(project_dir, dbt_dir)
             stamp.write_text(json.dumps(signature))
     return manifest
+
+
+def manifest_file(project_dir: Path) -> Path:
+    """Where the manifest is, or would be."""
+    return dbt_project_dir(project_dir) / "target" / "manifest.json"
+
+
+def built_models(project_dir: Path) -> dict[str, Model]:
+    """Models of the manifest as it lies there; none when there is none. Starts no dbt."""
+    manifest = manifest_file(project_dir)
+    return load_models(manifest) if manifest.exists() else {}
+
+
+def manifest_problem(project_dir: Path) -> str | None:
+    """Why the manifest cannot be relied on; `None` when it is current, or will be made in time."""
+    dbt_dir, manifest = dbt_project_dir(project_dir), manifest_file(project_dir)
+    if not (dbt_dir / "dbt_project.yml").exists():
+        return f"{dbt_dir} holds no dbt project"
+    if _is_fresh(manifest, manifest.with_name(_STAMP), _signature(dbt_dir)):
+        return None
+    if not os.access(manifest.parent if manifest.parent.exists() else dbt_dir, os.W_OK):
+        state = "is older than the models" if manifest.exists() else "is missing"
+        return f"{manifest} {state} and its folder cannot be written"
+    return None
 
 
 def load_models(manifest: Path) -> dict[str, Model]:

@@ -29,7 +29,7 @@ STREAM_FILES = {
     for path in sorted(STREAMS_DIR.glob("*/[!_]*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
-UPKEEP = {"lake_maintenance", "lake_reconcile"}
+UPKEEP = {"lake_maintenance", "lake_operations", "lake_reconcile"}
 ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}
 
 

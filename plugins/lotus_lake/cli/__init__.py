@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from lotus_lake.cli import airbyte, configs, discovering, files, scaffolding, validating
+from lotus_lake.cli import (
+    airbyte,
+    configs,
+    discovering,
+    doctor,
+    files,
+    lake,
+    scaffolding,
+    validating,
+)
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -17,8 +26,10 @@ configs.add_to(app)
 discovering.add_to(app)
 scaffolding.add_to(app)
 validating.add_to(app)
+lake.add_to(app)
 files.add_to(app)
 airbyte.add_to(app)
+doctor.add_to(app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands about the lake: where each stream stands, and what became of its files."""
+"""Commands that do something with files: feed them, go back to them, put them right."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from lotus_lake import ledger, quarantine
-from lotus_lake.catalog import META, Lake, open_lake
+from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.cli.arguments import AnyName, AnySource, Name, Source
 from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.errors import LotusLakeError, SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.feeder.listing import list_files
-from lotus_lake.ledger import LANDED_SQL
 from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.reconciling import land_all, reconcile
@@ -27,10 +27,6 @@ from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream, find_stream, load_streams
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Source, such as shopify.")]
-Name = Annotated[str, typer.Argument(metavar="STREAM", help="Stream, such as orders.")]
-AnySource = Annotated[str | None, typer.Argument(metavar="SOURCE", help="Only this source.")]
-AnyName = Annotated[str | None, typer.Argument(metavar="STREAM", help="Only this stream.")]
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
@@ -42,22 +38,11 @@ in_quarantine = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(status)
     app.command()(feed)
     app.command(name="reconcile")(reconcile_streams)
     app.command(name="rewind")(rewind_stream)
     app.command()(maintain)
     app.add_typer(in_quarantine, name="quarantine")
-
-
-def status(as_json: AsJson = False) -> None:
-    """Show where each stream stands: cursor, files by what became of them, rows."""
-    with open_lake(Settings.from_env(), read_only=True) as lake:
-        if "file_events" not in lake.tables("meta"):
-            show([], as_json=as_json)
-            say("nothing was fed yet")
-            return
-        show(_states(lake), as_json=as_json, number_columns=6)
 
 
 def feed(source: Source, stream: Name) -> None:
@@ -242,21 +227,6 @@ def drop_command(
     with _open(source, stream) as (lake, config):
         count = quarantine.drop(lake, config, keys, _run_id("drop"))
     say(f"{counted(count, 'file')} dropped")
-
-
-def _states(lake: Lake) -> list[dict[str, Any]]:
-    rows = lake.rows(
-        "SELECT source || '/' || stream, count(*), "
-        f"count(*) FILTER (event IN {LANDED_SQL} OR event = 'retired'), "
-        "count(*) FILTER (event = 'quarantined'), count(*) FILTER (event = 'missing'), "
-        "count(*) FILTER (event = 'discovered'), "
-        f"coalesce(sum(row_count) FILTER (event IN {LANDED_SQL} OR event = 'retired'), 0)::BIGINT, "
-        "max(cursors.cursor_path) "
-        f"FROM {META}.feeder_files LEFT JOIN {META}.feeder_cursors AS cursors "
-        "USING (source, stream) GROUP BY source, stream ORDER BY source, stream"
-    )
-    names = ("stream", "seen", "landed", "quarantined", "missing", "waiting", "rows", "cursor")
-    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -35,7 +36,8 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: in
     for column in table.columns[1 : 1 + number_columns]:
         column.justify = "right"
     for row in rows:
-        table.add_row(*map(_readable, row.values()))
+        # As Text, because brackets in a string would be taken for markup.
+        table.add_row(*(Text(_readable(value)) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
 
 

@@ -206,7 +206,7 @@ def _classify(
             for version in others
             if version.event == "discovered"
         ]
-        event, error = _first_event(stream, prefix, item, others)
+        event, error = first_event(stream, prefix, item, others)
         if event == "discovered":
             position += 1
         events.append(
@@ -228,9 +228,17 @@ def _same(version: FileEvent, item: RawObject) -> bool:
     return (version.etag, version.size_bytes) == (item.etag, item.size_bytes)
 
 
-def _first_event(
+def first_event(
     stream: Stream, prefix: str, item: RawObject, versions: Sequence[FileEvent]
 ) -> tuple[str, str | None]:
+    """What an unknown object becomes at first, and why.
+
+    Args:
+        stream: The stream.
+        prefix: Its prefix, ending in a slash.
+        item: The object.
+        versions: What the ledger knows of other versions of its key.
+    """
     if problem := key_problem(prefix, item.key):
         return "quarantined", problem
     if item.size_bytes == 0:

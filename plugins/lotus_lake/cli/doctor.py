@@ -1,0 +1,41 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import typer
+
+from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.doctor import examine
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(doctor)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look for everything that is known to go wrong, and say how to mend it.
+
+    Checks versions, settings, bucket, catalog, landing tables, the queue and the models. Changes
+    nothing, but for a probe file that it puts below LAKE_DATA_PATH and deletes. Exits with 1 when
+    there is a problem.
+
+    Example: lotus-lake doctor
+
+    Example: lotus-lake doctor --json | jq '.[] | select(.state == "problem")'
+    """
+    findings = examine(os.environ)
+    rows = [asdict(finding) for finding in findings]
+    if not as_json:
+        for row in rows:
+            del row["hint"]
+    show(rows, as_json=as_json)
+    problems = [finding for finding in findings if finding.state == "problem"]
+    for finding in problems:
+        say(f"problem: {finding.check}: {finding.text}\nhint: {finding.hint}")
+    say(f"{counted(len(findings), 'check')}, {counted(len(problems), 'problem')}")
+    if problems:
+        raise typer.Exit(1)

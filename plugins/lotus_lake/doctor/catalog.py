@@ -1,0 +1,118 @@
+"""Checks of the database that holds DuckLake's metadata."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import time
+from pathlib import Path
+
+from lotus_lake.catalog import LAKE, LOCK_TIMEOUT_SECONDS, Lake
+from lotus_lake.doctor.results import Result, ok, problem, skipped
+from lotus_lake.reading import open_to_read
+from lotus_lake.settings import Settings
+
+_METADATA = f"__ducklake_metadata_{LAKE}"
+# Byte 18 of a SQLite file: the version it is written with.
+_HEADER_BYTES, _WAL = 20, 2
+_ENGLISH = re.compile(r"(C|POSIX|en|English)([._@-].*)?", re.IGNORECASE)
+STATS_INDEX = (
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS ducklake_file_column_stats_of_column "
+    "ON ducklake_file_column_stats (table_id, column_id)"
+)
+
+
+def sqlite_journal_is_wal(settings: Settings) -> Result:
+    """The SQLite catalog keeps a write-ahead log: with another journal readers break writers."""
+    if settings.catalog.kind != "sqlite":
+        return skipped("the catalog is in Postgres")
+    path = Path(settings.catalog.address)
+    if not path.exists():
+        return skipped(f"{path} is not there yet")
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:
+        return skipped(f"{path} is empty yet")
+    if header[18] != _WAL:
+        return problem(
+            f"{path} has another journal than a write-ahead log: an open reader makes a commit "
+            "fail, and the lake cannot be opened read-only",
+            hint='lotus-lake query --write "SELECT 1" switches it back',
+        )
+    return ok("it has a write-ahead log")
+
+
+def nobody_sits_on_the_write_lock(settings: Settings) -> Result:
+    """The one-writer lock of a SQLite catalog is free, or held by a process at work."""
+    path = Path(f"{settings.catalog.address}.lock")
+    if settings.catalog.kind != "sqlite" or not path.exists():
+        return skipped("there is no lock")
+    with path.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ok("the lock is free")
+        except BlockingIOError:
+            holder = file.read().strip() or "an unknown process"
+    seconds = time.time() - path.stat().st_mtime
+    pid = re.match(r"process (\d+):", holder)
+    if pid and not Path("/proc", pid[1]).exists():
+        return problem(
+            f"the write lock was taken by {holder}, which is gone: a child of it still holds it",
+            hint=f"`fuser {path}` names the process; end it",
+        )
+    if seconds > LOCK_TIMEOUT_SECONDS:
+        return problem(
+            f"the write lock is held for {seconds / 60:.0f} minutes by {holder}",
+            hint="end that process if it hangs; use a Postgres catalog for several writers",
+        )
+    return ok(f"held for {seconds:.0f} s by {holder}")
+
+
+def catalog_opens(settings: Settings) -> Result:
+    """The catalog is there, of this DuckLake, and of this data path."""
+    with open_to_read(settings) as lake:
+        tables = len(lake.tables("staging"))
+    return ok(f"{settings.catalog.kind}, {tables} landing tables")
+
+
+def postgres_has_the_index_of_statistics(lake: Lake) -> Result:
+    """Planning a query does not read the statistics of every file of the lake."""
+    if lake.settings.catalog.kind != "postgres":
+        return skipped("the catalog is in SQLite")
+    found = _ask_postgres(
+        lake, "SELECT indexdef FROM pg_indexes WHERE tablename = 'ducklake_file_column_stats'"
+    )
+    if not any(re.search(r"\(table_id, column_id\b", definition) for definition in found):
+        return problem(
+            "the index of column statistics is missing: every commit and every query reads the "
+            "statistics of all files",
+            hint=f"in the catalog's database: {STATS_INDEX}",
+        )
+    return ok("ducklake_file_column_stats (table_id, column_id) has its index")
+
+
+def postgres_speaks_english(lake: Lake) -> Result:
+    """DuckLake knows a conflict by Postgres's English texts."""
+    if lake.settings.catalog.kind != "postgres":
+        return skipped("the catalog is in SQLite")
+    (language,) = _ask_postgres(lake, "SELECT current_setting('lc_messages') AS lc_messages")
+    if not is_english(language):
+        return problem(
+            f"lc_messages is {language}: conflicts are not known as such, and are not retried",
+            hint="ALTER ROLE ... SET lc_messages = 'C' for the user of LAKE_CATALOG",
+        )
+    return ok(f"lc_messages is {language or 'the default'}")
+
+
+def is_english(language: str) -> bool:
+    """Whether a value of `lc_messages` gives English texts."""
+    return not language or _ENGLISH.fullmatch(language) is not None
+
+
+def _ask_postgres(lake: Lake, sql: str) -> list[str]:
+    return [text for (text,) in lake.rows("FROM postgres_query(?, ?)", [_METADATA, sql])]
+
+
+CHECKS = (sqlite_journal_is_wal, nobody_sits_on_the_write_lock)
+OPEN = (catalog_opens,)
+POSTGRES = (postgres_has_the_index_of_statistics, postgres_speaks_english)

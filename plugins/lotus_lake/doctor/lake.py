@@ -1,0 +1,195 @@
+"""Checks inside the lake: landing tables, what is to be deleted, what nothing refers to."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lotus_lake import data_files
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.doctor.results import Result, ok, problem, skipped, some_of
+from lotus_lake.doctor.store import data_objects
+from lotus_lake.feeder.batching import readable_bytes
+from lotus_lake.landing import OPTIONS
+from lotus_lake.quarantine import list_quarantined
+from lotus_lake.reading import was_fed
+from lotus_lake.storage import s3_client
+from lotus_lake.streams import Stream
+
+# A file that a transaction has written and not yet committed is no orphan.
+ORPHAN_AGE = timedelta(days=1)
+_METADATA = f"__ducklake_metadata_{LAKE}"
+_NOTHING_FED = "nothing was fed yet"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The open lake, and the streams that are configured."""
+
+    lake: Lake
+    streams: tuple[Stream, ...]
+
+    @property
+    def landing_tables(self) -> set[str]:
+        """Landing tables that are there."""
+        names = {stream.landing_table for stream in self.streams}
+        return names & self.lake.tables("staging")
+
+
+def landing_tables_are_not_compacted(view: View) -> Result:
+    """The options that keep raw files where they are have not been changed."""
+    tables = view.landing_tables
+    found = {
+        (scope, name): value
+        for name, value, scope in view.lake.rows(
+            f"SELECT option_name, value, scope_entry FROM {LAKE}.options() "
+            "WHERE scope_entry LIKE 'staging.%'"
+        )
+    }
+    wrong = [
+        (table, option, wanted, found.get((f"staging.{table}", option)))
+        for table in sorted(tables)
+        for option, wanted in OPTIONS.items()
+        if found.get((f"staging.{table}", option)) != wanted
+    ]
+    if wrong:
+        statements = "; ".join(
+            f"CALL {LAKE}.set_option('{option}', {wanted}, schema => 'staging', "
+            f"table_name => '{table}')"
+            for table, option, wanted, _ in wrong
+        )
+        return problem(
+            some_of(f"{table} has {option} = {value}" for table, option, _, value in wrong)
+            + ": compacting would copy raw files, inlined deletes would keep them for ever",
+            hint=f'lotus-lake query --write "{statements}"',
+        )
+    return ok(f"{len(tables)} landing tables")
+
+
+def landing_tables_are_not_partitioned(view: View) -> Result:
+    """Registered files do not have to fit partitions."""
+    partitioned = [
+        name
+        for (name,) in view.lake.rows(
+            f"SELECT DISTINCT table_name FROM {_METADATA}.ducklake_table AS tables "
+            f"JOIN {_METADATA}.ducklake_partition_info AS parts USING (table_id) "
+            # A table that was reset has a partition of no column.
+            f"JOIN {_METADATA}.ducklake_partition_column USING (partition_id, table_id) "
+            "WHERE tables.end_snapshot IS NULL AND parts.end_snapshot IS NULL "
+            "AND table_name IN (SELECT unnest(?::VARCHAR[])) ORDER BY table_name",
+            [sorted(view.landing_tables)],
+        )
+    ]
+    if partitioned:
+        statements = "; ".join(
+            f"ALTER TABLE {LAKE}.staging.{name} RESET PARTITIONED BY" for name in partitioned
+        )
+        return problem(
+            f"{some_of(partitioned)} are partitioned: files are filed under wrong values",
+            hint=f'lotus-lake query --write "{statements}"',
+        )
+    return ok(f"{len(view.landing_tables)} landing tables")
+
+
+def nothing_is_deleted_that_was_not_retired(view: View) -> Result:
+    """DuckLake's list of deletions holds retired raw objects only."""
+    settings = view.lake.settings
+    root = settings.uri("")
+    listed = data_files.scheduled_below(view.lake, settings.uri(settings.raw_prefix))
+    retired = {
+        root + key
+        for (key,) in (
+            view.lake.rows(
+                f"SELECT key FROM {META}.file_events WHERE key IN (SELECT unnest(?::VARCHAR[])) "
+                "GROUP BY key HAVING arg_max(event, (recorded_at, version)) = 'retired'",
+                [[uri.removeprefix(root) for uri in listed]],
+            )
+            if was_fed(view.lake)
+            else ()
+        )
+    }
+    wrong = [uri for uri in listed if uri not in retired]
+    if wrong:
+        return problem(
+            f"{len(wrong)} raw objects are to be deleted and were not retired: {some_of(wrong)}",
+            hint="`lotus-lake maintain` takes them off the list before it deletes, then "
+            "`lotus-lake reconcile` lands them; call no DuckLake clean-up by hand",
+        )
+    return ok(f"{len(listed)} retired objects wait to be deleted")
+
+
+def registered_files_are_there(view: View) -> Result:
+    """No landing table reads from an object that the last reconciliation missed."""
+    if not was_fed(view.lake):
+        return skipped(_NOTHING_FED)
+    affected = {
+        tuple(row)
+        for row in view.lake.rows(
+            f"SELECT DISTINCT source, stream FROM {META}.feeder_files WHERE event = 'missing'"
+        )
+    }
+    gone = [
+        (stream, file.key)
+        for stream in view.streams
+        if (stream.source, stream.name) in affected and stream.landing_table in view.landing_tables
+        for file in data_files.registered_but_missing(view.lake, stream)
+    ]
+    if gone:
+        commands = {f"lotus-lake reconcile {s.source} {s.name} --repair" for s, _ in gone}
+        return problem(
+            f"{len(gone)} registered objects are gone from the bucket, and whoever reads their "
+            f"rows fails: {some_of(key for _, key in gone)}",
+            hint=f"restore the objects, or take out their rows: {'; '.join(sorted(commands))}",
+        )
+    return ok("none is known to be missing; `lotus-lake reconcile` looks")
+
+
+def nothing_is_in_quarantine(view: View) -> Result:
+    """Every file could land."""
+    found = list_quarantined(view.lake, None, None)
+    if found:
+        first = found[0]
+        return problem(
+            f"{len(found)} files are in quarantine, such as {first.key}: {first.error}",
+            hint="`lotus-lake quarantine list` says why each is there; then `quarantine retry` "
+            "or `quarantine drop`",
+        )
+    return ok("no file is in quarantine")
+
+
+def every_data_file_is_referred_to(view: View) -> Result:
+    """No file below the data path is left over from a process that died."""
+    lake, before = view.lake, datetime.now(UTC) - ORPHAN_AGE
+    known = {
+        path.rsplit("/", 1)[-1]
+        for (path,) in lake.rows(
+            f"SELECT path FROM {_METADATA}.ducklake_data_file "
+            f"UNION ALL SELECT path FROM {_METADATA}.ducklake_delete_file "
+            f"UNION ALL SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion"
+        )
+    }
+    with closing(s3_client(lake.settings.s3)) as client:
+        orphans = [
+            size_bytes
+            for name, size_bytes, changed_at in data_objects(client, lake.settings.data_path)
+            if changed_at < before and name not in known
+        ]
+    if orphans:
+        return problem(
+            f"{len(orphans)} files below {lake.settings.data_path} belong to nothing "
+            f"({readable_bytes(sum(orphans))}): a process died while it wrote them",
+            hint=f"lotus-lake query --write \"CALL ducklake_delete_orphaned_files('{LAKE}', "
+            'older_than => now() - INTERVAL 2 DAY)"',
+        )
+    return ok(f"{len(known)} files are referred to")
+
+
+CHECKS = (
+    landing_tables_are_not_compacted,
+    landing_tables_are_not_partitioned,
+    nothing_is_deleted_that_was_not_retired,
+    registered_files_are_there,
+    nothing_is_in_quarantine,
+    every_data_file_is_referred_to,
+)

@@ -1,0 +1,209 @@
+"""Checks of the object store: rights, clock, and rules that delete behind the feeder's back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lotus_lake.doctor.results import Result, ok, problem, skipped
+from lotus_lake.settings import Settings
+from lotus_lake.streams import Stream
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MAX_SKEW_SECONDS = 300
+_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_NO_RULES = "NoSuchLifecycleConfiguration"
+_NOT_THERE = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "501", "405", "403"}
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The bucket, and who reads from it."""
+
+    settings: Settings
+    client: S3Client
+    streams: tuple[Stream, ...]
+
+
+def bucket_is_listed(store: Store) -> Result:
+    """The store answers, the credentials are right, and the raw prefix can be listed."""
+    settings = store.settings
+    try:
+        found = store.client.list_objects_v2(
+            Bucket=settings.bucket, Prefix=settings.raw_prefix, MaxKeys=1
+        )
+    except (BotoCoreError, ClientError) as error:
+        where = settings.s3.endpoint_url or "AWS"
+        return problem(
+            f"listing {settings.raw_uri} at {where} failed: {error}", hint=_listing_hint(error)
+        )
+    there = "has objects" if found.get("KeyCount") else "is empty yet"
+    return ok(f"{settings.raw_uri} {there}")
+
+
+def raw_objects_can_be_read(store: Store) -> Result:
+    """An object below the raw prefix can be opened."""
+    settings = store.settings
+    pages = store.client.get_paginator("list_objects_v2").paginate(
+        Bucket=settings.bucket, Prefix=settings.raw_prefix, PaginationConfig={"MaxItems": 100}
+    )
+    keys = (i["Key"] for page in pages for i in page.get("Contents", ()) if i["Size"])
+    key = next(keys, None)
+    if key is None:
+        return skipped(f"{settings.raw_uri} has no object to read")
+    try:
+        # Not by a range: rclone sends the checksum of the whole object then, and boto3 objects.
+        with closing(store.client.get_object(Bucket=settings.bucket, Key=key)["Body"]) as body:
+            body.read(4)
+    except (BotoCoreError, ClientError) as error:
+        return problem(
+            f"reading s3://{settings.bucket}/{key} failed: {error}",
+            hint=f"grant s3:GetObject on {settings.raw_uri}/*",
+        )
+    return ok(f"read the start of {key}")
+
+
+def data_path_can_be_written(store: Store) -> Result:
+    """A file can be put below the data path, and deleted there.
+
+    That raw objects can be deleted is not tried: it would cost one.
+    """
+    path = store.settings.data_path
+    try:
+        _write_probe(store, path)
+    except (BotoCoreError, ClientError, OSError) as error:
+        return problem(
+            f"writing below {path} failed: {error}",
+            hint=f"grant s3:PutObject and s3:DeleteObject on {path}*"
+            if path.startswith("s3://")
+            else f"let this user write to {path}",
+        )
+    return ok(f"wrote and deleted a probe below {path}")
+
+
+def clock_agrees_with_the_store(store: Store) -> Result:
+    """This machine and the store tell the same time; S3 refuses signatures 15 minutes off."""
+    answer = store.client.list_objects_v2(
+        Bucket=store.settings.bucket, Prefix=store.settings.raw_prefix, MaxKeys=1
+    )
+    text = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if text is None:
+        return skipped("the store does not say what time it is")
+    skew = (datetime.now(UTC) - parsedate_to_datetime(text)).total_seconds()
+    if abs(skew) > MAX_SKEW_SECONDS:
+        side = "ahead of" if skew > 0 else "behind"
+        return problem(
+            f"this machine is {abs(skew) / 60:.0f} minutes {side} the store",
+            hint="synchronise the clock (chrony, systemd-timesyncd); S3 refuses requests that are "
+            "15 minutes off",
+        )
+    return ok(f"{abs(skew):.0f} s apart")
+
+
+def no_rule_deletes_raw_objects_too_early(store: Store) -> Result:
+    """No lifecycle rule of the bucket deletes raw objects before the feeder retires them."""
+    try:
+        answer = store.client.get_bucket_lifecycle_configuration(Bucket=store.settings.bucket)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == _NO_RULES:
+            return ok("the bucket has no lifecycle rules")
+        if code in _NOT_THERE:
+            return skipped(f"the store does not tell its rules: {code}")
+        raise
+    if "Rules" not in answer:
+        return skipped("the store does not know lifecycle rules")
+    longest = max((stream.feeder.retention_days for stream in store.streams), default=0)
+    early = [
+        f"{rule.get('ID', 'a rule')} after {days} days"
+        for rule in answer["Rules"]
+        if (days := days_to_live(rule, store.settings.raw_prefix)) is not None and days <= longest
+    ]
+    if early:
+        return problem(
+            f"lifecycle rules delete raw objects early: {', '.join(early)}; the longest "
+            f"retention_days is {longest}, and files that wait longer would be lost",
+            hint="remove the rules from the raw prefix: the feeder retires files by itself, once "
+            "every model has read them",
+        )
+    return ok(f"{len(answer['Rules'])} rules, none of them deletes raw objects early")
+
+
+def days_to_live(rule: Mapping[str, Any], raw_prefix: str) -> int | None:
+    """Days after which a lifecycle rule deletes raw objects; `None` when it does not."""
+    condition = rule.get("Filter") or {}
+    prefix = (
+        rule.get("Prefix")
+        or condition.get("Prefix")
+        or condition.get("And", {}).get("Prefix")
+        or ""
+    )
+    touches = raw_prefix.startswith(prefix) or prefix.startswith(raw_prefix)
+    expiration = rule.get("Expiration") or {}
+    if rule.get("Status") != "Enabled" or not touches:
+        return None
+    if "Date" in expiration:
+        return 0
+    return expiration.get("Days")
+
+
+def data_objects(client: S3Client, data_path: str) -> Iterable[tuple[str, int, datetime]]:
+    """Name, bytes and time of change of every Parquet file below the data path."""
+    if not data_path.startswith("s3://"):
+        for path in Path(data_path).rglob("*.parquet"):
+            stat = path.stat()
+            yield path.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
+        return
+    address = urlsplit(data_path)
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=address.netloc, Prefix=address.path.lstrip("/")
+    )
+    for page in pages:
+        for item in page.get("Contents", ()):
+            if item["Key"].endswith(".parquet"):
+                yield item["Key"].rsplit("/", 1)[-1], item["Size"], item["LastModified"]
+
+
+def _write_probe(store: Store, path: str) -> None:
+    name = f"lotus-lake-doctor-{uuid4().hex}"
+    if not path.startswith("s3://"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=name) as file:
+            file.write(b"probe")
+        return
+    address = urlsplit(path)
+    key = address.path.lstrip("/") + name
+    store.client.put_object(Bucket=address.netloc, Key=key, Body=b"probe")
+    store.client.delete_object(Bucket=address.netloc, Key=key)
+
+
+def _listing_hint(error: Exception) -> str:
+    code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
+    if code in _CREDENTIALS:
+        return "the keys are wrong: check aws_default, or AWS_ACCESS_KEY_ID and its secret"
+    if code == "NoSuchBucket":
+        return "create the bucket, or set LAKE_RAW_URI to the one that Airbyte writes to"
+    if code == "AccessDenied":
+        return "grant s3:ListBucket on the bucket"
+    return "check AWS_ENDPOINT_URL, or endpoint_url of aws_default, and the network"
+
+
+CHECKS = (
+    raw_objects_can_be_read,
+    data_path_can_be_written,
+    clock_agrees_with_the_store,
+    no_rule_deletes_raw_objects_too_early,
+)
+ALL = (bucket_is_listed, *CHECKS)

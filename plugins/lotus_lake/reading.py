@@ -1,0 +1,59 @@
+"""Open the lake only to look: writes nothing, also where there is no lake yet."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.errors import CatalogUnavailableError
+from lotus_lake.settings import CatalogAddress, Settings
+
+# DuckLake's words for a database without its tables.
+_NOT_CREATED = "creating a new DuckLake is explicitly disabled"
+
+
+@contextlib.contextmanager
+def open_to_read(settings: Settings) -> Iterator[Lake]:
+    """Open the lake read-only; where no catalog was created yet, an empty lake stands in for it.
+
+    Raises:
+        SettingsError: The catalog belongs to another data path, or needs another DuckLake.
+        CatalogUnavailableError: The catalog cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            lake = stack.enter_context(open_lake(settings, read_only=True))
+        except CatalogUnavailableError as error:
+            if not _is_absent(settings, error):
+                raise
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lotus-lake-"))
+            catalog = CatalogAddress("sqlite", str(Path(folder, "catalog.sqlite")))
+            empty = replace(settings, catalog=catalog, data_path=f"{folder}/data/")
+            lake = Lake(stack.enter_context(open_lake(empty)).con, settings)
+        yield lake
+
+
+def was_fed(lake: Lake) -> bool:
+    """Whether the lake has a ledger, that is, whether any stream was ever fed.
+
+    Asks DuckLake's metadata: to list tables, DuckDB loads every table of the lake, which takes a
+    while when there are thousands.
+    """
+    return bool(
+        lake.value(
+            f"SELECT count(*) FROM __ducklake_metadata_{LAKE}.ducklake_table AS tables "
+            f"JOIN __ducklake_metadata_{LAKE}.ducklake_schema AS schemas USING (schema_id) "
+            "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
+            "AND schema_name = 'meta' AND table_name = 'file_events'"
+        )
+    )
+
+
+def _is_absent(settings: Settings, error: CatalogUnavailableError) -> bool:
+    if settings.catalog.kind == "sqlite" and not Path(settings.catalog.address).exists():
+        return True
+    return _NOT_CREATED in str(error)

@@ -1,0 +1,161 @@
+"""The Dag for operations by hand: its form, and runs of it in this process."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_lake.airflow.operations import OPERATIONS_DAG_ID, Request, carry_out
+from lotus_lake.catalog import open_lake
+from lotus_lake.errors import PermanentError
+from lotus_lake.quarantine import list_quarantined
+from lotus_lake.rewinding import Point, plan_rewind
+from tests.consuming import write_manifest
+from tests.dags.conftest import AIRFLOW_HOME, PROJECT
+from tests.feeds import DAY, Feed
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+MODEL = "int_shop__orders"
+
+
+EMPTY_FORM = {
+    "stream": "shop__orders",
+    "to_date": None,
+    "to_file": None,
+    "keys": (),
+    "feed_again": False,
+    "repair": False,
+    "dry_run": False,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_database() -> None:
+    """Airflow's metadata database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def fed(make_feed: Callable[..., Feed], deployed: dict[str, str], one_duckdb: None) -> Feed:
+    """A stream with a file of each of two days, and one in quarantine."""
+    feed = make_feed()
+    write_manifest(feed.settings, (MODEL, "shop__orders"))
+    for day in (DAY - timedelta(days=1), DAY):
+        feed.put(day=day)
+    feed.put_bytes("broken.parquet", b"x" * 99)
+    feed.run_afresh()
+    return feed
+
+
+def load_dag() -> DAG:
+    """The Dag, from its file: the lake of a test has no dbt project for the others."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(PROJECT / "dags" / "operations.py")
+    assert bag.import_errors == {}
+    dag: DAG = bag.dags[OPERATIONS_DAG_ID]
+    return dag
+
+
+def operate(**form: Any) -> tuple[str, dict[str, Any], str]:
+    """Trigger the Dag; how its run ended, what its task returned, and what it logged."""
+    run = load_dag().test(run_conf={"stream": "shop__orders", **form})
+    (task,) = run.get_task_instances()
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
+        row = database.execute(
+            "SELECT value FROM xcom WHERE run_id = ? AND key = 'return_value'", (run.run_id,)
+        ).fetchone()
+    return str(task.state), json.loads(row[0]) if row else {}, run.run_id
+
+
+def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_default(
+    deployed: dict[str, str], make_feed: Callable[..., Feed]
+) -> None:
+    make_feed()
+    make_feed("lines")
+    dag = load_dag()
+    form = {name: dag.params.get_param(name) for name in dag.params}
+    assert form["operation"].schema["enum"] == [
+        "rewind", "reconcile", "retry quarantine", "drop quarantine",
+    ]  # fmt: skip
+    assert form["stream"].schema["enum"] == ["shop__lines", "shop__orders"]
+    assert form["to_date"].schema["format"] == "date"
+    assert form["dry_run"].value is True
+    assert all(param.schema.get("title") for param in form.values())
+    assert all(f"`{name}`" in dag.doc_md for name in form["operation"].schema["enum"])
+    assert dag.task_ids == ["operate"]
+    assert dag.schedule is None
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(fed: Feed) -> None:
+    fed.put("part_1.parquet")
+    state, result, _ = operate(operation="rewind", to_date=str(DAY))
+    assert (state, result["files"], result["models"]) == ("success", 1, MODEL)
+    state, result, _ = operate(operation="reconcile")
+    assert (state, result["new_files"]) == ("success", 1)
+    state, result, _ = operate(operation="retry quarantine")
+    assert (state, result["files"]) == ("success", 1)
+    with open_lake(fed.settings) as lake:
+        assert fed.guard(lake).cursor_path == fed.key("part_0.parquet")
+        assert sorted(fed.events(lake).values()) == [
+            ["quarantined"],
+            ["registered"],
+            ["registered"],
+        ]
+
+
+def test_each_operation_does_what_its_command_does(fed: Feed) -> None:
+    late = fed.put("part_1.parquet", day=DAY - timedelta(days=400))
+    state, result, run_id = operate(operation="reconcile", dry_run=False)
+    assert (state, result["late"], result["registered"]) == ("success", 1, 1)
+    state, result, _ = operate(operation="retry quarantine", dry_run=False)
+    assert (state, result["files"]) == ("success", 1)
+    fed.run_afresh()
+    broken = fed.key("broken.parquet")
+    state, result, _ = operate(operation="drop quarantine", keys=[broken], dry_run=False)
+    assert (state, result["files"]) == ("success", 1)
+    state, result, _ = operate(operation="rewind", to_date=str(DAY), dry_run=False)
+    assert (state, result["files"]) == ("success", 1)
+    with open_lake(fed.settings) as lake:
+        assert list_quarantined(lake, None, None) == []
+        assert fed.events(lake)[late] == ["registered"]
+        assert fed.guard(lake).cursor_path == fed.key("part_0.parquet", DAY - timedelta(days=1))
+        assert len(plan_rewind(lake, fed.stream, Point(), []).files) == 3
+        runs = {row[0] for row in lake.rows("SELECT dag_run_id FROM lakehouse.meta.file_events")}
+    assert run_id in runs
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"operation": "drop quarantine"}, "needs keys"),
+        ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in quarantine"),
+        ({"operation": "rewind", "to_file": "raw/no-such-key"}, "has not landed"),
+        ({"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"}, "exclude"),
+    ],
+)
+def test_what_cannot_be_done_is_told(fed: Feed, form: dict[str, Any], said: str) -> None:
+    request = Request(**{**EMPTY_FORM, **form})
+    with open_lake(fed.settings) as lake, pytest.raises(PermanentError, match=said):
+        carry_out(lake, fed.stream, request, "by hand")
+
+
+def test_a_permanent_error_fails_the_run_without_a_retry(fed: Feed) -> None:
+    state, result, run_id = operate(operation="drop quarantine", keys=["raw/no-such-key"],
+                                    dry_run=False)  # fmt: skip
+    assert (state, result) == ("failed", {})
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
+        tries = database.execute(
+            "SELECT try_number, max_tries FROM task_instance WHERE run_id = ?", (run_id,)
+        ).fetchall()
+    assert tries == [(1, 1)]
