@@ -160,7 +160,7 @@ MUTATIONS = (
     Mutation(
         "what is new is told by snapshots, not by time",
         "include/dbt/macros/landed_rows.sql",
-        """            where snapshot_id > getvariable('landed_from')
+        """            where snapshot_id > getvariable('landed_from') and year is not null
         )
     {%- else -%}""",
         """            where _airbyte_extracted_at > (

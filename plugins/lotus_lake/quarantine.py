@@ -114,15 +114,18 @@ def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
     Raises:
         PermanentError: A key is not in quarantine.
     """
-    files = _quarantined(lake, stream, keys)
 
-    def unit() -> None:
+    def unit() -> int:
         guard = ledger.read_guard(lake, stream)
-        events = [replace(file, event="ignored", error="dropped by a person") for file in files]
+        events = [
+            replace(file, event="ignored", error="dropped by a person")
+            for file in _quarantined(lake, stream, keys)
+        ]
         ledger.record(lake, stream, guard, events, run_id=run_id)
+        return len(events)
 
-    lake.commit(f"{stream.id}: drop {len(files)} quarantined files, run {run_id}", unit)
-    return len(files)
+    _quarantined(lake, stream, keys)
+    return lake.commit(f"{stream.id}: drop {len(keys)} quarantined files, run {run_id}", unit)
 
 
 def _quarantined(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[FileEvent]:

@@ -150,7 +150,7 @@ def test_upkeep_deletes_retired_files_after_two_times_two_days(old_feed: Feed, l
     assert upkeep(lake).files_deleted == ()
     age(lake, LONG)
     planned = upkeep(lake, dry_run=True)
-    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert raw(lake, planned.files_deleted) == {lake.settings.uri(key) for key in gone}
     assert feed.objects() == set(feed.sent)
     assert upkeep(lake).files_deleted == planned.files_deleted
     assert feed.objects() == set(feed.sent) - gone
@@ -178,6 +178,11 @@ def test_what_landed_is_unprocessed_until_every_model_has_read_it(feed: Feed, la
     assert state.snapshot_id == ledger.landed_snapshot(lake, feed.stream) > 0
 
 
+def raw(lake: Lake, addresses: Iterable[str]) -> set[str]:
+    """The raw objects among some files: the rest are the lake's own."""
+    return {address for address in addresses if address.startswith(lake.settings.raw_uri)}
+
+
 def age_until_deleted(lake: Lake) -> None:
     """Let the snapshots that show retired files expire, and the files wait their time."""
     age(lake, 2 * LONG)
@@ -198,7 +203,7 @@ def test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_ret
     age_until_deleted(lake)
     planned = upkeep(lake, dry_run=True)
     assert planned.files_protected == (lake.settings.uri(anew),)
-    assert planned.files_deleted == tuple(sorted(lake.settings.uri(key) for key in gone))
+    assert raw(lake, planned.files_deleted) == {lake.settings.uri(key) for key in gone}
     assert upkeep(lake) == planned
     assert feed.objects() == set(feed.sent) - gone
     assert upkeep(lake).files_protected == ()
@@ -211,7 +216,7 @@ def test_the_objects_of_a_landing_table_that_was_dropped_are_not_deleted(
     feed = old_feed
     lake.con.execute(f"DROP TABLE {LAKE}.staging.{feed.stream.landing_table}")
     age_until_deleted(lake)
-    assert upkeep(lake).files_deleted == ()
+    assert raw(lake, upkeep(lake).files_deleted) == set()
     assert feed.objects() == set(feed.sent)
 
 

@@ -7,6 +7,9 @@
     landed in it. When the snapshot where the window starts has expired, the same rows are found
     by their snapshot id in the whole table.
 
+    Every row has the day of its object's key; only the row of NULLs with which a landing table
+    begins (see nulls.py) has none.
+
     A full refresh is refused when rows have been retired from the landing table: the records that
     only they held would be lost.
 #}
@@ -16,7 +19,10 @@
         (select *, 0 as _lake_snapshot_id from {{ landing }})
     {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}
         {{- refuse_to_lose_retired_rows(source_name, stream_name) -}}
-        (select *, snapshot_id as _lake_snapshot_id from {{ landing }})
+        (
+            select *, snapshot_id as _lake_snapshot_id from {{ landing }}
+            where year is not null
+        )
     {%- elif window_start_exists() -%}
         (
             select *, snapshot_id as _lake_snapshot_id
@@ -24,12 +30,12 @@
                 '{{ landing.database }}', '{{ landing.schema }}', '{{ landing.identifier }}',
                 getvariable('landed_start'), getvariable('landed_to')
             )
-            where snapshot_id > getvariable('landed_from')
+            where snapshot_id > getvariable('landed_from') and year is not null
         )
     {%- else -%}
         (
             select *, snapshot_id as _lake_snapshot_id from {{ landing }}
-            where snapshot_id > getvariable('landed_from')
+            where snapshot_id > getvariable('landed_from') and year is not null
         )
     {%- endif -%}
 {%- endmacro %}

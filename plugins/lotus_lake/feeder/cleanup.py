@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+import duckdb
+
 from lotus_lake import data_files, ledger
 from lotus_lake.catalog import LAKE, META, Lake
 from lotus_lake.consumers import watermarks
@@ -52,9 +54,15 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         return _kept(Retirement(kept_days=len(old), reason="no processed model reads this stream"))
     slowest = min(marks, key=lambda model: marks[model])
     ready = [day for day, newest in old.items() if newest <= marks[slowest]]
-    files = 0
+    files, failed = 0, None
     for day in ready:
-        files += _retire_day(lake, stream, day, marks[slowest], run_id)
+        try:
+            files += _retire_day(lake, stream, day, marks[slowest], run_id)
+        except duckdb.Error as error:  # an object of this day is gone; other days can go
+            log.warning("%s could not be retired: %s", day, error)
+            failed = error
+    if failed is not None:
+        raise failed
     kept = len(old) - len(ready)
     reason = f"{slowest} has not consumed them" if kept else None
     log.info("retired %d files of %d days", files, len(ready))

@@ -41,12 +41,14 @@ class Footer:
 
     Attributes:
         file: The file.
+        size_bytes: Size of the object as it was read.
         row_count: Its rows.
         shape: Digest of its schema.
         untyped: Names of its top-level columns that hold, at some depth, a column of no type.
     """
 
     file: PendingFile
+    size_bytes: int
     row_count: int
     shape: str
     untyped: tuple[str, ...]
@@ -54,6 +56,9 @@ class Footer:
 
 def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer], list[Outcome]]:
     """Read all footers; files that have none become quarantined outcomes.
+
+    An object whose size is not the one that was listed has been replaced since: the next listing
+    finds its new version.
 
     Raises:
         StorageUnavailableError: The object store failed.
@@ -63,7 +68,12 @@ def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer]
         footers, bad = isolate(files, lambda some: _footers(lake, some))
     if gone := [outcome.file for outcome in bad if "(HTTP 404" in (outcome.note or "")]:
         _look_for_bucket(lake, gone[0])
-    return footers, bad
+    changed = [footer for footer in footers if footer.size_bytes != footer.file.size_bytes]
+    bad += [
+        Outcome(f.file, "replaced", note="the object has changed since it was listed")
+        for f in changed
+    ]
+    return [footer for footer in footers if footer not in changed], bad
 
 
 def _look_for_bucket(lake: Lake, file: PendingFile) -> None:
@@ -187,7 +197,8 @@ def _threads(lake: Lake, threads: int) -> Iterator[None]:
 def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
     by_uri = {lake.settings.uri(file.key): file for file in files}
     rows: list[Any] = lake.rows(
-        "SELECT parquet_file_metadata[1].file_name, parquet_file_metadata[1].num_rows, "
+        "SELECT parquet_file_metadata[1].file_name, parquet_file_metadata[1].file_size_bytes, "
+        "parquet_file_metadata[1].num_rows, "
         "md5(list_transform(parquet_schema, lambda leaf: struct_pack(n := leaf.name, "
         "t := leaf.type, r := leaf.repetition_type, c := leaf.num_children, "
         "k := leaf.converted_type, l := leaf.logical_type, s := leaf.scale, "
@@ -198,8 +209,8 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
         [list(by_uri)],
     )
     return [
-        Footer(by_uri[uri], row_count, shape, _untyped(leaves))
-        for uri, row_count, shape, leaves in rows
+        Footer(by_uri[uri], size_bytes, row_count, shape, _untyped(leaves))
+        for uri, size_bytes, row_count, shape, leaves in rows
     ]
 
 

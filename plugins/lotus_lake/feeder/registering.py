@@ -28,6 +28,9 @@ from lotus_lake.ledger import LANDED, FileEvent, Guard, PendingFile
 from lotus_lake.sql import literal
 from lotus_lake.streams import Stream
 
+# What takes the place of an earlier version, whatever that was.
+_SETTLED = (*LANDED, "empty")
+
 log = logging.getLogger(__name__)
 
 
@@ -167,9 +170,12 @@ def _forget_earlier(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
         return
     bounds = {outcome.file.key: outcome.file.snapshot_id for outcome in outcomes}
     before = {(lake.settings.uri(key), snapshot) for key, snapshot in bounds.items()}
+    # A copy can still be read, and stays until something takes its place.
+    settled = {outcome.file.key for outcome in outcomes if outcome.event in _SETTLED}
     before |= {
         (data_file, bounds[key])
         for key, data_file in ledger.landed_data_files(lake, stream, list(bounds))
+        if key in settled
     }
     if forgotten := data_files.forget(lake, stream, sorted(before)):
         log.warning("%d earlier registrations of these objects were taken out", forgotten)
@@ -177,7 +183,8 @@ def _forget_earlier(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
 
 def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[FileEvent]:
     """Events of the versions whose rows have just made room for another version."""
-    current = {(o.file.key, o.file.etag, o.file.size_bytes): o.file.etag for o in outcomes}
+    current = {(o.file.key, o.file.etag, o.file.size_bytes) for o in outcomes}
+    settled = {outcome.file.key for outcome in outcomes if outcome.event in _SETTLED}
     versions = ledger.known_versions(lake, stream, [outcome.file.key for outcome in outcomes])
     etags = {outcome.file.key: outcome.file.etag for outcome in outcomes}
     return [
@@ -186,6 +193,7 @@ def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[F
         for version in known
         if version.event in (*LANDED, "missing")
         and (version.key, version.etag, version.size_bytes) not in current
+        and (version.key in settled or version.event != "copied")
     ]
 
 
