@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog docs
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,10 @@ validate: $(READY) ## Stream configs, landing DDL, dbt sources and models agains
 
 landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
 	@$(BIN)/python -m lotus_lake.cli landing
+
+docs: $(READY) ## Derive the reference pages of docs/ from the commands and the stream model
+	@$(BIN)/python -m lotus_lake.cli landing
+	@$(BIN)/python -m lotus_lake.cli.reference
 
 catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
 	@$(BIN)/python -m lotus_lake.cli catalog

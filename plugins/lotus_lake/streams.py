@@ -33,13 +33,30 @@ class FieldSchema(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    type: JsonType | tuple[JsonType, ...] | None = None
-    format: Format | None = None
-    airbyte_type: str | None = None
-    properties: dict[str, FieldSchema] | None = None
-    items: FieldSchema | None = None
-    one_of: Annotated[tuple[FieldSchema, ...] | None, Field(alias="oneOf")] = None
-    description: str | None = None
+    type: JsonType | tuple[JsonType, ...] | None = Field(
+        default=None,
+        description="Type of the values, or a list of types; every field may also be null.",
+    )
+    format: Format | None = Field(
+        default=None,
+        description="Of a string: date, time and date-time make a column of that type; other "
+        "formats stay text.",
+    )
+    airbyte_type: str | None = Field(
+        default=None,
+        description="Airbyte's own word for the type, kept as it was discovered; the column follows "
+        "type and format.",
+    )
+    properties: dict[str, FieldSchema] | None = Field(
+        default=None, description="Fields of an object; an object without them lands as JSON text."
+    )
+    items: FieldSchema | None = Field(
+        default=None, description="Elements of an array; an array without them lands as JSON text."
+    )
+    one_of: Annotated[tuple[FieldSchema, ...] | None, Field(alias="oneOf")] = Field(
+        default=None, description="Several types: each gets a part of its own in the column."
+    )
+    description: str | None = Field(default=None, description="For people.")
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -134,21 +151,37 @@ class StreamConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Lotus Lake stream")
 
-    json_schema: Annotated[str | None, Field(alias="$schema")] = None
+    json_schema: Annotated[str | None, Field(alias="$schema")] = Field(
+        default=None, description="Where editors find this description: ../_stream.schema.json."
+    )
     stream: str = Field(description="Name of the stream; the file is named after it.")
-    sync_mode: Literal["incremental", "full_refresh"] = "incremental"
+    sync_mode: Literal["incremental", "full_refresh"] = Field(
+        default="incremental",
+        description="What Airbyte reads: what is new since the last sync (incremental), or all of "
+        "it each time (full_refresh).",
+    )
     destination_sync_mode: Literal["append", "overwrite"] = Field(
         default="append",
         description="append: files are registered without copying them. overwrite: each full "
         "refresh replaces the one before, so that whole generations land by copy; the processed "
         "model is materialized as table.",
     )
-    primary_key: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    cursor_field: tuple[str, ...] = ()
+    primary_key: tuple[tuple[str, ...], ...] = Field(
+        min_length=1,
+        description="What tells records apart: a path for each part of the key, such as "
+        '[["id"]]; each begins with one of the fields.',
+    )
+    cursor_field: tuple[str, ...] = Field(
+        default=(),
+        description="Path of what tells when a record last changed at the source, such as "
+        '["updated_at"]; it begins with one of the fields.',
+    )
     selected: bool = Field(default=True, description="false: the stream has no Dag.")
     backfill: bool = Field(default=False, description="Ask Airbyte for everything once more.")
     fields: dict[str, FieldSchema] = Field(min_length=1, description="The selected fields.")
-    feeder: FeederOptions = FeederOptions()
+    feeder: FeederOptions = Field(
+        default=FeederOptions(), description="How the stream is fed; everything has a default."
+    )
 
     @field_validator("fields")
     @classmethod

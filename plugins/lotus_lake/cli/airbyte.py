@@ -49,6 +49,8 @@ def catalog(
     Run it after a change of include/streams or include/sources, and commit the result.
 
     A source with a broken stream config keeps the file it has.
+
+    Example: lotus-lake catalog --check
     """
     files, errors = catalog_files(Settings.from_env())
     stale = []

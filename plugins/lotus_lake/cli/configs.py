@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lotus_lake.landing import ddl_file, ddl_text
+from lotus_lake.reference import STREAM_PAGE, stream_page
 from lotus_lake.settings import Settings
 from lotus_lake.streams import SCHEMA_FILE, load_streams, published_schema
 
@@ -25,7 +26,10 @@ def landing(
 ) -> None:
     """Derive what follows from the stream configs: landing DDL, and the JSON Schema for editors.
 
-    Run it after a change of include/streams or include/sources, and commit the result.
+    Run it after a change of include/streams or include/sources, and commit the result. In a
+    checkout it also writes docs/reference-stream.md, which says what the schema says.
+
+    Example: lotus-lake landing --check
     """
     settings = Settings.from_env()
     streams, errors = load_streams(settings.streams_dir)
@@ -35,6 +39,9 @@ def landing(
         ddl_file(settings.project_dir, stream): ddl_text(settings, stream) for stream in streams
     }
     files[settings.streams_dir / SCHEMA_FILE] = json.dumps(published_schema(), indent=2) + "\n"
+    page = settings.project_dir / STREAM_PAGE
+    if page.parent.is_dir():  # an image has no docs
+        files[page] = stream_page()
     stale = [path for path, text in files.items() if not _holds(path, text)]
     for path in stale:
         typer.echo(f"{'stale' if check else 'wrote'} {path}")

@@ -175,6 +175,8 @@ def maintain(dry_run: DryRun = False) -> None:
     """Expire old snapshots and delete the files that nothing sees any more.
 
     A dry run prints the addresses that would be deleted, one a line.
+
+    Example: lotus-lake maintain --dry-run
     """
     with open_lake(Settings.from_env()) as lake:
         done = upkeep(lake, dry_run=dry_run)
