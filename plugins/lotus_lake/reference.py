@@ -14,21 +14,21 @@ STREAM_PAGE = Path("docs", "reference-stream.md")
 COLUMNS = 120
 
 _INTRODUCTION = """\
-The file `include/streams/{source}/{stream}.json` says what is fed, and how. Its path is the stream's identity: folder
-and name have letters, digits and single underscores. Files that start with `_` are no streams. A name that is
-not on this page is refused, so that a typing error is no silent default; only within `fields` others are let pass.
+The file `include/streams/{source}/{stream}.json` says what is fed, and how. Its path is the
+stream's identity: folder and name have letters, digits and single underscores. Files that start
+with `_` are no streams. A name that is not on this page is refused, so that a typing error is no
+silent default; only within `fields` others are let pass.
 
-[adding-a-source.md](adding-a-source.md) makes such a file; `lotus-lake validate` checks it. Editors complete it from
-`include/streams/_stream.schema.json`, which says the same as this page.
+[adding-a-source.md](adding-a-source.md) makes such a file; `lotus-lake validate` checks it. Editors
+complete it from `include/streams/_stream.schema.json`, which says the same as this page.
 """
 _FIELDS = """\
-`fields` maps the name of each selected field to what it is, in the words of JSON Schema, as Airbyte discovers it. Other
-words of JSON Schema are let pass. `year`, `month` and `day` are refused as names at any level, because the date in the
-object's key would take their place; `snapshot_id` and `rowid` are refused at the top.
+`fields` maps the name of each selected field to what it is, in the words of JSON Schema, as Airbyte
+discovers it. Other words of JSON Schema are let pass. `year`, `month` and `day` are refused as
+names at any level, because the date in the object's key would take their place; `snapshot_id` and
+`rowid` are refused at the top.
 """
-_FEEDER = """\
-`feeder` says how the stream is fed. Whatever is left out has the default.
-"""
+_FEEDER = "`feeder` says how the stream is fed. Whatever is left out has the default."
 
 
 def stream_page() -> str:
@@ -38,11 +38,11 @@ def stream_page() -> str:
     parts = [
         "# Reference of the stream config",
         derived_by("lotus-lake landing"),
-        _INTRODUCTION,
+        wrapped(_INTRODUCTION),
         "## The stream",
         _properties(schema),
         "## The fields",
-        _FIELDS,
+        wrapped(_FIELDS),
         _properties(kinds["FieldSchema"]),
         "## The feeder",
         _FEEDER,
@@ -69,9 +69,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def wrapped(text: str) -> str:
-    """A paragraph in lines of the width that the docs have."""
-    flat = " ".join(text.split())
-    return textwrap.fill(flat, COLUMNS, break_long_words=False, break_on_hyphens=False)
+    """Paragraphs in lines of the width that the docs have."""
+    return "\n\n".join(
+        textwrap.fill(
+            " ".join(part.split()), COLUMNS, break_long_words=False, break_on_hyphens=False
+        )
+        for part in text.split("\n\n")
+        if part.strip()
+    )
 
 
 def _cell(text: str) -> str:

@@ -44,8 +44,8 @@ class FieldSchema(BaseModel):
     )
     airbyte_type: str | None = Field(
         default=None,
-        description="Airbyte's own word for the type, kept as it was discovered; the column follows "
-        "type and format.",
+        description="Airbyte's own word for the type, kept as it was discovered; the column "
+        "follows type and format.",
     )
     properties: dict[str, FieldSchema] | None = Field(
         default=None, description="Fields of an object; an object without them lands as JSON text."

@@ -22,10 +22,10 @@ CLI_PAGE = Path("docs", "reference-cli.md")
 PROGRAM = "lotus-lake"
 
 _INTRODUCTION = """\
-`make setup` puts `lotus-lake` into `.venv/bin`; `lotus-lake --install-completion` teaches the shell the names of
-commands, sources and streams. Data goes to stdout, all else to stderr, and `--json` is for scripts. The exit code is 0
-when all is well, 1 when something failed or has to be looked at, 2 when the arguments are wrong; what differs is said
-with the command.
+`make setup` puts `lotus-lake` into `.venv/bin`; `lotus-lake --install-completion` teaches the shell
+the names of commands, sources and streams. Data goes to stdout, all else to stderr, and `--json` is
+for scripts. The exit code is 0 when all is well, 1 when something failed or has to be looked at, 2
+when the arguments are wrong; what differs is said with the command.
 """
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _KINDS = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
@@ -40,7 +40,7 @@ def cli_page() -> str:
         for path, command in commands
     ]
     parts = ["# Reference of the command line", derived_by("make docs"), _prose(root.help)]
-    parts += [_INTRODUCTION, table(["command", "what it does"], overview)]
+    parts += [wrapped(_INTRODUCTION), table(["command", "what it does"], overview)]
     for path, command in commands:
         parts += [
             f"## {' '.join(path)}",
@@ -136,7 +136,8 @@ def _prose(text: str) -> str:
             parts.append(f"```bash\n{block.strip()}\n```")
             continue
         examples = _EXAMPLE.findall(block)
-        parts += [wrapped(p) for p in _EXAMPLE.sub("", block).split("\n\n") if p.strip()]
+        if text := wrapped(_EXAMPLE.sub("", block)):
+            parts.append(text)
         if examples:
             parts.append("```bash\n" + "\n".join(examples) + "\n```")
     return "\n\n".join(parts)
