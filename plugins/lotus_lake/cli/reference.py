@@ -94,7 +94,7 @@ def _row(parameter: Any) -> list[str]:
 
 
 def _is_argument(parameter: Any) -> bool:
-    return parameter.param_type_name == "argument"
+    return bool(parameter.param_type_name == "argument")
 
 
 def _argument(parameter: Any) -> str:
