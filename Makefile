@@ -46,14 +46,15 @@ demo-stop: $(READY) ## Stop the demo's S3 server; everything stays on disk
 demo-clean: $(READY) ## Forget the demo: bucket, lake and Airflow's database
 	@$(BIN)/python -m samples.demo clean
 
-test: $(READY) ## The whole fast test suite
-	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+test: $(READY) ## The whole fast test suite, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
 
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
-chaos: $(READY) ## 1,200 kills of every process on both catalogs; report in .lake/chaos
+chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at scale 1; report in .lake/chaos
 	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
+	TPCH_SCALE=1 $(BIN)/python -m pytest -q tests/known_answer
 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)

@@ -77,9 +77,20 @@ class Lake:
         return self.con.execute(sql, parameters).fetchall()
 
     def tables(self, schema: str) -> set[str]:
-        """Names of the tables of a schema of the lake."""
-        query = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
-        return {name for (name,) in self.rows(query, [LAKE, schema])}
+        """Names of the committed tables of a schema of the lake.
+
+        Asks DuckLake's metadata: DuckDB would load every table to list them, 20 s for thousands.
+        """
+        return {
+            name
+            for (name,) in self.rows(
+                f"SELECT table_name FROM {METADATA}.ducklake_table AS tables "
+                f"JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id) "
+                "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
+                "AND schema_name = ?",
+                [schema],
+            )
+        }
 
     def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
         """First column of the first row; `None` when there is no row."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.errors import CatalogUnavailableError
 from lotus_lake.settings import CatalogAddress, Settings
 
@@ -38,19 +38,8 @@ def open_to_read(settings: Settings) -> Iterator[Lake]:
 
 
 def was_fed(lake: Lake) -> bool:
-    """Whether the lake has a ledger, that is, whether any stream was ever fed.
-
-    Asks DuckLake's metadata: to list tables, DuckDB loads every table of the lake, which takes a
-    while when there are thousands.
-    """
-    return bool(
-        lake.value(
-            f"SELECT count(*) FROM __ducklake_metadata_{LAKE}.ducklake_table AS tables "
-            f"JOIN __ducklake_metadata_{LAKE}.ducklake_schema AS schemas USING (schema_id) "
-            "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
-            "AND schema_name = 'meta' AND table_name = 'file_events'"
-        )
-    )
+    """Whether the lake has a ledger, that is, whether any stream was ever fed."""
+    return "file_events" in lake.tables("meta")
 
 
 def _is_absent(settings: Settings, error: CatalogUnavailableError) -> bool:

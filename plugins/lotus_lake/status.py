@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.catalog import META, METADATA, Lake
 from lotus_lake.consumers import watermarks
 from lotus_lake.ledger import LANDED_SQL
 from lotus_lake.manifest import Model, processed_models
@@ -17,7 +17,6 @@ from lotus_lake.streams import Stream
 
 # SQLite takes no more than 500 parts of a UNION.
 _TABLES_AT_ONCE = 400
-_METADATA = f"__ducklake_metadata_{LAKE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def read_watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
             "WHERE end_snapshot IS NULL"
             for model, place in inlined[start : start + _TABLES_AT_ONCE]
         )
-        for model, mark in lake.rows(f"SELECT model, mark FROM {ask}(?, ?)", [_METADATA, union]):
+        for model, mark in lake.rows(f"SELECT model, mark FROM {ask}(?, ?)", [METADATA, union]):
             marks[model] = max(marks[model], -1 if mark is None else int(mark))
     if others:
         marks |= watermarks(lake, others)
@@ -134,10 +133,10 @@ def _places(lake: Lake, models: set[str]) -> tuple[list[tuple[str, str]], list[s
     """Where watermarks are: models with their inlined table, and models without one."""
     rows = lake.rows(
         "SELECT substr(tables.table_name, 11) AS model, inlined.table_name, tables.table_id IN ("
-        f"SELECT table_id FROM {_METADATA}.ducklake_data_file) AS has_files "
-        f"FROM {_METADATA}.ducklake_table AS tables "
-        f"JOIN {_METADATA}.ducklake_schema AS schemas USING (schema_id) "
-        f"LEFT JOIN {_METADATA}.ducklake_inlined_data_tables AS inlined USING (table_id) "
+        f"SELECT table_id FROM {METADATA}.ducklake_data_file) AS has_files "
+        f"FROM {METADATA}.ducklake_table AS tables "
+        f"JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id) "
+        f"LEFT JOIN {METADATA}.ducklake_inlined_data_tables AS inlined USING (table_id) "
         "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
         "AND schema_name = 'meta' AND starts_with(tables.table_name, 'watermark_') "
         "ORDER BY model, inlined.table_name"

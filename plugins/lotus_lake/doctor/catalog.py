@@ -7,12 +7,11 @@ import re
 import time
 from pathlib import Path
 
-from lotus_lake.catalog import LAKE, LOCK_TIMEOUT_SECONDS, Lake
+from lotus_lake.catalog import LOCK_TIMEOUT_SECONDS, METADATA, Lake
 from lotus_lake.doctor.results import Result, ok, problem, skipped
 from lotus_lake.reading import open_to_read
 from lotus_lake.settings import Settings
 
-_METADATA = f"__ducklake_metadata_{LAKE}"
 # Byte 18 of a SQLite file: the version it is written with.
 _HEADER_BYTES, _WAL = 20, 2
 _ENGLISH = re.compile(r"(C|POSIX|en|English)([._@-].*)?", re.IGNORECASE)
@@ -110,7 +109,7 @@ def is_english(language: str) -> bool:
 
 
 def _ask_postgres(lake: Lake, sql: str) -> list[str]:
-    return [text for (text,) in lake.rows("FROM postgres_query(?, ?)", [_METADATA, sql])]
+    return [text for (text,) in lake.rows("FROM postgres_query(?, ?)", [METADATA, sql])]
 
 
 CHECKS = (sqlite_journal_is_wal, nobody_sits_on_the_write_lock)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lotus_lake import data_files
-from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.catalog import LAKE, META, METADATA, Lake
 from lotus_lake.doctor.results import Result, ok, problem, skipped, some_of
 from lotus_lake.doctor.store import data_objects
 from lotus_lake.feeder.batching import readable_bytes
@@ -19,7 +19,7 @@ from lotus_lake.streams import Stream
 
 # A file that a transaction has written and not yet committed is no orphan.
 ORPHAN_AGE = timedelta(days=1)
-_METADATA = f"__ducklake_metadata_{LAKE}"
+
 _NOTHING_FED = "nothing was fed yet"
 
 
@@ -72,10 +72,10 @@ def landing_tables_are_not_partitioned(view: View) -> Result:
     partitioned = [
         name
         for (name,) in view.lake.rows(
-            f"SELECT DISTINCT table_name FROM {_METADATA}.ducklake_table AS tables "
-            f"JOIN {_METADATA}.ducklake_partition_info AS parts USING (table_id) "
+            f"SELECT DISTINCT table_name FROM {METADATA}.ducklake_table AS tables "
+            f"JOIN {METADATA}.ducklake_partition_info AS parts USING (table_id) "
             # A table that was reset has a partition of no column.
-            f"JOIN {_METADATA}.ducklake_partition_column USING (partition_id, table_id) "
+            f"JOIN {METADATA}.ducklake_partition_column USING (partition_id, table_id) "
             "WHERE tables.end_snapshot IS NULL AND parts.end_snapshot IS NULL "
             "AND table_name IN (SELECT unnest(?::VARCHAR[])) ORDER BY table_name",
             [sorted(view.landing_tables)],
@@ -164,9 +164,9 @@ def every_data_file_is_referred_to(view: View) -> Result:
     known = {
         path.rsplit("/", 1)[-1]
         for (path,) in lake.rows(
-            f"SELECT path FROM {_METADATA}.ducklake_data_file "
-            f"UNION ALL SELECT path FROM {_METADATA}.ducklake_delete_file "
-            f"UNION ALL SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion"
+            f"SELECT path FROM {METADATA}.ducklake_data_file "
+            f"UNION ALL SELECT path FROM {METADATA}.ducklake_delete_file "
+            f"UNION ALL SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion"
         )
     }
     with closing(s3_client(lake.settings.s3)) as client:
