@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from lotus_lake import errors
 from lotus_lake.cli import app
@@ -164,6 +165,24 @@ def test_every_page_is_linked_from_another() -> None:
 def test_the_reference_of_the_stream_config_is_current() -> None:
     text = (PROJECT / STREAM_PAGE).read_text(encoding="utf-8")
     assert text == stream_page(), "run: make docs"
+
+
+@pytest.mark.parametrize("has_docs", [True, False])
+def test_landing_derives_the_reference_where_there_are_docs(
+    has_docs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LAKE_STREAMS_DIR", "LAKE_CATALOG", "LAKE_DATA_PATH", "LAKE_RAW_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    if has_docs:
+        (tmp_path / "docs").mkdir()
+    files = 1 + has_docs
+    stale = CliRunner().invoke(app, ["landing", "--check"])
+    assert (stale.exit_code, stale.stdout.count("stale ")) == (1, files)
+    written = CliRunner().invoke(app, ["landing"])
+    assert (written.exit_code, written.stdout.count("wrote ")) == (0, files)
+    assert (tmp_path / STREAM_PAGE).exists() == has_docs
+    assert CliRunner().invoke(app, ["landing", "--check"]).exit_code == 0
 
 
 def test_the_reference_of_the_commands_is_current() -> None:
