@@ -21,6 +21,7 @@ from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.reading import open_to_read
 from lotus_lake.reconciling import land_all, reconcile
 from lotus_lake.rewinding import Point, plan_rewind, rewind
 from lotus_lake.settings import Settings
@@ -195,7 +196,7 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
 
     Example: lotus-lake quarantine list shopify
     """
-    with open_lake(Settings.from_env(), read_only=True) as lake:
+    with open_to_read(Settings.from_env()) as lake:
         found = quarantine.list_quarantined(lake, source, stream)
     show([asdict(file) for file in found], as_json=as_json)
     say(f"{counted(len(found), 'file')} in quarantine")
