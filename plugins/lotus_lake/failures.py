@@ -156,9 +156,12 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
         return exhausted
     said = str(error)
     if isinstance(error, duckdb.HTTPException) or "for HTTP" in said:
+        own = settings.data_path.startswith("s3://") and settings.data_path in said
         return StorageUnavailableError(
-            f"reading the lake's data files failed: {text(error)}",
-            hint="check the endpoint and the credentials; when an object is gone, "
+            f"reading or writing the lake's data files failed: {text(error)}",
+            hint="check LAKE_DATA_PATH, its bucket, and the right to write there"
+            if own
+            else "check the endpoint and the credentials; when an object is gone, "
             "`lotus-lake reconcile SOURCE STREAM --repair` takes its rows out",
         )
     failed_commit = isinstance(error, duckdb.TransactionException) and "Failed to commit" in said
