@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRANSIENT = os.EX_TEMPFAIL
+# Longer than any reader looks.
+_LOOK_SECONDS = 120
 # What the library logs when a commit is tried again.
 CONFLICT_LOG = "met another writer"
 
@@ -102,7 +104,15 @@ def maintain(job: Job) -> None:
     with job.open() as lake:
         with write_lock(lake.settings):
             _age(lake, "ducklake_snapshot", "snapshot_time", f"snapshot_id < {job.floor}")
-            _age(lake, "ducklake_files_scheduled_for_deletion", "schedule_start", "true")
+            _age(
+                lake,
+                "ducklake_files_scheduled_for_deletion",
+                "schedule_start",
+                # A delete file is on the list from the commit on that replaces it, while readers
+                # that began before still need it: only time protects them.
+                "path NOT LIKE '%-delete.parquet' OR "
+                f"schedule_start::TIMESTAMPTZ < now() - INTERVAL {_LOOK_SECONDS} SECOND",
+            )
         upkeep(lake)
 
 

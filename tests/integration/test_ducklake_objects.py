@@ -149,6 +149,21 @@ def test_a_row_of_ours_on_the_list_of_deletions_is_worked_off(
     assert lake.rows(f"FROM {METADATA}.ducklake_files_scheduled_for_deletion") == []
 
 
+def test_a_delete_file_is_on_the_list_from_the_commit_on_that_replaces_it(
+    lake: Lake, table: str
+) -> None:
+    """Why upkeep lets files wait for days: readers that began before still need it."""
+    lake.con.execute(f"INSERT INTO {table} SELECT i, '01' FROM range(100) AS r (i)")
+    for last in (10, 20):
+        lake.con.execute(f"DELETE FROM {table} WHERE id < {last}")
+    head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
+    (old,) = lake.rows(f"SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion")
+    assert old[0].endswith("-delete.parquet")
+    for snapshot, rows in ((head - 1, 90), (head, 80)):  # the new one knows when each row went
+        found = lake.value(f"SELECT count(*) FROM {table} AT (VERSION => {snapshot})")
+        assert found == rows
+
+
 def test_rows_that_go_and_files_that_come_are_one_snapshot(
     lake: Lake, table: str, write: Callable[..., Path]
 ) -> None:
