@@ -7,9 +7,11 @@ Each processed model has a one-row table `meta.watermark_{model}` that its own t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lotus_lake import ledger
-from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.ledger import LANDED_SQL
 from lotus_lake.sql import identifier
 from lotus_lake.streams import Stream
 
@@ -32,3 +34,30 @@ def has_unprocessed(lake: Lake, stream: Stream, models: Sequence[str]) -> bool:
     """Whether rows have landed that some model has not consumed."""
     landed = ledger.landed_snapshot(lake, stream)
     return any(mark < landed for mark in watermarks(lake, models).values())
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRead:
+    """Files that all models have read since some snapshot, and the snapshot they are at now."""
+
+    files: int
+    rows: int
+    snapshot_id: int
+
+
+def processed_snapshot(lake: Lake, stream: Stream, models: Sequence[str]) -> int:
+    """The snapshot up to which every model has read; without a model, what has landed."""
+    marks = watermarks(lake, models).values()
+    return min(marks, default=ledger.landed_snapshot(lake, stream))
+
+
+def files_read(lake: Lake, stream: Stream, models: Sequence[str], after: int) -> FilesRead:
+    """Count what landed after a snapshot and has been read by every model, whoever landed it."""
+    until = processed_snapshot(lake, stream, models)
+    [(files, rows)] = lake.rows(
+        f"SELECT count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.file_events "
+        f"WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} "
+        "AND snapshot_id > ? AND snapshot_id <= ?",
+        [stream.source, stream.name, after, until],
+    )
+    return FilesRead(files, rows, until)

@@ -187,7 +187,7 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
         "batch 1 of 2: 2 files", "batch 2 of 2: 1 file",
     ]  # fmt: skip
     with open_lake(orders.settings) as lake:
-        landed = lake.value("SELECT max(snapshot_id) FROM lakehouse.staging.stg_shopify__orders")
+        read = lake.value(f"SELECT snapshot_id_to FROM lakehouse.meta.watermark_{MODEL}")
         rows = table_rows(lake, MODEL)
     assert rows == HISTORY.expected(MODEL, {file.key for file in files})
     assert run.events == [
@@ -195,7 +195,7 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
             "stream": DAG_ID,
             "files": len(files),
             "rows": sum(file.row_count for file in files),
-            "snapshot_id": landed,
+            "snapshot_id": read,
         }
     ]
 
@@ -266,6 +266,8 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
     late = orders.run(RECONCILE)
     assert (late.state, late.labels) == ("success", [DAG_ID])
     assert orders.landed() == sum(file.row_count for file in FILES[:3])
+    (told,) = orders.run().events  # the update tells what the model read, whoever landed it
+    assert (told["files"], told["rows"]) == (3, orders.landed())
 
     orders.client.delete_object(Bucket=orders.settings.bucket, Key=orders.key("part_0.parquet"))
     capfd.readouterr()

@@ -106,7 +106,7 @@ def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
                 "processed", f"tag:{stream.id}", settings.project_dir, [skip_when_consumed]
             )
             assets = [model_asset(model) for model in models]
-            chain(state, processed, publish_stream(assets, stream.id, state))
+            chain(state, processed, publish_stream(assets, stream.source, stream.name, state))
     return dag
 
 

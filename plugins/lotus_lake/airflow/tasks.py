@@ -18,6 +18,7 @@ from airflow.task.trigger_rule import TriggerRule
 
 from lotus_lake.airflow.access import lake_settings
 from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.consumers import files_read
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.batching import Batch, plan_batches
 from lotus_lake.feeder.cleanup import retire_files
@@ -168,18 +169,15 @@ def reconcile_stream(source: str, stream: str) -> dict[str, Any]:
     return asdict(result)
 
 
-def publish_stream(assets: Sequence[Asset], stream_id: str, state: Any) -> Any:
+def publish_stream(assets: Sequence[Asset], source: str, stream: str, state: Any) -> Any:
     """Last task of a stream's run; it is skipped, or not reached, with the models above it."""
 
     @task(task_id="publish", doc_md=_PUBLISH_DOC, outlets=list(assets))
     def publish(state: dict[str, Any], *, outlet_events: Any = None) -> None:
-        extra = {
-            "stream": stream_id,
-            "files": state["registered"],
-            "rows": state["row_count"],
-            "snapshot_id": state["snapshot_id"],
-        }
-        _update(assets, outlet_events, extra)
+        models = [asset.name for asset in assets]
+        with _open(source, stream) as (lake, config):
+            read = files_read(lake, config, models, after=state["processed_snapshot_id"])
+        _update(assets, outlet_events, {"stream": config.id, **asdict(read)})
 
     return publish(state)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lotus_lake import ledger
 from lotus_lake.catalog import META, Lake
-from lotus_lake.consumers import has_unprocessed
+from lotus_lake.consumers import has_unprocessed, processed_snapshot
 from lotus_lake.ledger import LANDED
 from lotus_lake.streams import Stream
 
@@ -16,11 +16,13 @@ from lotus_lake.streams import Stream
 class StreamState:
     """Where a stream stands, as committed, and what one run added.
 
-    `registered` counts all files that landed, `copied` those of them that landed as a copy.
+    `registered` counts all files that landed, `copied` those of them that landed as a copy;
+    every processed model has read the landing table up to `processed_snapshot_id`.
     """
 
     cursor_path: str | None
     snapshot_id: int
+    processed_snapshot_id: int
     backlog_files: int
     backlog_bytes: int
     registered: int
@@ -55,6 +57,7 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
     return StreamState(
         cursor_path=guard.cursor_path,
         snapshot_id=landed,
+        processed_snapshot_id=processed_snapshot(lake, stream, consumers),
         backlog_files=backlog_files,
         backlog_bytes=backlog_bytes,
         registered=sum(files for files, _ in landed_counts),
