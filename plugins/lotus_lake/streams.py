@@ -143,6 +143,12 @@ class FeederOptions(BaseModel):
         description="Only for destination_sync_mode overwrite: a generation is taken for whole "
         "when no file of it has appeared for so long, and those of older ones are gone.",
     )
+    wait_for_sync: bool = Field(
+        default=False,
+        description="Once there are files, wait until Airbyte has no running job for them, so that "
+        "only whole syncs land; needs the connection airbyte_default or AIRBYTE_URL. A run that "
+        "has waited timeout_seconds is skipped, and the next one waits on.",
+    )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries of each task.")
 
 

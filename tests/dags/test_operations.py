@@ -16,6 +16,7 @@ from lotus_lake.catalog import open_lake
 from lotus_lake.errors import PermanentError
 from lotus_lake.quarantine import list_quarantined
 from lotus_lake.rewinding import Point, plan_rewind
+from tests.airbyte_server import CLIENT_ID, CLIENT_SECRET, CONNECTION_ID, run_airbyte
 from tests.consuming import write_manifest
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT
 from tests.feeds import DAY, Feed
@@ -133,6 +134,36 @@ def test_each_operation_does_what_its_command_does(fed: Feed) -> None:
         assert len(plan_rewind(lake, fed.stream, Point(), []).files) == 3
         runs = {row[0] for row in lake.rows("SELECT dag_run_id FROM lakehouse.meta.file_events")}
     assert run_id in runs
+
+
+def test_a_backfill_is_asked_for_once_its_dry_run_has_said_what_it_means(
+    fed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_airbyte() as airbyte:
+        connection = {
+            "conn_type": "airbyte",
+            "host": airbyte.url,
+            "login": CLIENT_ID,
+            "password": CLIENT_SECRET,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AIRBYTE_DEFAULT", json.dumps(connection))
+        airbyte.add_connection("shop", ["orders", "customers"])
+        state, result, _ = operate(operation="backfill")
+        assert (state, result["files"]) == ("success", 2)
+        assert CONNECTION_ID in result["connection"]
+        assert airbyte.jobs == {}
+        state, result, _ = operate(operation="backfill", dry_run=False)
+        assert state == "success"
+        (job,) = airbyte.jobs.values()
+        assert (job["configType"], job["id"]) == ("refresh", result["job"])
+        (asked,) = airbyte.calls("connections/refresh")
+        assert asked["refreshMode"] == "Merge"
+        assert [item["streamName"] for item in asked["streams"]] == ["orders"]
+    with open_lake(fed.settings) as lake:
+        noted = lake.rows("SELECT stream, job_id FROM lakehouse.meta.backfill_requests")
+    assert noted == [("orders", job["id"])]
+    kept = [path for path in AIRFLOW_HOME.rglob("*") if path.is_file()]
+    assert [path for path in kept if CLIENT_SECRET.encode() in path.read_bytes()] == []
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from lotus_lake.settings import Settings
 from lotus_lake.streams import find_stream
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
+from tests.airbyte_server import AirbyteServer, run_airbyte
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
 from tests.proxy import Proxy
 from tests.servers import S3Server
@@ -320,6 +321,68 @@ def test_a_listing_that_is_refused_fails_the_run(
     run = orders.run()
     assert run.state == "failed"
     assert run.tasks == {**dict.fromkeys(TASKS, "upstream_failed"), "wait_for_files": "failed"}
+
+
+@pytest.fixture
+def airbyte(monkeypatch: pytest.MonkeyPatch) -> Iterator[AirbyteServer]:
+    """An Airbyte that sends the orders."""
+    with run_airbyte() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        server.add_connection("shopify", ["orders"])
+        yield server
+
+
+def test_a_run_waits_for_the_sync_whose_files_it_has_seen(
+    deployment: Callable[..., Deployment], airbyte: AirbyteServer
+) -> None:
+    orders = deployment(wait_for_sync=True)
+    orders.drop(FILES[0])
+    job = airbyte.add_job()
+
+    def go_on_and_end() -> None:
+        while len(airbyte.calls("jobs/list")) < 2:
+            time.sleep(0.05)
+        orders.drop(FILES[1])
+        job["statuses"] = ["succeeded"]
+
+    writer = threading.Thread(target=go_on_and_end, daemon=True)
+    writer.start()
+    run = orders.run()
+    writer.join()
+
+    assert run.state == "success"
+    assert run.tasks == dict.fromkeys({*TASKS, "wait_for_sync"}, "success")
+    assert run.events[0]["files"] == 2
+
+
+def test_a_sync_that_goes_on_too_long_lands_in_a_later_run(
+    deployment: Callable[..., Deployment], airbyte: AirbyteServer
+) -> None:
+    orders = deployment(wait_for_sync=True, timeout_seconds=1)
+    orders.drop(FILES[0])
+    airbyte.add_job()
+    late = orders.run()
+    assert late.state == "success"
+    assert late.tasks == {
+        **dict.fromkeys(TASKS, "skipped"), "wait_for_files": "success", "wait_for_sync": "skipped",
+    }  # fmt: skip
+    airbyte.jobs.clear()
+    assert orders.run().events[0]["files"] == 1
+
+
+def test_an_airbyte_that_refuses_fails_the_run_that_waits_for_it(
+    deployment: Callable[..., Deployment],
+    airbyte: AirbyteServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRBYTE_CLIENT_SECRET", "wrong")
+    orders = deployment(wait_for_sync=True)
+    orders.drop(FILES[0])
+    run = orders.run()
+    assert (run.state, run.tasks["wait_for_sync"]) == ("failed", "failed")
+    assert "AIRBYTE_CLIENT_ID and AIRBYTE_CLIENT_SECRET" in "".join(capfd.readouterr())
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -1,15 +1,19 @@
-"""Airflow's connection to the object store, as the rest of the library knows it."""
+"""Airflow's connections, as the rest of the library knows them."""
 
 from __future__ import annotations
 
 import os
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 from pydantic import SecretStr
 
+from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.settings import S3Access, Settings, embedded_s3
 
 AWS_CONN_ID = "aws_default"
+AIRBYTE_CONN_ID = "airbyte_default"
 
 
 def lake_settings(aws_conn_id: str | None = AWS_CONN_ID) -> Settings:
@@ -37,3 +41,18 @@ def s3_access(hook: S3Hook) -> S3Access:
 def use_embedded_s3() -> None:
     """Without any other configuration, point boto3 at the store that `make demo` started."""
     os.environ.update(embedded_s3(os.environ))
+
+
+def airbyte_access() -> AirbyteAccess:
+    """Airbyte by the connection `airbyte_default` of any secrets backend, else by `AIRBYTE_*`.
+
+    Raises:
+        SettingsError: Neither says where Airbyte is, or one is malformed.
+    """
+    try:
+        connection = Connection.get(AIRBYTE_CONN_ID)
+    except AirflowNotFoundException:
+        return AirbyteAccess.from_env(os.environ)
+    return AirbyteAccess.from_connection(
+        connection.as_json(), os.environ.get("AIRBYTE_WORKSPACE_ID")
+    )

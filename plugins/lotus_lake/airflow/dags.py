@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, AssetAny, Param, chain, get_parsing_context, task
+from airflow.sdk import (
+    DAG,
+    AssetAny,
+    BaseSensorOperator,
+    Param,
+    chain,
+    get_parsing_context,
+    task,
+)
 
 from lotus_lake import reconciling
 from lotus_lake.airflow.access import lake_settings
 from lotus_lake.airflow.assets import model_asset
 from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
-from lotus_lake.airflow.sensors import NewFilesSensor
+from lotus_lake.airflow.sensors import NewFilesSensor, SyncEndedSensor
 from lotus_lake.airflow.tasks import (
     feeder,
     no_retry_on_permanent,
@@ -68,6 +76,7 @@ def check_streams() -> None:
 def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
     """wait_for_files -> feeder -> processed -> publish."""
     options, consumers = stream.feeder, [model.name for model in models]
+    poke_interval_seconds = options.poke_interval_seconds or settings.poke_interval_seconds
     with DAG(
         dag_id=stream.id,
         description=f"Feeds {stream.source}/{stream.name} into the lake",
@@ -95,12 +104,23 @@ def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
             stream=stream.name,
             consumers=consumers,
             bucket_key=f"{settings.raw_uri}/{stream.source}/{stream.name}/*",
-            poke_interval=options.poke_interval_seconds or settings.poke_interval_seconds,
+            poke_interval=poke_interval_seconds,
             timeout=options.timeout_seconds,
             deferrable=options.deferrable,
         )
         state = feeder(stream.source, stream.name, consumers)
-        wait >> dag.task_dict["feeder.list"]
+        waits: list[BaseSensorOperator] = [wait]
+        if options.wait_for_sync:
+            waits += [
+                SyncEndedSensor(
+                    task_id="wait_for_sync",
+                    source=stream.source,
+                    stream=stream.name,
+                    poke_interval=poke_interval_seconds,
+                    timeout=options.timeout_seconds,
+                )
+            ]
+        chain(*waits, dag.task_dict["feeder.list"])
         if models:
             processed = dbt_group(
                 "processed", f"tag:{stream.id}", settings.project_dir, [skip_when_consumed]

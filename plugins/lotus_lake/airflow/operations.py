@@ -1,7 +1,7 @@
-"""The Dag for what a person does by hand: go back, reconcile, decide about quarantined files.
+"""The Dag for what a person does by hand: go back, reconcile, backfill, decide about bad files.
 
-It does what the commands `rewind`, `reconcile` and `quarantine` do, for those who have the Airflow
-UI and no shell. Nothing is changed until the box `Dry run` is cleared.
+It does what the commands `rewind`, `reconcile`, `backfill` and `quarantine` do, for those who have
+the Airflow UI and no shell. Nothing is changed until the box `Dry run` is cleared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Param, get_current_context, task
 
 from lotus_lake import quarantine
-from lotus_lake.airflow.access import lake_settings
+from lotus_lake.airbyte import backfill as backfills
+from lotus_lake.airbyte import jobs
+from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.airflow.access import airbyte_access, lake_settings
 from lotus_lake.airflow.dags import START_DATE
 from lotus_lake.airflow.tasks import no_retry_on_permanent
 from lotus_lake.catalog import Lake, open_lake
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPERATIONS_DAG_ID = "lake_operations"
-REWIND, RECONCILE = "rewind", "reconcile"
+REWIND, RECONCILE, BACKFILL = "rewind", "reconcile", "backfill"
 RETRY, DROP = "retry quarantine", "drop quarantine"
 
 _DOC = """\
@@ -53,6 +56,12 @@ be done. Then trigger it again with **Dry run** off. No operation ever doubles a
 : Lists the whole prefix, lands what is missing, and reports objects that are gone. The task fails
   when something is left for a person. *Repair* takes rows out whose object is gone.
 
+`backfill`
+: Asks Airbyte to send the stream once more from the start, keeping all there is. Processed tables
+  keep the newest version of each key, so records that come again change nothing in them. Needs the
+  connection `airbyte_default`. Airbyte works on after the task has ended; `lotus-lake job ID` then
+  tells whether everything has landed.
+
 `retry quarantine`
 : Puts the quarantined files of *Keys*, or all of the stream, back into the queue; the stream's next
   run tries them again.
@@ -60,7 +69,8 @@ be done. Then trigger it again with **Dry run** off. No operation ever doubles a
 `drop quarantine`
 : Decides that the files of *Keys* do not land. Their objects stay in the bucket.
 
-The same from a shell: `lotus-lake rewind`, `reconcile`, `quarantine retry`, `quarantine drop`.
+The same from a shell: `lotus-lake rewind`, `reconcile`, `backfill`, `quarantine retry`,
+`quarantine drop`.
 """
 
 log = logging.getLogger(__name__)
@@ -92,7 +102,7 @@ def operations_dag() -> DAG:
     names = [stream.id for stream in load_streams(settings.streams_dir)[0]]
     with DAG(
         dag_id=OPERATIONS_DAG_ID,
-        description="By hand: rewind or reconcile a stream, retry or drop quarantined files",
+        description="By hand: rewind, reconcile or backfill a stream, retry or drop bad files",
         doc_md=_DOC,
         schedule=None,
         start_date=START_DATE,
@@ -148,6 +158,8 @@ def carry_out(lake: Lake, stream: Stream, request: Request, run_id: str) -> dict
         return _rewind(lake, stream, request, run_id)
     if request.operation == RECONCILE:
         return _reconcile(lake, stream, request, run_id)
+    if request.operation == BACKFILL:
+        return _backfill(lake, stream, dry_run=request.dry_run)
     return _decide(lake, stream, request, run_id)
 
 
@@ -186,6 +198,19 @@ def _reconcile(lake: Lake, stream: Stream, request: Request, run_id: str) -> dic
     return {**asdict(found), "problems": found.problems}
 
 
+def _backfill(lake: Lake, stream: Stream, *, dry_run: bool) -> dict[str, Any]:
+    client = AirbyteClient(airbyte_access())
+    (plan,) = backfills.plan(lake, client, [stream])
+    jobs.refuse_when_busy(client, plan.connection)
+    (planned,) = plan.streams
+    result = {
+        "connection": f"{plan.connection.connection_id} ({plan.connection.name})",
+        "files": planned.file_count,
+        "rows": planned.row_count,
+    }
+    return result if dry_run else {**result, "job": backfills.request(lake, client, plan)}
+
+
 def _decide(lake: Lake, stream: Stream, request: Request, run_id: str) -> dict[str, Any]:
     """Retry or drop quarantined files."""
     if request.operation == DROP and not request.keys:
@@ -215,7 +240,10 @@ def _find(settings: Settings, stream_id: str) -> Stream:
 def _form(stream_ids: list[str]) -> dict[str, Param]:
     return {
         "operation": Param(
-            RECONCILE, type="string", enum=[REWIND, RECONCILE, RETRY, DROP], title="Operation"
+            RECONCILE,
+            type="string",
+            enum=[REWIND, RECONCILE, BACKFILL, RETRY, DROP],
+            title="Operation",
         ),
         # No default: nobody should touch the first stream of the list by accident.
         "stream": Param(type="string", enum=stream_ids or [""], title="Stream"),

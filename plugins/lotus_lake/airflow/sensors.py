@@ -1,4 +1,4 @@
-"""The sensor of a stream: waits for work, never for a key.
+"""The sensors of a stream: one waits for work, never for a key; one for whole syncs.
 
 Upstream's wildcard sensor is met for ever by the first file there is, and lists the whole history
 when its check answers no. This one lists the window from the cursor's lookback on, and compares it
@@ -23,7 +23,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lotus_lake import ledger
-from lotus_lake.airflow.access import AWS_CONN_ID, lake_settings, use_embedded_s3
+from lotus_lake.airbyte.barrier import running_job
+from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.airbyte.connections import find_connection
+from lotus_lake.airflow.access import (
+    AWS_CONN_ID,
+    airbyte_access,
+    lake_settings,
+    use_embedded_s3,
+)
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.consumers import has_unprocessed
 from lotus_lake.errors import StorageUnavailableError
@@ -210,6 +218,41 @@ class NewFilesSensor(S3KeySensor):
         if asked is not None:
             return float(asked)
         return 0 if context["dag_run"].run_type == "manual" else float(self.timeout)
+
+
+class SyncEndedSensor(BaseSensorOperator):
+    """Waits, without keeping a worker, while an Airbyte job is writing files of a stream.
+
+    A run that has waited for `timeout` is skipped: the next one waits on, and nothing of a sync
+    that is not over lands. An Airbyte that cannot be asked fails the task.
+
+    Args:
+        source: Source of the stream.
+        stream: Name of the stream.
+        kwargs: As of BaseSensorOperator.
+    """
+
+    def __init__(self, *, source: str, stream: str, **kwargs: Any) -> None:
+        super().__init__(mode="reschedule", soft_fail=True, **kwargs)
+        self.source = source
+        self.stream = stream
+
+    def poke(self, context: Context) -> bool:
+        """Whether no job is writing.
+
+        Raises:
+            AirbyteError: Airbyte refuses, or no connection sends the stream.
+            AirbyteUnavailableError: Airbyte does not answer.
+        """
+        client = AirbyteClient(airbyte_access())
+        connection = find_connection(client, self.source, [self.stream])
+        job = running_job(client, connection.connection_id)
+        if job:
+            self.log.info(
+                "Airbyte's job %d (%s) of connection %s is %s",
+                job.job_id, job.kind, connection.name, job.status,
+            )  # fmt: skip
+        return job is None
 
 
 class BucketChangedTrigger(BaseTrigger):
