@@ -16,6 +16,9 @@ from lotus_lake.airbyte.connections import find_connection, source_of
 from lotus_lake.airbyte.model import Connection
 from lotus_lake.catalog import open_lake
 from lotus_lake.cli.airbyte_report import report, show, source_name
+from lotus_lake.cli.arguments import AIRBYTE, CONFIGURE, AnyName, AnySource, Source, complete_source
+from lotus_lake.cli.derived import Check, bring_up_to_date
+from lotus_lake.cli.output import AsJson
 from lotus_lake.settings import Settings
 from lotus_lake.streams import Stream, find_stream, load_streams
 
@@ -30,20 +33,16 @@ Timeout = Annotated[
     float, typer.Option(help="Wait so many seconds at most, then exit with 3.", min=0)
 ]
 Poll = Annotated[float, typer.Option(help="Seconds between two looks while waiting.", min=0.1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (catalog, backfill, sync, job):
-        app.command()(command)
+    app.command(rich_help_panel=CONFIGURE)(catalog)
+    for command in (backfill, sync, job):
+        app.command(rich_help_panel=AIRBYTE)(command)
 
 
-def catalog(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail when a file is not current.")
-    ] = False,
-) -> None:
+def catalog(check: Check = False, as_json: AsJson = False) -> None:
     """Derive include/streams/{source}/_catalog.json from the stream configs, for Terraform.
 
     Run it after a change of include/streams or include/sources, and commit the result.
@@ -53,30 +52,12 @@ def catalog(
     Example: lotus-lake catalog --check
     """
     files, errors = catalog_files(Settings.from_env())
-    stale = []
-    for path, text in files.items():
-        current = path.read_text(encoding="utf-8") if path.exists() else None
-        if current == text:
-            continue
-        stale.append(path)
-        done = "removed" if text is None else "wrote"
-        typer.echo(f"{'stale' if check else done} {path}")
-        if not check and text is None:
-            path.unlink()
-        elif not check and text is not None:
-            path.write_text(text, encoding="utf-8")
-    for error in errors:
-        typer.echo(f"error: {error}", err=True)
-    typer.echo(f"{len(files) - len(stale)} of {len(files)} files were current", err=True)
-    if check and stale:
-        typer.echo("hint: lotus-lake catalog", err=True)
-    if errors or (check and stale):
-        raise typer.Exit(1)
+    bring_up_to_date(files, errors, command="lotus-lake catalog", check=check, as_json=as_json)
 
 
 def backfill(
-    source: Annotated[str | None, typer.Argument(help="Source, such as shopify.")] = None,
-    stream: Annotated[str | None, typer.Argument(help="Stream, such as orders.")] = None,
+    source: AnySource = None,
+    stream: AnyName = None,
     flagged: Annotated[
         bool,
         typer.Option(
@@ -137,7 +118,7 @@ def backfill(
 
 
 def sync(
-    source: Annotated[str, typer.Argument(help="Source, such as shopify.")],
+    source: Source,
     connection_id: ConnectionId = None,
     wait: Wait = False,
     timeout: Timeout = 6 * 3600,
@@ -163,9 +144,16 @@ def sync(
 
 
 def job(
-    job_id: Annotated[int, typer.Argument(help="Airbyte's job, which is sync_id in its rows.")],
+    job_id: Annotated[
+        int, typer.Argument(metavar="JOB_ID", help="Airbyte's job, which is sync_id in its rows.")
+    ],
     source: Annotated[
-        str | None, typer.Option(help="Source of its streams, when it cannot be told by names.")
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Source of its streams, when it cannot be told by names.",
+            autocompletion=complete_source,
+        ),
     ] = None,
     wait: Wait = False,
     timeout: Timeout = 6 * 3600,

@@ -9,32 +9,38 @@ import typer
 
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.settings import Settings
-from lotus_lake.streams import StreamFile, stream_files
+
+# Groups of commands in `lotus-lake --help`.
+CONFIGURE, LOOK, FEED = "From a source to its models", "Look", "Feed, and put right"
+AIRBYTE, OPERATE = "Airbyte's jobs", "Operate the lake"
 
 
 def complete_source(incomplete: str) -> list[str]:
-    """Sources that begin with what was typed."""
-    return sorted({file.source for file in _files() if file.source.startswith(incomplete)})
+    """Sources of stream configs and of discovered schemas that begin with what was typed."""
+    return sorted({source for source, _ in _known() if source.startswith(incomplete)})
 
 
 def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
     """Streams, of the source before if there is one, that begin with what was typed."""
-    source = ctx.params.get("source")
+    wanted = ctx.params.get("source")
     return sorted(
         {
-            file.name
-            for file in _files()
-            if source in (None, file.source) and file.name.startswith(incomplete)
+            name
+            for source, name in _known()
+            if wanted in (None, source) and name.startswith(incomplete)
         }
     )
 
 
-def _files() -> Iterator[StreamFile]:
-    """A completion answers with nothing where a command would say what is wrong."""
+def _known() -> Iterator[tuple[str, str]]:
     try:
-        yield from stream_files(Settings.from_env().streams_dir)
-    except LotusLakeError:
+        settings = Settings.from_env()
+    except LotusLakeError:  # a completion has nowhere to say it
         return
+    for root in (settings.streams_dir, settings.sources_dir):
+        for path in root.glob("*/*.json"):
+            if not path.name.startswith("_"):
+                yield path.parent.name, path.stem
 
 
 Source = Annotated[

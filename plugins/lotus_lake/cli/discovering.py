@@ -14,7 +14,8 @@ import typer
 from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_source_id
-from lotus_lake.cli import completion
+from lotus_lake.cli.arguments import CONFIGURE, Source, complete_stream
+from lotus_lake.cli.output import AsJson
 from lotus_lake.discovery import Written, read_catalog, write_catalog
 from lotus_lake.errors import CatalogMessageError
 from lotus_lake.settings import Settings
@@ -22,26 +23,24 @@ from lotus_lake.settings import Settings
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(discover)
+    app.command(rich_help_panel=CONFIGURE)(discover)
 
 
 def discover(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Name of the source, such as shopify.", autocompletion=completion.sources
-        ),
-    ],
+    source: Source,
     file: Annotated[
         str,
-        typer.Argument(help="Output of the connector's `discover`, or a catalog; - reads stdin."),
+        typer.Argument(
+            metavar="FILE",
+            help="Output of the connector's `discover`, or a catalog; - reads stdin.",
+        ),
     ] = "-",
     stream: Annotated[
         list[str] | None,
         typer.Option(
             "--stream",
             help="Only this stream; may be repeated.",
-            autocompletion=completion.streams,
+            autocompletion=complete_stream,
         ),
     ] = None,
     from_airbyte: Annotated[
@@ -54,7 +53,7 @@ def discover(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; show what would change.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Write include/sources/SOURCE/{stream}.json from what an Airbyte connector discovers.
 

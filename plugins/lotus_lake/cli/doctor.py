@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 import typer
 
+from lotus_lake.cli.arguments import OPERATE
 from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.doctor import examine
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(doctor)
+    app.command(rich_help_panel=OPERATE)(doctor)
 
 
 def doctor(as_json: AsJson = False) -> None:

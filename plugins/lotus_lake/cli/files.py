@@ -14,7 +14,7 @@ import typer
 
 from lotus_lake import ledger, quarantine
 from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.cli.arguments import AnyName, AnySource, Name, Source
+from lotus_lake.cli.arguments import FEED, OPERATE, AnyName, AnySource, Name, Source
 from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.errors import LotusLakeError, SettingsError
 from lotus_lake.feeder.batching import readable_bytes
@@ -39,14 +39,14 @@ in_quarantine = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(feed)
-    app.command(name="reconcile")(reconcile_streams)
-    app.command(name="rewind")(rewind_stream)
-    app.command()(maintain)
-    app.add_typer(in_quarantine, name="quarantine")
+    app.command(rich_help_panel=FEED)(feed)
+    app.command(name="reconcile", rich_help_panel=FEED)(reconcile_streams)
+    app.command(name="rewind", rich_help_panel=FEED)(rewind_stream)
+    app.command(rich_help_panel=OPERATE)(maintain)
+    app.add_typer(in_quarantine, name="quarantine", rich_help_panel=FEED)
 
 
-def feed(source: Source, stream: Name) -> None:
+def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
     """Feed one stream now, without Airflow: list, then register everything that waits.
 
     Safe beside a running Airflow: of two feeders of a stream one wins, the other finds nothing.
@@ -60,6 +60,19 @@ def feed(source: Source, stream: Name) -> None:
         landed = land_all(lake, config, run_id)
         waiting = ledger.backlog(lake, config)[0]
     quarantined = listing.quarantined + landed.quarantined
+    if as_json:
+        done = {
+            "stream": config.id,
+            "listed": listing.listed,
+            "registered": landed.registered,
+            "copied": landed.copied,
+            "rows": landed.row_count,
+            "empty": landed.empty,
+            "quarantined": quarantined,
+            "waiting": waiting,
+        }
+        show([done], as_json=True)
+        return
     say(
         f"{counted(landed.registered + landed.copied, 'file')} landed, {landed.copied} as copies, "
         f"with {counted(landed.row_count, 'row')}; {landed.empty} without rows; "
@@ -203,7 +216,7 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
 
 
 @in_quarantine.command(name="retry")
-def retry_command(source: Source, stream: Name, keys: Keys = None) -> None:
+def retry_command(source: Source, stream: Name, keys: Keys = None, as_json: AsJson = False) -> None:
     """Put files back into the queue, all of the stream without keys.
 
     A version that was quarantined because it had replaced a landed object takes its place.
@@ -212,6 +225,9 @@ def retry_command(source: Source, stream: Name, keys: Keys = None) -> None:
     """
     with _open(source, stream) as (lake, config):
         count = quarantine.retry(lake, config, keys or [], _run_id("retry"))
+    if as_json:
+        show([{"stream": config.id, "queued": count}], as_json=True)
+        return
     say(
         f"{counted(count, 'file')} in the queue; `lotus-lake feed {source} {stream}` lands them now"
     )
@@ -222,6 +238,7 @@ def drop_command(
     source: Source,
     stream: Name,
     keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys of objects.")],
+    as_json: AsJson = False,
 ) -> None:
     """Decide that files do not land. Their objects stay in the bucket.
 
@@ -229,6 +246,9 @@ def drop_command(
     """
     with _open(source, stream) as (lake, config):
         count = quarantine.drop(lake, config, keys, _run_id("drop"))
+    if as_json:
+        show([{"stream": config.id, "dropped": count}], as_json=True)
+        return
     say(f"{counted(count, 'file')} dropped")
 
 

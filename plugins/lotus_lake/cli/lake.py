@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from lotus_lake.catalog import open_lake
-from lotus_lake.cli.arguments import AnyName, AnySource
+from lotus_lake.cli.arguments import LOOK, AnyName, AnySource
 from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.errors import SettingsError
 from lotus_lake.feeder.batching import readable_bytes
@@ -36,7 +36,7 @@ Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (status, files, cursors, plan, query):
-        app.command()(command)
+        app.command(rich_help_panel=LOOK)(command)
 
 
 def status(as_json: AsJson = False) -> None:
@@ -156,7 +156,9 @@ def plan(source: AnySource = None, stream: AnyName = None, as_json: AsJson = Fal
 
 
 def query(
-    sql: Annotated[str | None, typer.Argument(help="SQL; from stdin when missing.")] = None,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="SQL; from stdin when missing.")
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", exists=True, dir_okay=False, help="Read SQL here."),

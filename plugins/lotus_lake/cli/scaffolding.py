@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lotus_lake.cli import completion
+from lotus_lake.cli.arguments import CONFIGURE, Name, Source
+from lotus_lake.cli.output import AsJson
 from lotus_lake.scaffold.plan import Plan, PlannedFile, plan_stream, write_plan
 from lotus_lake.scaffold.stream_json import Choices
 from lotus_lake.settings import Settings
@@ -23,16 +24,12 @@ _WORDS = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command(name="add-stream")(add_stream)
+    app.command(name="add-stream", rich_help_panel=CONFIGURE)(add_stream)
 
 
 def add_stream(
-    source: Annotated[
-        str, typer.Argument(help="Such as shopify.", autocompletion=completion.sources)
-    ],
-    stream: Annotated[
-        str, typer.Argument(help="Such as products.", autocompletion=completion.streams)
-    ],
+    source: Source,
+    stream: Name,
     field: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,7 +78,7 @@ def add_stream(
     diff: Annotated[
         bool, typer.Option("--diff", help="Write nothing; show the text that would be.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the files of a stream: config, landing DDL, dbt source, processed model and its tests.
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from lotus_lake.cli.arguments import CONFIGURE
+from lotus_lake.cli.output import AsJson
 from lotus_lake.settings import Settings
 from lotus_lake.validation import Problem, Project, check, read_project
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(validate)
+    app.command(rich_help_panel=CONFIGURE)(validate)
 
 
-def validate(
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
-) -> None:
+def validate(as_json: AsJson = False) -> None:
     """Check stream JSONs, landing DDL, dbt sources and processed models against each other.
 
     Every problem is told at once, with its file and line and what to do about it. Nothing is run:
