@@ -26,7 +26,7 @@ EVENTS = (
     "quarantined",  # it cannot land; `error` says why
     "ignored",  # it was decided that it does not land
     "retired",  # its rows were consumed and have left the landing table
-    "replaced",  # its rows have left the landing table for those of a newer version
+    "replaced",  # a newer version of its object has taken its place, in the landing table as well
     "missing",  # its rows are, or were, in the landing table, and its object is gone
 )
 LANDED = ("registered", "copied")

@@ -109,7 +109,7 @@ def test_a_backfill_ends_when_everything_has_landed(
     ]
     assert [call["refreshMode"] for call in airbyte.calls("/refresh")] == ["Merge"]
     assert len(feed.landed(lake)) == 11
-    assert "the lake holds 4 rows in 1 files" in result.stderr
+    assert "the lake holds 4 rows in 1 file" in result.stderr
     assert f"job {document['job_id']}: running, attempt 1, 7 records" in result.stderr
 
 
@@ -147,7 +147,7 @@ def test_files_that_were_not_fed_yet_are_waited_for(
     )
     [document] = report_of(result, NOT_YET)
     assert states([document]) == {"shop__orders": "waiting"}
-    assert "1 files wait for the feeder" in result.stderr
+    assert "1 file to be fed" in result.stderr
     feed.list_files(lake)
     [listed] = report_of(run("job", str(document["job_id"]), "--json"), NOT_YET)
     assert listed["streams"][0]["waiting"] == 1

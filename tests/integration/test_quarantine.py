@@ -54,7 +54,8 @@ def test_a_mended_object_lands_by_itself(feed: Feed, lake: Lake) -> None:
     feed.run(lake)
     feed.put("part_0.parquet", rows=2)
     assert feed.run_afresh().total.registered == 1
-    assert feed.events(lake)[key] == ["quarantined", "registered"]
+    assert feed.events(lake)[key] == ["replaced", "registered"]
+    assert quarantine.list_quarantined(lake, None, None) == []
 
 
 def test_a_dropped_file_does_not_come_back(feed: Feed, lake: Lake) -> None:

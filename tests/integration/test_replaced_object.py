@@ -37,7 +37,9 @@ def test_a_replaced_object_is_noticed_each_time_and_never_registered_again(
         feed.put(rows=4)
         listing = feed.list_files(lake)
         assert (listing.quarantined + listing.ignored, listing.backlog) == (1, 0)
-        assert feed.events(lake) == {key: ["registered"] + [event] * version}
+        # Of the versions that were quarantined only the one that is there is left to decide about.
+        before = "replaced" if event == "quarantined" else event
+        assert feed.events(lake) == {key: ["registered", *[before] * (version - 1), event]}
     assert (
         feed.errors(lake)[key]
         == f"object was replaced in place after its version {first[0]} was registered"
@@ -52,7 +54,7 @@ def test_an_object_replaced_while_it_waits_lands_once(feed: Feed, lake: Lake) ->
     assert feed.run(lake).total.registered == 1
     assert feed.run(lake).total.registered == 0
     assert feed.events(lake) == {key: ["replaced", "registered"]}
-    assert "replaced before it was registered" in feed.errors(lake)[key]
+    assert "replaced before it could land" in feed.errors(lake)[key]
     assert feed.landed(lake) == feed.rows_of([key])
     assert files_in_table(feed, lake) == 1
 
@@ -77,7 +79,7 @@ def test_what_never_landed_may_be_replaced_by_what_does(feed: Feed, lake: Lake) 
     keys = [feed.put("bad.parquet"), feed.put("empty.parquet")]
     assert feed.run_afresh().total.registered == 2
     assert feed.events(lake) == {
-        keys[0]: ["quarantined", "registered"],
+        keys[0]: ["replaced", "registered"],
         keys[1]: ["empty", "registered"],
     }
     assert feed.landed(lake) == feed.rows_of(keys)

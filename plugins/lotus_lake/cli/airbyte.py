@@ -18,7 +18,7 @@ from lotus_lake.catalog import open_lake
 from lotus_lake.cli.airbyte_report import report, show, source_name
 from lotus_lake.cli.arguments import AIRBYTE, CONFIGURE, AnyName, AnySource, Source, complete_source
 from lotus_lake.cli.derived import Check, bring_up_to_date
-from lotus_lake.cli.output import AsJson
+from lotus_lake.cli.output import AsJson, counted
 from lotus_lake.settings import Settings
 from lotus_lake.streams import Stream, find_stream, load_streams
 
@@ -187,7 +187,8 @@ def _explain(planned: backfills.Plan) -> None:
     )
     for item in planned.streams:
         typer.echo(
-            f"  {item.stream.id}: the lake holds {item.row_count} rows in {item.file_count} files",
+            f"  {item.stream.id}: the lake holds {counted(item.row_count, 'row')} in "
+            f"{counted(item.file_count, 'file')}",
             err=True,
         )
     typer.echo(

@@ -9,14 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from lotus_lake.airbyte import jobs
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.landed import StreamCheck, check_stream, committed_records
 from lotus_lake.airbyte.model import Connection, Job
 from lotus_lake.catalog import open_lake
+from lotus_lake.cli import output
+from lotus_lake.cli.output import counted
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream
@@ -87,7 +87,7 @@ def _wait_landed(
             ]
         waiting = sum(check.waiting for check in checks)
         over = not waiting or not done.is_over or time.monotonic() + poll > deadline
-        text = f"job {done.job_id}: {waiting} files wait for the feeder"
+        text = f"job {done.job_id}: {counted(waiting, 'file')} to be fed"
         if waiting and text != last:
             typer.echo(text, err=True)
         last = text
@@ -124,14 +124,15 @@ def show(documents: Sequence[dict[str, Any]], as_json: bool) -> None:
         kind = f" ({document['kind']})" if "kind" in document else ""
         failure = f": {document['failure']}" if document.get("failure") else ""
         typer.echo(f"job {document['job_id']}{kind}: {document['status']}{failure}")
-        if not document.get("streams"):
-            continue
-        table = Table("stream", "sent", "landed", "waiting", "quarantined", "state")
-        for row in document["streams"]:
-            sent = "unknown" if row["committed"] is None else str(row["committed"])
-            numbers = [str(row[name]) for name in ("landed", "waiting", "quarantined")]
-            table.add_row(row["stream"], sent, *numbers, row["state"])
-        Console().print(table)
+        rows = [
+            {
+                "stream": row["stream"],
+                "sent": "unknown" if row["committed"] is None else row["committed"],
+                **{name: row[name] for name in ("landed", "waiting", "quarantined", "state")},
+            }
+            for row in document.get("streams", ())
+        ]
+        output.show(rows, as_json=False, number_columns=4)
 
 
 def source_name(connection: Connection, stream: Stream) -> str:

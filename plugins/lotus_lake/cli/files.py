@@ -166,7 +166,7 @@ def rewind_stream(
             "rows": plan.rows,
             "retired_files": plan.retired,
             "cursor_path": plan.cursor_path,
-            "models": list(plan.models),
+            "models": list(plan.models) if as_json else ", ".join(plan.models),
         }
         show([shown], as_json=as_json)
         say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,8 +16,8 @@ from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
-# A pipe has no width of its own; the tables need some.
-_PIPE_COLUMNS = 200
+# In a pipe each row is one line, however long, unless COLUMNS says otherwise.
+_PIPE_COLUMNS = 10_000
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: int = 0) -> None:
@@ -33,12 +34,14 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: in
     if not rows:
         return
     table = Table(*rows[0])
-    for column in table.columns[1 : 1 + number_columns]:
-        column.justify = "right"
+    for number, column in enumerate(table.columns):
+        column.overflow = "fold"  # a key that is cut off is of no use
+        column.justify = "right" if 0 < number <= number_columns else "left"
     for row in rows:
         # As Text, because brackets in a string would be taken for markup.
         table.add_row(*(Text(_readable(value)) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if has_width else _PIPE_COLUMNS).print(table)
 
 
 def say(text: str) -> None:

@@ -202,9 +202,9 @@ def _classify(
     for item in sorted(objects, key=lambda item: natural_order(item.key)):
         others = [v for v in known.get(item.key, []) if not _same(v, item)]
         events += [
-            replace(version, event="replaced", error="object was replaced before it was registered")
+            replace(version, event="replaced", error="object was replaced before it could land")
             for version in others
-            if version.event == "discovered"
+            if version.event in ("discovered", "quarantined")
         ]
         event, error = first_event(stream, prefix, item, others)
         if event == "discovered":
