@@ -150,7 +150,7 @@ def main() -> None:
             "PYTHONPATH": "plugins:.",
             "LAKE_PROJECT_DIR": str(project),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "COLUMNS": "110",
+            "COLUMNS": "120",
         }
         try:
             walk = Walk(project, env)

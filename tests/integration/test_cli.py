@@ -182,7 +182,7 @@ def test_status_counts_the_files_of_each_stream(fed: Feed, run: Command) -> None
     assert {name: found[name] for name in expected} == expected
     assert said.stderr == ""
     table = run("status").stdout
-    assert "year=2026/month=03/day=11/part_1.parquet" in table
+    assert "2026-03-11/part_1.parquet" in table
     assert [word in table for word in ("shop/orders", "quarantined", "cursor")] == [True] * 3
 
 
@@ -216,7 +216,7 @@ def test_reconcile_lands_what_is_late_and_asks_a_person_about_what_is_gone(
 
     repair = re.search(r"`lotus-lake (reconcile shop orders --repair)`", problem)
     assert repair
-    assert "│" in run(*repair[1].split()).stdout
+    assert "──" in run(*repair[1].split()).stdout
     assert run("reconcile").stderr == ""
     with open_lake(fed.settings) as lake:
         assert fed.landed(lake) == fed.rows_of(set(fed.sent) - {gone})

@@ -121,7 +121,8 @@ def test_status_counts_what_became_of_files(
     assert {name: orders[name] for name in expected} == expected
     assert orders["oldest_waiting_at"] > orders["last_landed_at"]
     shown = shell.run("status").stdout
-    assert "year=2026/month=03/day=10/part_1.parquet" in shown
+    assert "2026-03-10/part_1.parquet" in shown
+    assert "1 QUARANTINED" in shown
     assert "raw/shop" not in shown
 
 
@@ -134,7 +135,7 @@ def test_status_shows_streams_whose_config_is_gone(fed: Feed, shell: Shell) -> N
     Path(fed.settings.streams_dir, "shop", "orders.json").unlink()
     (row,) = shell.json("status")
     assert (row["configured"], row["landed"]) == (False, 4)
-    assert "shop/orders (no config)" in shell.run("status").stdout
+    assert "no config" in shell.run("status").stdout
 
 
 def test_status_tells_how_far_the_slowest_model_is_behind(fed: Feed, shell: Shell) -> None:

@@ -15,7 +15,7 @@ import typer
 from lotus_lake import ledger, quarantine
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.cli.arguments import FEED, OPERATE, AnyName, AnySource, Name, Source
-from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.cli.output import AsJson, counted, minute, say, show
 from lotus_lake.errors import LotusLakeError, SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.feeder.listing import list_files
@@ -211,7 +211,18 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
     """
     with open_to_read(Settings.from_env()) as lake:
         found = quarantine.list_quarantined(lake, source, stream)
-    show([asdict(file) for file in found], as_json=as_json)
+    rows = [
+        asdict(file)
+        if as_json
+        else {
+            "key": file.key,
+            "size": readable_bytes(file.size_bytes),
+            "since": minute(file.quarantined_at),
+            "error": file.error,
+        }
+        for file in found
+    ]
+    show(rows, as_json=as_json)
     say(f"{counted(len(found), 'file')} in quarantine")
 
 

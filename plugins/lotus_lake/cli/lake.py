@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +15,18 @@ import typer
 
 from lotus_lake.catalog import open_lake
 from lotus_lake.cli.arguments import LOOK, AnyName, AnySource
-from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.cli.output import AsJson, counted, minute, say, show
 from lotus_lake.errors import SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.ledger import EVENTS
-from lotus_lake.lookup import find_cursor_history, find_cursors, find_files, find_origins
+from lotus_lake.lookup import (
+    LedgerFile,
+    Origin,
+    find_cursor_history,
+    find_cursors,
+    find_files,
+    find_origins,
+)
 from lotus_lake.manifest import built_models
 from lotus_lake.planning import RunPlan, plan_run
 from lotus_lake.querying import Answer, run_query
@@ -44,7 +51,7 @@ def status(as_json: AsJson = False) -> None:
 
     `landed` counts files whose rows have landed, retired ones included; `behind` counts landed
     files that the slowest model has not read, and is empty where no model is known to read them.
-    Streams that were never fed are shown, too.
+    Streams that were never fed are shown, too. JSON has more: sizes, copies, whole keys.
 
     Example: lotus-lake status --json
     """
@@ -57,7 +64,7 @@ def status(as_json: AsJson = False) -> None:
         say("nothing was fed yet")
     prefix = settings.raw_prefix
     rows = [asdict(row) if as_json else _for_people(row, prefix) for row in found]
-    show(rows, as_json=as_json, number_columns=8)
+    show(rows, as_json=as_json, number_columns=4)
 
 
 def files(
@@ -93,7 +100,7 @@ def files(
         wanted = event.value if event else None
         with open_to_read(settings) as lake:
             found = find_files(lake, source, stream, event=wanted, key_prefix=key, limit=limit)
-        show([asdict(file) for file in found], as_json=as_json)
+        show([asdict(f) if as_json else _file_for_people(f) for f in found], as_json=as_json)
         more = ", there may be more: --limit" if len(found) == limit else ""
         say(f"{counted(len(found), 'file')}{more}")
         return
@@ -105,7 +112,7 @@ def files(
     config = find_stream(settings.streams_dir, source, stream)
     with open_to_read(settings) as lake:
         origins = find_origins(lake, config, where, limit)
-    show([asdict(origin) for origin in origins], as_json=as_json)
+    show([asdict(o) if as_json else _origin_for_people(o) for o in origins], as_json=as_json)
     rows = counted(sum(origin.matching_rows for origin in origins), "row")
     say(f"{rows} in {counted(len(origins), 'file')}")
 
@@ -207,24 +214,46 @@ def _streams(
 
 def _for_people(row: StreamStatus, raw_prefix: str) -> dict[str, Any]:
     cursor = (row.cursor or "").removeprefix(f"{raw_prefix}{row.stream}/")
+    since = f" since {minute(row.oldest_waiting_at)}" if row.oldest_waiting_at else ""
+    remarks = [
+        f"{row.waiting} wait ({readable_bytes(row.waiting_bytes)}){since}" if row.waiting else "",
+        f"{row.quarantined} QUARANTINED" if row.quarantined else "",
+        f"{row.missing} MISSING" if row.missing else "",
+        f"{row.copied} copied" if row.copied else "",
+        "" if row.configured else "no config",
+    ]
     return {
-        "stream": row.stream if row.configured else f"{row.stream} (no config)",
+        "stream": row.stream,
         "seen": row.seen,
         "landed": row.landed,
-        "copied": row.copied,
-        "quarantined": row.quarantined,
-        "missing": row.missing,
         "rows": row.rows,
-        "waiting": f"{row.waiting} ({readable_bytes(row.waiting_bytes)})" if row.waiting else 0,
         "behind": row.lag_files,
-        "waiting since": _minute(row.oldest_waiting_at),
-        "last landed": _minute(row.last_landed_at),
-        "cursor": cursor,
+        "last landed": minute(row.last_landed_at),
+        "cursor": re.sub(r"^year=(\d+)/month=(\d+)/day=(\d+)/", r"\1-\2-\3/", cursor),
+        "remarks": ", ".join(filter(None, remarks)),
     }
 
 
-def _minute(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else ""
+def _file_for_people(file: LedgerFile) -> dict[str, Any]:
+    return {
+        "key": file.key,
+        "event": file.event,
+        "rows": file.row_count,
+        "size": readable_bytes(file.size_bytes),
+        "at": minute(file.updated_at),
+        "remark": file.error,
+    }
+
+
+def _origin_for_people(origin: Origin) -> dict[str, Any]:
+    copied = not origin.data_file.endswith(f"/{origin.key}") if origin.key else True
+    return {
+        "key": origin.key,
+        "rows": origin.matching_rows,
+        "landed": minute(origin.landed_at),
+        "by": origin.dag_run_id,
+        "data file": origin.data_file if copied else "the object itself",
+    }
 
 
 def _plan_for_people(found: RunPlan) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +34,7 @@ def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, number_columns: in
         return
     if not rows:
         return
-    table = Table(*rows[0])
+    table = Table(*rows[0], box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(table.columns):
         column.overflow = "fold"  # a key that is cut off is of no use
         column.justify = "right" if 0 < number <= number_columns else "left"
@@ -52,6 +53,11 @@ def say(text: str) -> None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def minute(at: datetime | None) -> str:
+    """A moment as people want it in a table."""
+    return f"{at:%Y-%m-%d %H:%M}" if at else ""
 
 
 def _readable(value: object) -> str:
