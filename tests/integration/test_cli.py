@@ -183,7 +183,7 @@ def test_status_counts_the_files_of_each_stream(fed: Feed, run: Command) -> None
     assert said.stderr == ""
     table = run("status").stdout
     assert "2026-03-11/part_1.parquet" in table
-    assert [word in table for word in ("shop/orders", "quarantined", "cursor")] == [True] * 3
+    assert [word in table for word in ("shop/orders", "remarks", "cursor")] == [True] * 3
 
 
 def test_a_stream_that_does_not_exist_is_refused_with_those_that_do(
