@@ -47,6 +47,8 @@ STAGING_TABLE_ID = (
     f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
 )
 
+_S3_SECRET, _CATALOG_SECRET = "lotus_lake_s3", "lotus_lake_catalog"
+
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
 _CREATE_ATTEMPTS = 10
@@ -96,6 +98,10 @@ class Lake:
         """First column of the first row; `None` when there is no row."""
         row = self.con.execute(sql, parameters).fetchone()
         return None if row is None else row[0]
+
+    def ask_postgres(self, sql: str) -> list[Any]:
+        """First column of a query that the Postgres of the catalog runs by itself."""
+        return [row[0] for row in self.rows("FROM postgres_query(?, ?)", [METADATA, sql])]
 
     def commit(self, message: str, unit: Callable[[], Result]) -> Result:
         """Run `unit` in one transaction, that is, one DuckLake snapshot.
@@ -217,8 +223,13 @@ def configure(
     for name, value in _session_settings(settings):
         con.execute(f"SET GLOBAL {name} = {literal(value)}")
     load_extensions(con, settings.catalog.kind)
+    for name, value in _tls_settings(settings.s3):
+        con.execute(f"SET GLOBAL {name} = {literal(value)}")
     if secret := secret_statement(settings.s3):
         con.execute(secret)
+    if settings.catalog.password:
+        word = literal(settings.catalog.password.get_secret_value())
+        con.execute(f"CREATE OR REPLACE SECRET {_CATALOG_SECRET} (TYPE postgres, PASSWORD {word})")
     _attach(con, settings, read_only=read_only)
 
 
@@ -231,6 +242,23 @@ def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
         ("preserve_insertion_order", False),
         ("TimeZone", "UTC"),
     ]
+
+
+def _tls_settings(access: S3Access) -> list[tuple[str, str | bool]]:
+    """What makes DuckDB ask a store for its certificate; left alone, it would trust anybody."""
+    if access.endpoint_url and not access.endpoint_url.startswith("https"):
+        return []
+    return [
+        ("enable_server_cert_verification", True),
+        ("ca_cert_file", access.ca_bundle or _authorities_of_boto3()),
+    ]
+
+
+def _authorities_of_boto3() -> str:
+    spec = importlib.util.find_spec("botocore")
+    if spec is None or spec.origin is None:
+        raise AssertionError("boto3 comes without botocore")
+    return str(Path(spec.origin).with_name("cacert.pem"))
 
 
 def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:
@@ -287,6 +315,8 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
         options.append("META_JOURNAL_MODE 'WAL'")
     if read_only:
         options.append("READ_ONLY")
+    if catalog.password:
+        options.append(f"META_SECRET {literal(_CATALOG_SECRET)}")
     uri = literal(f"ducklake:{catalog.kind}:{catalog.address}")
     return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
 
@@ -323,7 +353,7 @@ def secret_statement(access: S3Access) -> str | None:
         scheme, _, host = access.endpoint_url.partition("://")
         values |= {"ENDPOINT": host.rstrip("/"), "USE_SSL": scheme == "https", "URL_STYLE": "path"}
     words = [f"{name} {literal(value)}" for name, value in values.items() if value is not None]
-    return f"CREATE OR REPLACE SECRET lotus_lake_s3 (TYPE s3, {', '.join(words)})"
+    return f"CREATE OR REPLACE SECRET {_S3_SECRET} (TYPE s3, {', '.join(words)})"
 
 
 def load_extensions(con: duckdb.DuckDBPyConnection, catalog_kind: str) -> None:

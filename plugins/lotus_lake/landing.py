@@ -20,7 +20,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.nulls import count_nulls
+from lotus_lake.nulls import count_nulls, counts_nulls
 from lotus_lake.settings import Settings
 from lotus_lake.sql import identifier, literal
 from lotus_lake.streams import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema, Stream, source_schema
@@ -151,12 +151,40 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
     Raises:
         SchemaMismatchError: The config declares a column whose type the table cannot take.
     """
-    declared = landing_columns(stream, source_schema(lake.settings.sources_dir, stream))
     if stream.landing_table not in lake.tables("staging"):
-        _create(lake, stream, declared)
+        _create(lake, stream, _declared(lake, stream))
     _ensure_options(lake, stream)
     count_nulls(lake, stream.landing_table)
-    types = {name: lake.con.sqltype(kind) for name, kind in declared.items()}
+    evolution = _plan_declared(lake, stream)
+    apply(lake, stream, evolution)
+    return evolution
+
+
+def missing(lake: Lake, stream: Stream) -> list[str]:
+    """What `reconcile` would create or change, for people.
+
+    Raises:
+        SchemaMismatchError: The config declares a column whose type the table cannot take.
+    """
+    table = f"staging.{stream.landing_table}"
+    if stream.landing_table not in lake.tables("staging"):
+        return [f"table {table}"]
+    evolution = _plan_declared(lake, stream)
+    return [
+        *(f"option {option} of {table}" for option in _missing_options(lake, stream)),
+        *([] if counts_nulls(lake, stream.landing_table) else [f"count of NULLs of {table}"]),
+        *(f"column {'.'.join(path)} {kind} of {table}" for path, kind in evolution.added),
+        *(f"type {kind} of column {name} of {table}" for name, kind in evolution.widened),
+    ]
+
+
+def _declared(lake: Lake, stream: Stream) -> dict[str, str]:
+    return landing_columns(stream, source_schema(lake.settings.sources_dir, stream))
+
+
+def _plan_declared(lake: Lake, stream: Stream) -> Evolution:
+    """What the table lacks of what the config declares."""
+    types = {name: lake.con.sqltype(kind) for name, kind in _declared(lake, stream).items()}
     evolution = plan_evolution(table_types(lake, stream), types)
     if evolution.problems:
         raise SchemaMismatchError(
@@ -164,7 +192,6 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
             f"{stream.source}/{stream.name}.json: {'; '.join(evolution.problems)}",
             hint="restore the old type in the config, or rebuild the table under a new stream name",
         )
-    apply(lake, stream, evolution)
     return evolution
 
 
@@ -237,6 +264,15 @@ def _create(lake: Lake, stream: Stream, columns: Mapping[str, str]) -> None:
 
 def _ensure_options(lake: Lake, stream: Stream) -> None:
     """Set the table's options; apart from its creation, because DuckLake refuses both at once."""
+    for option in _missing_options(lake, stream):
+        statement = (
+            f"CALL {LAKE}.set_option({literal(option)}, {OPTIONS[option]}, schema => 'staging', "
+            f"table_name => {literal(stream.landing_table)})"
+        )
+        lake.commit(f"{stream.id}: set {option}", partial(lake.con.execute, statement))
+
+
+def _missing_options(lake: Lake, stream: Stream) -> list[str]:
     present = {
         name
         for (name,) in lake.rows(
@@ -244,13 +280,7 @@ def _ensure_options(lake: Lake, stream: Stream) -> None:
             [f"staging.{stream.landing_table}"],
         )
     }
-    for option, value in OPTIONS.items():
-        if option not in present:
-            statement = (
-                f"CALL {LAKE}.set_option({literal(option)}, {value}, schema => 'staging', "
-                f"table_name => {literal(stream.landing_table)})"
-            )
-            lake.commit(f"{stream.id}: set {option}", partial(lake.con.execute, statement))
+    return [option for option in OPTIONS if option not in present]
 
 
 def _compare(

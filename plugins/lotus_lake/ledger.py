@@ -136,8 +136,7 @@ class FileEvent:
 
 def initialise(lake: Lake, stream: Stream) -> None:
     """Create the ledger and the stream's guard where they are missing."""
-    tables = {"file_events", "cursor_events", f"guard_{stream.id}"}
-    if tables <= lake.tables("meta") and _is_current(lake):
+    if not missing(lake, stream):
         return
 
     def create() -> None:
@@ -148,6 +147,16 @@ def initialise(lake: Lake, stream: Stream) -> None:
         )
 
     lake.commit(f"{stream.id}: create the ledger", create)
+
+
+def missing(lake: Lake, stream: Stream) -> list[str]:
+    """What `initialise` would create or bring up to date, for people."""
+    wanted = ("file_events", "cursor_events", f"guard_{stream.id}")
+    there = lake.tables("meta")
+    tables = [f"table meta.{name}" for name in wanted if name not in there]
+    if {"file_events", "cursor_events"} <= there and _is_current(lake):
+        return tables
+    return [*tables, "views meta.feeder_files and meta.feeder_cursors"]
 
 
 def _is_current(lake: Lake) -> bool:

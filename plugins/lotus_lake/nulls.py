@@ -24,11 +24,7 @@ def count_nulls(lake: Lake, table: str) -> None:
         table: Name of the landing table, which has a column `year`.
     """
     name = identifier(LAKE, "staging", table)
-    (columns, wrong) = lake.rows(
-        "SELECT count(*), count(*) FILTER (contains_null IS DISTINCT FROM true) "
-        f"FROM {METADATA}.ducklake_table_column_stats WHERE table_id = ({STAGING_TABLE_ID})",
-        [table],
-    )[0]
+    columns, wrong = _statistics(lake, table)
     if not columns:
         insert = f"INSERT INTO {name} (year) VALUES (NULL)"
         lake.commit(f"prepare {table}", partial(lake.con.execute, insert))
@@ -43,6 +39,22 @@ def count_nulls(lake: Lake, table: str) -> None:
     if not columns or _own_files(lake, table):
         delete = f"DELETE FROM {name} WHERE year IS NULL"
         lake.commit(f"prepare {table}", partial(lake.con.execute, delete))
+
+
+def counts_nulls(lake: Lake, table: str) -> bool:
+    """Whether there is nothing for `count_nulls` to do."""
+    columns, wrong = _statistics(lake, table)
+    return columns > 0 and not wrong and not _own_files(lake, table)
+
+
+def _statistics(lake: Lake, table: str) -> tuple[int, int]:
+    """Columns that have statistics, and those of them that know of no NULLs."""
+    columns, wrong = lake.rows(
+        "SELECT count(*), count(*) FILTER (contains_null IS DISTINCT FROM true) "
+        f"FROM {METADATA}.ducklake_table_column_stats WHERE table_id = ({STAGING_TABLE_ID})",
+        [table],
+    )[0]
+    return columns, wrong
 
 
 def _own_files(lake: Lake, table: str) -> int:

@@ -1,7 +1,7 @@
 """Where the catalog, the lake's own data and the bucket are.
 
-Everything comes from the environment (or, for S3, from an Airflow connection) and is read once, at
-the edge: the command line, a task, the dbt plugin. The rest of the library gets a `Settings`.
+Everything comes from the environment (or, for S3 and the catalog, from an Airflow connection) and is
+read once, at the edge: the command line, a task, the dbt plugin. The rest gets a `Settings`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ from lotus_lake.errors import SettingsError
 LAKE_DIR = ".lake"
 EMBEDDED_S3_FILE = "s3.json"
 _PASSWORD = re.compile(r"password\s*=|://[^@\s]*:[^@\s]*@")
+_PLAIN_WORD = re.compile(r"[^\s'\\]+")
+# What the extra of the catalog's connection may say, in libpq's words.
+_LIBPQ_WORDS = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_min_protocol_version",
+    "channel_binding", "gssencmode", "krbsrvname", "passfile", "connect_timeout", "keepalives",
+    "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+    "target_session_attrs", "application_name", "options",
+)  # fmt: skip
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 
@@ -34,17 +42,22 @@ class S3Access:
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
+    ca_bundle: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> S3Access:
         """Read `AIRFLOW_CONN_AWS_DEFAULT`, else `AWS_*`, else the embedded store of `make demo`."""
         if connection := env.get("AIRFLOW_CONN_AWS_DEFAULT"):
-            return cls.from_connection(connection)
+            return cls.from_connection(connection, env)
         return cls._from_aws_variables({**env, **embedded_s3(env)})
 
     @classmethod
-    def from_connection(cls, text: str) -> S3Access:
+    def from_connection(cls, text: str, env: Mapping[str, str] | None = None) -> S3Access:
         """Read an Airflow connection in its JSON or its URI form.
+
+        Args:
+            text: The connection.
+            env: Variables for what it does not say.
 
         Raises:
             SettingsError: It is neither. The text itself is not repeated: it holds secrets.
@@ -53,6 +66,7 @@ class S3Access:
             login, password, extra = parse_connection(text)[:3]
             service = (extra.get("service_config") or {}).get("s3") or {}
             endpoint_url = service.get("endpoint_url") or extra.get("endpoint_url")
+            verify = extra.get("verify")
         except (ValueError, AttributeError):
             raise SettingsError(
                 "AIRFLOW_CONN_AWS_DEFAULT is neither JSON nor a URI",
@@ -64,6 +78,7 @@ class S3Access:
             access_key_id=login or None,
             secret_access_key=SecretStr(password) if password else None,
             session_token=SecretStr(t) if (t := extra.get("aws_session_token")) else None,
+            ca_bundle=ca_bundle(verify, env or {}),
         )
 
     @classmethod
@@ -75,6 +90,7 @@ class S3Access:
             access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             secret_access_key=SecretStr(secret) if secret else None,
             session_token=SecretStr(token) if token else None,
+            ca_bundle=ca_bundle(None, env),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -86,12 +102,15 @@ class S3Access:
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": _reveal(self.secret_access_key),
             "AWS_SESSION_TOKEN": _reveal(self.session_token),
+            "AWS_CA_BUNDLE": self.ca_bundle,
         }
         return {name: value for name, value in values.items() if value}
 
 
-# Any of these means that S3 is configured.
+# Any of these means that S3 is configured. A role of the machine has no variable: whoever says where
+# the raw files are does not mean the store of the demo.
 _S3_NAMES = (
+    "LAKE_RAW_URI",
     "AIRFLOW_CONN_AWS_DEFAULT",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
@@ -103,12 +122,27 @@ _S3_NAMES = (
 )
 
 
+CATALOG_CONN_ID = "lake_catalog"
+_CATALOG_CONNECTION = "AIRFLOW_CONN_LAKE_CATALOG"
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogAddress:
-    """Which database holds DuckLake's metadata: a SQLite file, or libpq words for Postgres."""
+    """Which database holds DuckLake's metadata: a SQLite file, or libpq words for Postgres.
+
+    Without a password in an Airflow connection, libpq takes it from PGPASSWORD or a passfile.
+    """
 
     kind: Literal["sqlite", "postgres"]
     address: str
+    password: SecretStr | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], default: str) -> CatalogAddress:
+        """Read `LAKE_CATALOG`, else the Airflow connection `lake_catalog`, else the default."""
+        if (connection := env.get(_CATALOG_CONNECTION)) and not env.get("LAKE_CATALOG"):
+            return cls.from_connection(connection)
+        return cls.parse(env.get("LAKE_CATALOG") or default)
 
     @classmethod
     def parse(cls, text: str) -> CatalogAddress:
@@ -119,7 +153,8 @@ class CatalogAddress:
         """
         if _PASSWORD.search(text):  # before any message repeats the text
             raise SettingsError(
-                "LAKE_CATALOG holds a password", hint="put it in PGPASSWORD or a passfile"
+                "LAKE_CATALOG holds a password",
+                hint="put it in PGPASSWORD, a passfile or the connection lake_catalog",
             )
         kind, _, address = text.partition(":")
         if kind == "sqlite" and Path(address).is_absolute():
@@ -130,6 +165,62 @@ class CatalogAddress:
             f"LAKE_CATALOG={text!r} names no catalog",
             hint="sqlite:/absolute/file.sqlite or postgres:host=... dbname=... user=...",
         )
+
+    @classmethod
+    def from_connection(cls, text: str) -> CatalogAddress:
+        """Read an Airflow connection in its JSON or its URI form.
+
+        Raises:
+            SettingsError: It is neither, or none of Postgres. The text itself is not repeated.
+        """
+        try:
+            fields = parse_connection(text)
+        except (ValueError, AttributeError):
+            raise SettingsError(
+                f"{_CATALOG_CONNECTION} is neither JSON nor a URI", hint=_CATALOG_HINT
+            ) from None
+        return cls.of_fields(fields)
+
+    @classmethod
+    def of_fields(cls, fields: ConnectionFields) -> CatalogAddress:
+        """The catalog that the connection `lake_catalog` names.
+
+        Raises:
+            SettingsError: It is none of Postgres, names no host, or its extra says what libpq does
+                not know: a misspelt `sslmode` would not protect anything.
+        """
+        if fields.conn_type not in ("postgres", "postgresql"):
+            raise SettingsError(
+                f"the connection {CATALOG_CONN_ID} is of type {fields.conn_type!r}, not postgres",
+                hint=_CATALOG_HINT,
+            )
+        unknown = sorted(set(fields.extra) - set(_LIBPQ_WORDS))
+        if unknown or not fields.host:
+            raise SettingsError(
+                f"the connection {CATALOG_CONN_ID} "
+                + (f"says {', '.join(unknown)} in its extra" if unknown else "names no host"),
+                hint=f"its extra may say {', '.join(_LIBPQ_WORDS)}" if unknown else _CATALOG_HINT,
+            )
+        words = {
+            "host": fields.host,
+            "port": fields.port,
+            "dbname": fields.schema,
+            "user": fields.login,
+            **fields.extra,
+        }
+        address = " ".join(f"{name}={_libpq(str(word))}" for name, word in words.items() if word)
+        return cls("postgres", address, SecretStr(fields.password) if fields.password else None)
+
+    def to_env(self) -> dict[str, str]:
+        """The same catalog as variables, for a child process."""
+        password = {"PGPASSWORD": _reveal(self.password)} if self.password else {}
+        return {"LAKE_CATALOG": f"{self.kind}:{self.address}", **password}  # type: ignore[dict-item]
+
+
+_CATALOG_HINT = (
+    'use {"conn_type": "postgres", "host": ..., "schema": "the database", "login": ..., '
+    '"password": ..., "extra": {"sslmode": "verify-full"}}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +240,18 @@ class Settings:
     poke_interval_seconds: float
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None, s3: S3Access | None = None) -> Settings:
+    def from_env(
+        cls,
+        env: Mapping[str, str] | None = None,
+        s3: S3Access | None = None,
+        catalog: CatalogAddress | None = None,
+    ) -> Settings:
         """Read the configuration contract from the environment.
 
         Args:
             env: Variables; those of the process by default.
             s3: Access that is known already (from an Airflow connection); read from `env` if not.
+            catalog: The catalog, in the same way.
 
         Raises:
             SettingsError: A variable is malformed, or the raw prefix and `LAKE_DATA_PATH` overlap.
@@ -167,9 +264,8 @@ class Settings:
         _check_uris(raw_uri, data_path)
         return cls(
             project_dir=project_dir,
-            catalog=CatalogAddress.parse(
-                env.get("LAKE_CATALOG") or f"sqlite:{lake_dir / 'catalog.sqlite'}"
-            ),
+            catalog=catalog
+            or CatalogAddress.from_env(env, f"sqlite:{lake_dir / 'catalog.sqlite'}"),
             data_path=data_path.rstrip("/") + "/",
             raw_uri=raw_uri,
             streams_dir=Path(env.get("LAKE_STREAMS_DIR") or project_dir / "include" / "streams"),
@@ -212,6 +308,28 @@ def embedded_s3(env: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
+def ca_bundle(verify: Any, env: Mapping[str, str]) -> str | None:
+    """The file of certificates to trust: what the connection says, else `AWS_CA_BUNDLE`.
+
+    Raises:
+        SettingsError: The connection asks not to verify at all.
+    """
+    if verify is False or str(verify).lower() == "false":
+        raise SettingsError(
+            "the connection aws_default says verify: false, so that anybody could play the store",
+            hint="name the file of the store's certificate authority there, or in AWS_CA_BUNDLE",
+        )
+    return verify if isinstance(verify, str) and verify else env.get("AWS_CA_BUNDLE") or None
+
+
+def _libpq(word: str) -> str:
+    """A word of a connection string, quoted when libpq needs that."""
+    if _PLAIN_WORD.fullmatch(word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _reveal(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
@@ -224,6 +342,8 @@ class ConnectionFields(NamedTuple):
     extra: dict[str, Any]
     host: str | None
     port: int | None
+    conn_type: str | None
+    schema: str | None
 
 
 def parse_connection(text: str) -> ConnectionFields:
@@ -242,6 +362,8 @@ def parse_connection(text: str) -> ConnectionFields:
             json.loads(extra) if isinstance(extra, str) else extra,
             fields.get("host"),
             int(port) if (port := fields.get("port")) else None,
+            fields.get("conn_type"),
+            fields.get("schema"),
         )
     parts = urlsplit(text)
     if "://" not in text:
@@ -255,6 +377,8 @@ def parse_connection(text: str) -> ConnectionFields:
         extra,
         unquote(parts.hostname or ""),
         parts.port,
+        parts.scheme,
+        unquote(parts.path.strip("/")),
     )
 
 

@@ -66,6 +66,7 @@ def _client(access: S3Access) -> S3Client:
         "s3",
         endpoint_url=access.endpoint_url,
         region_name=access.region,
+        verify=access.ca_bundle,
         aws_access_key_id=access.access_key_id,
         aws_secret_access_key=(
             access.secret_access_key.get_secret_value() if access.secret_access_key else None

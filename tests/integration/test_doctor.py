@@ -22,7 +22,6 @@ from lotus_lake import data_files
 from lotus_lake.catalog import LAKE, META, open_lake
 from lotus_lake.cli import app
 from lotus_lake.doctor import examine
-from lotus_lake.doctor.catalog import STATS_INDEX
 from lotus_lake.doctor.results import Finding
 from lotus_lake.feeder.listing import list_files
 from tests.catalogs import on_postgres, on_sqlite
@@ -129,12 +128,8 @@ def query(environment: Mapping[str, str], hint: str | None) -> None:
     assert result.exit_code == 0, result.exception
 
 
-def test_a_healthy_lake_gives_no_problem(
-    fed: Feed, environment: dict[str, str], request: pytest.FixtureRequest
-) -> None:
-    if fed.settings.catalog.kind == "postgres":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        server.execute(fed.settings.catalog.address, STATS_INDEX)
+def test_a_healthy_lake_gives_no_problem(fed: Feed, environment: dict[str, str]) -> None:
+    assert CliRunner().invoke(app, ["init"], env=environment).exit_code == 0
     assert problems(environment) == {}
     result = CliRunner().invoke(app, ["doctor", "--json"], env=environment)
     assert result.exit_code == 0
@@ -341,13 +336,10 @@ def test_a_catalog_of_another_data_path(
 
 
 @on_postgres
-def test_a_postgres_catalog_without_the_index(
-    fed: Feed, environment: dict[str, str], postgres: PostgresServer
-) -> None:
+def test_a_postgres_catalog_without_the_index(fed: Feed, environment: dict[str, str]) -> None:
     found = the_problem(environment, "postgres has the index of statistics")
-    statement = str(found.hint).removeprefix("in the catalog's database: ")
-    assert "ON ducklake_file_column_stats (table_id, column_id)" in statement
-    postgres.execute(fed.settings.catalog.address, statement)
+    assert "`lotus-lake init`" in str(found.hint)
+    assert CliRunner().invoke(app, ["init"], env=environment).exit_code == 0
     assert problems(environment) == {}
 
 

@@ -10,22 +10,51 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from pydantic import SecretStr
 
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.settings import S3Access, Settings, embedded_s3
+from lotus_lake.settings import (
+    CATALOG_CONN_ID,
+    CatalogAddress,
+    ConnectionFields,
+    S3Access,
+    Settings,
+    ca_bundle,
+    embedded_s3,
+)
 
 AWS_CONN_ID = "aws_default"
 AIRBYTE_CONN_ID = "airbyte_default"
 
 
 def lake_settings(aws_conn_id: str | None = AWS_CONN_ID) -> Settings:
-    """Settings of the lake with the S3 access of an Airflow connection."""
+    """Settings of the lake with what Airflow's connections say; for tasks, not for Dag files."""
     use_embedded_s3()
-    return Settings.from_env(s3=s3_access(S3Hook(aws_conn_id=aws_conn_id)))
+    return Settings.from_env(s3=s3_access(S3Hook(aws_conn_id=aws_conn_id)), catalog=catalog())
+
+
+def catalog() -> CatalogAddress | None:
+    """The connection `lake_catalog` of any secrets backend, if `LAKE_CATALOG` is not set."""
+    if os.environ.get("LAKE_CATALOG"):
+        return None
+    try:
+        found = Connection.get(CATALOG_CONN_ID)
+    except AirflowNotFoundException:
+        return None
+    return CatalogAddress.of_fields(
+        ConnectionFields(
+            found.login, found.password, found.extra_dejson, found.host, found.port,
+            found.conn_type, found.schema,
+        )
+    )  # fmt: skip
 
 
 def s3_access(hook: S3Hook) -> S3Access:
-    """What the hook found: a connection from any secrets backend, or boto3's own chain."""
-    session = hook.get_session()
-    credentials = session.get_credentials()
+    """What the hook found: a connection from any secrets backend, or boto3's own chain.
+
+    Keys of the chain stay out of it: whoever needs them, a child process too, asks the chain
+    again, and gets new ones when they expire.
+    """
+    session, said = hook.get_session(), hook.conn_config
+    of_connection = said.aws_access_key_id or said.role_arn or said.profile_name
+    credentials = session.get_credentials() if of_connection else None
     frozen = credentials.get_frozen_credentials() if credentials else None
     return S3Access(
         endpoint_url=hook.conn_config.get_service_endpoint_url("s3")
@@ -35,6 +64,7 @@ def s3_access(hook: S3Hook) -> S3Access:
         access_key_id=frozen.access_key if frozen else None,
         secret_access_key=SecretStr(frozen.secret_key) if frozen and frozen.secret_key else None,
         session_token=SecretStr(frozen.token) if frozen and frozen.token else None,
+        ca_bundle=ca_bundle(hook.verify, os.environ),
     )
 
 

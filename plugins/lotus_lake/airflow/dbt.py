@@ -65,7 +65,7 @@ def dbt_group(
 
 
 def give_access(_context: Any, operator: Any) -> None:
-    """Hand the S3 access of the Airflow connection to dbt's process.
+    """Hand what Airflow's connections say of S3 and the catalog to dbt's process.
 
     Templates are rendered by now: what is set here is stored nowhere.
     """
@@ -73,6 +73,7 @@ def give_access(_context: Any, operator: Any) -> None:
     operator.env = {
         **(operator.env or {}),
         **settings.s3.to_env(),
+        **settings.catalog.to_env(),
         "LAKE_PROJECT_DIR": str(settings.project_dir),
     }
 

@@ -10,6 +10,7 @@ from lotus_lake.cli import (
     discovering,
     doctor,
     files,
+    initialising,
     lake,
     scaffolding,
     validating,
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.\n\n"
     "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
 )
+initialising.add_to(app)
 configs.add_to(app)
 discovering.add_to(app)
 scaffolding.add_to(app)

@@ -7,18 +7,15 @@ import re
 import time
 from pathlib import Path
 
-from lotus_lake.catalog import LOCK_TIMEOUT_SECONDS, METADATA, Lake
+from lotus_lake.catalog import LOCK_TIMEOUT_SECONDS, Lake
 from lotus_lake.doctor.results import Result, ok, problem, skipped
+from lotus_lake.initialising import missing_indexes
 from lotus_lake.reading import open_to_read
 from lotus_lake.settings import Settings
 
 # Byte 18 of a SQLite file: the version it is written with.
 _HEADER_BYTES, _WAL = 20, 2
 _ENGLISH = re.compile(r"(C|POSIX|en|English)([._@-].*)?", re.IGNORECASE)
-STATS_INDEX = (
-    "CREATE INDEX CONCURRENTLY IF NOT EXISTS ducklake_file_column_stats_of_column "
-    "ON ducklake_file_column_stats (table_id, column_id)"
-)
 
 
 def sqlite_journal_is_wal(settings: Settings) -> Result:
@@ -78,14 +75,11 @@ def postgres_has_the_index_of_statistics(lake: Lake) -> Result:
     """Planning a query does not read the statistics of every file of the lake."""
     if lake.settings.catalog.kind != "postgres":
         return skipped("the catalog is in SQLite")
-    found = _ask_postgres(
-        lake, "SELECT indexdef FROM pg_indexes WHERE tablename = 'ducklake_file_column_stats'"
-    )
-    if not any(re.search(r"\(table_id, column_id\b", definition) for definition in found):
+    if missing_indexes(lake):
         return problem(
             "the index of column statistics is missing: every commit and every query reads the "
             "statistics of all files",
-            hint=f"in the catalog's database: {STATS_INDEX}",
+            hint="`lotus-lake init` makes it",
         )
     return ok("ducklake_file_column_stats (table_id, column_id) has its index")
 
@@ -94,7 +88,7 @@ def postgres_speaks_english(lake: Lake) -> Result:
     """DuckLake knows a conflict by Postgres's English texts."""
     if lake.settings.catalog.kind != "postgres":
         return skipped("the catalog is in SQLite")
-    (language,) = _ask_postgres(lake, "SELECT current_setting('lc_messages') AS lc_messages")
+    (language,) = lake.ask_postgres("SELECT current_setting('lc_messages') AS lc_messages")
     if not is_english(language):
         return problem(
             f"lc_messages is {language}: conflicts are not known as such, and are not retried",
@@ -106,10 +100,6 @@ def postgres_speaks_english(lake: Lake) -> Result:
 def is_english(language: str) -> bool:
     """Whether a value of `lc_messages` gives English texts."""
     return not language or _ENGLISH.fullmatch(language) is not None
-
-
-def _ask_postgres(lake: Lake, sql: str) -> list[str]:
-    return [text for (text,) in lake.rows("FROM postgres_query(?, ?)", [METADATA, sql])]
 
 
 CHECKS = (sqlite_journal_is_wal, nobody_sits_on_the_write_lock)

@@ -1,0 +1,69 @@
+"""The command `init`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.errors import SchemaMismatchError
+from lotus_lake.initialising import create_indexes, missing, missing_indexes, prepare
+from lotus_lake.reading import open_to_read
+from lotus_lake.settings import Settings
+from lotus_lake.streams import Stream, load_streams
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(init)
+
+
+def init(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; fail when something is missing."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what the lake lacks: catalog, ledger, landing tables, their options, Postgres's index.
+
+    Run it once before the first Dag runs, and after each change of the stream configs or upgrade.
+    It drops nothing, and what is there stays as it is. A lake of an older release gets what it
+    lacks. A stream whose table cannot take what its config declares is named, and stops no other.
+
+    Example: lotus-lake init --check
+    """
+    settings = Settings.from_env()
+    streams, problems = load_streams(settings.streams_dir)
+    found: list[str] = []
+    with open_to_read(settings) if check else open_lake(settings) as lake:
+        for stream in streams:
+            try:
+                found += _stream(lake, stream, check=check)
+            except SchemaMismatchError as error:
+                problems.append(error)
+        found += _indexes(lake, check=check)
+    for problem in problems:
+        say(str(problem))
+    state = "missing" if check else "made"
+    lacking = list(dict.fromkeys(found))
+    show([{"what": what, "state": state} for what in lacking], as_json=as_json)
+    say(f"{counted(len(streams), 'stream')}, {counted(len(lacking), 'thing')} {state}")
+    if problems or (check and lacking):
+        raise typer.Exit(1)
+
+
+def _stream(lake: Lake, stream: Stream, *, check: bool) -> list[str]:
+    lacking = missing(lake, stream)
+    if lacking and not check:
+        prepare(lake, stream)
+    return lacking
+
+
+def _indexes(lake: Lake, *, check: bool) -> list[str]:
+    lacking = missing_indexes(lake)
+    if lacking and not check:
+        create_indexes(lake)
+    return lacking
