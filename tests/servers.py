@@ -100,6 +100,26 @@ class PostgresServer:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
 
+    @contextlib.contextmanager
+    def role(self, dsn: str, name: str, password: str, options: str = "") -> Iterator[str]:
+        """A role that has to give its password, until the block ends; how to reach `dsn` as it."""
+        with contextlib.closing(psycopg2.connect(dsn)) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW hba_file")
+                rules = Path((cursor.fetchone() or ("",))[0])
+        trusting = rules.read_text()
+        self.execute(dsn, f"CREATE ROLE {name} LOGIN PASSWORD '{password}' {options}")
+        rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{trusting}")
+        self.execute(dsn, "SELECT pg_reload_conf()")
+        try:
+            yield dsn.replace("user=postgres", f"user={name}")
+        finally:
+            rules.write_text(trusting)
+            self.execute(dsn, "SELECT pg_reload_conf()")
+            self.disconnect_all(dsn)
+            self.execute(dsn, f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}")
+            self.execute(dsn, f"DROP ROLE {name}")
+
     def version(self) -> str:
         """Name and version of the server."""
         with contextlib.closing(psycopg2.connect(self.dsn("postgres"))) as connection:

@@ -223,8 +223,8 @@ def configure(
     for name, value in _session_settings(settings):
         con.execute(f"SET GLOBAL {name} = {literal(value)}")
     load_extensions(con, settings.catalog.kind)
-    for name, value in _tls_settings(settings.s3):
-        con.execute(f"SET GLOBAL {name} = {literal(value)}")
+    if settings.s3.ca_bundle:
+        con.execute(f"SET GLOBAL ca_cert_file = {literal(settings.s3.ca_bundle)}")
     if secret := secret_statement(settings.s3):
         con.execute(secret)
     if settings.catalog.password:
@@ -242,23 +242,6 @@ def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
         ("preserve_insertion_order", False),
         ("TimeZone", "UTC"),
     ]
-
-
-def _tls_settings(access: S3Access) -> list[tuple[str, str | bool]]:
-    """What makes DuckDB ask a store for its certificate; left alone, it would trust anybody."""
-    if access.endpoint_url and not access.endpoint_url.startswith("https"):
-        return []
-    return [
-        ("enable_server_cert_verification", True),
-        ("ca_cert_file", access.ca_bundle or _authorities_of_boto3()),
-    ]
-
-
-def _authorities_of_boto3() -> str:
-    spec = importlib.util.find_spec("botocore")
-    if spec is None or spec.origin is None:
-        raise AssertionError("boto3 comes without botocore")
-    return str(Path(spec.origin).with_name("cacert.pem"))
 
 
 def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:

@@ -21,6 +21,10 @@ from lotus_lake.errors import (
 )
 from lotus_lake.settings import Settings
 
+TLS_HINT = (
+    "name the file of the certificate authority in AWS_CA_BUNDLE, or as `verify` in the extra of "
+    "aws_default"
+)
 _ERROR_CHARS = 600
 # DuckDB's advice for those who write its SQL themselves.
 _ADVICE = re.compile(r"\s*(Possible solutions:|Authentication Failure - |You can override ).*")
@@ -155,6 +159,10 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
     if exhausted := _exhausted(settings, error):
         return exhausted
     said = str(error)
+    if "SSL peer certificate" in said:
+        return StorageUnavailableError(
+            f"the store shows a certificate that nobody trusts: {text(error)}", hint=TLS_HINT
+        )
     if isinstance(error, duckdb.HTTPException) or "for HTTP" in said:
         own = settings.data_path.startswith("s3://") and settings.data_path in said
         return StorageUnavailableError(

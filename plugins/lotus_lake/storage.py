@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lotus_lake.errors import SettingsError, StorageUnavailableError
+from lotus_lake.failures import TLS_HINT
 from lotus_lake.keys import is_folder_marker
 from lotus_lake.settings import S3Access
 
@@ -134,7 +135,9 @@ def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavaila
     """What a failed listing is reported as; botocore's texts hold no secrets."""
     return StorageUnavailableError(
         f"listing s3://{bucket}/{prefix} failed: {error}",
-        hint="check the connection aws_default (or AWS_*), its endpoint_url and s3:ListBucket",
+        hint=TLS_HINT
+        if "CERTIFICATE_VERIFY_FAILED" in str(error)
+        else "check the connection aws_default (or AWS_*), its endpoint_url and s3:ListBucket",
     )
 
 

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,14 @@ import pytest
 
 from lotus_lake.catalog import open_lake
 from lotus_lake.feeder.listing import Listing, list_files
-from lotus_lake.settings import Settings
+from lotus_lake.settings import CatalogAddress, Settings
 from lotus_lake.streams import find_stream
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
 from tests.airbyte_server import AirbyteServer, run_airbyte
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
 from tests.proxy import Proxy
-from tests.servers import S3Server
+from tests.servers import PostgresServer, S3Server
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -206,15 +206,60 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
     assert idle.events == []
 
     assert s3.access.secret_access_key is not None
-    secret = s3.access.secret_access_key.get_secret_value()
+    nothing_shows(s3.access.secret_access_key.get_secret_value(), orders, capfd)
+
+
+def nothing_shows(secret: str, orders: Deployment, capfd: pytest.CaptureFixture[str]) -> None:
+    """The secret is in no log and in no file of Airflow's, though both hold much else."""
     captured = capfd.readouterr()
     said = (captured.out + captured.err).encode()
     kept = {path: path.read_bytes() for path in AIRFLOW_HOME.rglob("*") if path.is_file()}
-    assert f"s3://{orders.settings.bucket}/".encode() in said
+    assert DAG_ID.encode() in said
     database = b"".join(data for path, data in kept.items() if path.name.startswith("airflow.db"))
     assert orders.settings.bucket.encode() in database  # beside it lies what is not merged yet
     assert secret.encode() not in said
     assert [path for path, data in kept.items() if secret.encode() in data] == []
+
+
+@pytest.mark.postgres
+def test_a_catalog_of_a_secrets_backend_reaches_every_task_and_its_password_stays_there(
+    deployment: Callable[..., Deployment],
+    postgres: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    by_variable, password = deployment(), "pg-secret-of-a-backend"
+    database = postgres.create_database("of_a_backend")
+    with postgres.role(database, "backend", password, "SUPERUSER"):
+        fields = {
+            "conn_type": "postgres", "host": "127.0.0.1", "port": postgres.port,
+            "schema": "of_a_backend", "login": "backend", "password": password,
+            "extra": {"connect_timeout": 10},
+        }  # fmt: skip
+        secrets = tmp_path / "secrets.json"
+        secrets.write_text(json.dumps({"lake_catalog": fields}))
+        monkeypatch.delenv("LAKE_CATALOG")
+        monkeypatch.setenv(
+            "AIRFLOW__SECRETS__BACKEND",
+            "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        )
+        monkeypatch.setenv(
+            "AIRFLOW__SECRETS__BACKEND_KWARGS",
+            json.dumps({"connections_file_path": str(secrets)}),
+        )
+        catalog = CatalogAddress.from_connection(json.dumps(fields))
+        orders = Deployment(replace(by_variable.settings, catalog=catalog), by_variable.client)
+        orders.drop(FILES[0])
+
+        run = orders.run()
+
+        assert run.state == "success"
+        assert run.tasks == dict.fromkeys(TASKS, "success")
+        with open_lake(orders.settings) as lake:
+            assert table_rows(lake, MODEL) == HISTORY.expected(MODEL, {FILES[0].key})
+        nothing_shows(password, orders, capfd)
+    assert not (tmp_path / "catalog.sqlite").exists()
 
 
 def test_a_run_that_landed_nothing_updates_no_asset_and_its_tasks_tell_no_file_names(

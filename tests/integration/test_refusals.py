@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
 from botocore.retries.standard import ExponentialBackoff
+from pydantic import SecretStr
 
 from lotus_lake import cli
 from lotus_lake.catalog import Lake, open_lake
@@ -113,22 +113,8 @@ def test_a_database_that_is_missing_can_be_made_and_then_everything_lands(
 @pytest.fixture
 def with_password(settings: Settings, postgres: PostgresServer) -> Iterator[Settings]:
     """The same lake, for a user that has to give a password."""
-    admin = settings.catalog.address
-    with contextlib.closing(psycopg2.connect(admin)) as connection, connection.cursor() as cursor:
-        cursor.execute("SHOW hba_file")
-        (name,) = cursor.fetchone() or ("",)
-    rules, trusting = Path(name), Path(name).read_text()
-    postgres.execute(admin, "CREATE ROLE careful SUPERUSER LOGIN PASSWORD 'pg-secret'")
-    rules.write_text(f"host all careful 127.0.0.1/32 scram-sha-256\n{trusting}")
-    postgres.execute(admin, "SELECT pg_reload_conf()")
-    address = admin.replace("user=postgres", "user=careful")
-    try:
+    with postgres.role(settings.catalog.address, "careful", "pg-secret", "SUPERUSER") as address:
         yield dataclasses.replace(settings, catalog=CatalogAddress("postgres", address))
-    finally:
-        rules.write_text(trusting)
-        postgres.execute(admin, "SELECT pg_reload_conf()")
-        postgres.disconnect_all(admin)
-        postgres.execute(admin, "REASSIGN OWNED BY careful TO postgres; DROP ROLE careful")
 
 
 @on_postgres
@@ -145,6 +131,26 @@ def test_a_wrong_password_is_refused_and_not_repeated(
             pass
     monkeypatch.setenv("PGPASSWORD", "pg-secret")
     everything_lands(feed, with_password)
+
+
+@on_postgres
+def test_a_wrong_password_of_a_connection_is_not_repeated_and_the_right_one_is_enough(
+    feed: Feed, with_password: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.put()
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    for password, said in (("not-the-secret", "authentication failed"), ("", "no password")):
+        with (
+            refused(CatalogUnavailableError, said, "lake_catalog"),
+            open_lake(_with(with_password, password)),
+        ):
+            pass
+    everything_lands(feed, _with(with_password, "pg-secret"))
+
+
+def _with(settings: Settings, password: str) -> Settings:
+    catalog = dataclasses.replace(settings.catalog, password=SecretStr(password))
+    return dataclasses.replace(settings, catalog=catalog)
 
 
 USES: dict[str, Callable[[Lake, Feed], object]] = {

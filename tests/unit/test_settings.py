@@ -282,7 +282,103 @@ def test_the_embedded_store_is_used_only_when_nothing_else_is_configured(project
     (project / ".lake/s3.json").write_text(json.dumps(FULL.to_env()))
     assert read(project).s3 == FULL
     assert read(project, AWS_PROFILE="work").s3 == S3Access()
+    # A deployment with a role of its machine has no other variable.
+    assert read(project, LAKE_RAW_URI="s3://landing/raw").s3 == S3Access()
     assert read(project, AIRFLOW_CONN_AWS_DEFAULT="aws://").s3 == S3Access()
+
+
+# The connection to the catalog
+
+
+def catalog(**fields: Any) -> str:
+    return json.dumps(
+        {"conn_type": "postgres", "host": "db", "schema": "lake", "login": "feeder", **fields}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (catalog(), "host=db dbname=lake user=feeder"),
+        (
+            catalog(port=5433, extra={"sslmode": "verify-full", "sslrootcert": "/etc/my ca.pem"}),
+            "host=db port=5433 dbname=lake user=feeder sslmode=verify-full "
+            "sslrootcert='/etc/my ca.pem'",
+        ),
+        (
+            "postgresql://feeder@db:5433/lake?sslmode=require",
+            "host=db port=5433 dbname=lake user=feeder sslmode=require",
+        ),
+        (catalog(login="o'neill\\"), "host=db dbname=lake user='o\\'neill\\\\'"),
+        (catalog(schema="", login=None), "host=db"),
+    ],
+)
+def test_the_connection_names_the_catalog_in_words_of_libpq(
+    project: Path, text: str, address: str
+) -> None:
+    settings = read(project, AIRFLOW_CONN_LAKE_CATALOG=text)
+    assert settings.catalog == CatalogAddress("postgres", address)
+
+
+def test_the_password_of_the_connection_stays_out_of_the_address(project: Path) -> None:
+    for text in (
+        catalog(password=SECRET),
+        f"postgres://feeder:{quote(SECRET, safe='')}@db/lake",
+    ):
+        found = read(project, AIRFLOW_CONN_LAKE_CATALOG=text).catalog
+        assert found.password is not None
+        assert found.password.get_secret_value() == SECRET
+        assert SECRET not in f"{found.address} {found!r} {found}"
+        assert found.to_env() == {
+            "LAKE_CATALOG": "postgres:host=db dbname=lake user=feeder",
+            "PGPASSWORD": SECRET,
+        }
+
+
+def test_the_variable_comes_before_the_connection(project: Path) -> None:
+    settings = read(
+        project, LAKE_CATALOG="sqlite:/lake.sqlite", AIRFLOW_CONN_LAKE_CATALOG="nonsense"
+    )
+    assert settings.catalog == CatalogAddress("sqlite", "/lake.sqlite")
+    assert settings.catalog.to_env() == {"LAKE_CATALOG": "sqlite:/lake.sqlite"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"feeder:{SECRET}@db", "neither JSON nor a URI"),
+        (f'{{"password": "{SECRET}"', "neither JSON nor a URI"),
+        (json.dumps([SECRET]), "neither JSON nor a URI"),
+        (catalog(conn_type="mysql", password=SECRET), "of type 'mysql', not postgres"),
+        (catalog(host="", password=SECRET), "names no host"),
+        (catalog(extra={"ssl_mode": "verify-full"}), "says ssl_mode in its extra"),
+        (catalog(extra={"password": SECRET}), "says password in its extra"),
+    ],
+)
+def test_a_connection_that_names_no_catalog_is_refused_and_not_repeated(
+    project: Path, text: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        read(project, AIRFLOW_CONN_LAKE_CATALOG=text)
+    assert caught.value.hint
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("verify", [False, "false", "False"])
+def test_a_connection_that_trusts_anybody_is_refused(project: Path, verify: object) -> None:
+    with pytest.raises(SettingsError, match="anybody could play the store") as caught:
+        read(project, AIRFLOW_CONN_AWS_DEFAULT=connection(extra={"verify": verify}))
+    assert "AWS_CA_BUNDLE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("verify", [None, True, "", "/ca.pem"])
+def test_the_authority_of_the_connection_comes_before_the_variable(
+    project: Path, verify: object
+) -> None:
+    text = connection(extra={"verify": verify})
+    settings = read(project, AIRFLOW_CONN_AWS_DEFAULT=text, AWS_CA_BUNDLE="/other.pem")
+    assert settings.s3.ca_bundle == ("/ca.pem" if verify == "/ca.pem" else "/other.pem")
 
 
 # Secrets stay secret
