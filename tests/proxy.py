@@ -60,6 +60,7 @@ class Proxy(ThreadingHTTPServer):
     Attributes:
         listings: The parameters of each ListObjectsV2 that came by, spoiled or not.
         plan: Says what happens to a request of an operation and a path.
+        allows: Whether a request may pass, by its method, its target and its body.
         faults: How many requests met each fault.
     """
 
@@ -71,6 +72,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream)
         self.listings: list[dict[str, str]] = []
         self.plan: Plan = no_fault
+        self.allows: Callable[[str, str, bytes], bool] = lambda *_: True
         self.faults: Counter[tuple[Fault, Operation]] = Counter()
         self.stopped = threading.Event()
 
@@ -107,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         operation = _operation(self.command, query)
         fault = self.server.plan(operation, url.path)
+        if not self.server.allows(self.command, self.path, body):
+            fault = Fault.REFUSED
         if fault is not None:
             self.server.faults[fault, operation] += 1
         if fault in _REFUSALS:

@@ -54,8 +54,12 @@ _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, Permiss
 
 
 def text(error: Exception) -> str:
-    """An error in one line of bounded length."""
-    return _ADVICE.sub("", " ".join(str(error).split()))[:_ERROR_CHARS]
+    """An error in one line of bounded length; Postgres gives its reason after the statement."""
+    said = _ADVICE.sub("", " ".join(str(error).split()))
+    if len(said) <= _ERROR_CHARS:
+        return said
+    half = _ERROR_CHARS // 2
+    return f"{said[: half - 5]} ... {said[-half:]}"
 
 
 def is_gone(error: Exception | str) -> bool:

@@ -27,7 +27,6 @@ from lotus_lake.feeder.listing import list_files
 from tests.catalogs import on_postgres, on_sqlite
 from tests.consuming import consume, write_manifest
 from tests.feeds import Feed
-from tests.servers import PostgresServer
 
 MODEL = "int_shop__orders"
 
