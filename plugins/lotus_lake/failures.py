@@ -192,8 +192,8 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
 def _attach_hint(settings: Settings) -> str:
     if settings.catalog.kind == "postgres":
         return (
-            "check LAKE_CATALOG or the connection lake_catalog, that the server answers and has this "
-            "database and user, and the password (PGPASSWORD, a passfile, or in the connection)"
+            "check LAKE_CATALOG or the connection lake_catalog, that the server answers and has "
+            "this database and user, and the password (PGPASSWORD, passfile, or in the connection)"
         )
     return "check LAKE_CATALOG, and that file and folder can be read and written"
 

@@ -1,7 +1,7 @@
 """Where the catalog, the lake's own data and the bucket are.
 
-Everything comes from the environment (or, for S3 and the catalog, from an Airflow connection) and is
-read once, at the edge: the command line, a task, the dbt plugin. The rest gets a `Settings`.
+Everything comes from the environment (for S3 and the catalog also from an Airflow connection) and
+is read once, at the edge: the command line, a task, the dbt plugin. The rest gets a `Settings`.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class S3Access:
         return {name: value for name, value in values.items() if value}
 
 
-# Any of these means that S3 is configured. A role of the machine has no variable: whoever says where
-# the raw files are does not mean the store of the demo.
+# Any of these means that S3 is configured. A role of the machine has no variable: whoever says
+# where the raw files are does not mean the store of the demo.
 _S3_NAMES = (
     "LAKE_RAW_URI",
     "AIRFLOW_CONN_AWS_DEFAULT",

@@ -151,7 +151,7 @@ def test_the_index_that_somebody_has_made_by_hand_is_enough(
     with open_lake(feed.settings) as lake:
         for statement in (
             "DROP INDEX ducklake_file_column_stats_of_column",
-            "CREATE INDEX by_hand ON ducklake_file_column_stats (table_id, column_id, data_file_id)",
+            "CREATE INDEX mine ON ducklake_file_column_stats (table_id, column_id, data_file_id)",
         ):
             lake.con.execute("CALL postgres_execute(?, ?)", [METADATA, statement])
             expected = [INDEX] if statement.startswith("DROP") else []
