@@ -46,9 +46,7 @@ class Policy:
     def allows(self, method: str, target: str, body: bytes) -> bool:
         """Whether a request may pass; whoever signed it is not looked at."""
         wanted = list(_wanted(method, target, body))
-        refused = [
-            (action, at) for action, at, prefix in wanted if not self._has(action, at, prefix)
-        ]
+        refused = [wish[:2] for wish in wanted if not self._has(*wish)]
         self.denied.extend(refused)
         if not refused:
             self.used.update(action for action, _, _ in wanted)

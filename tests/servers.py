@@ -102,11 +102,10 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def role(self, dsn: str, name: str, password: str, options: str = "") -> Iterator[str]:
-        """A role that has to give its password, until the block ends; how to reach `dsn` as it."""
-        with contextlib.closing(psycopg2.connect(dsn)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SHOW hba_file")
-                rules = Path((cursor.fetchone() or ("",))[0])
+        """A role that has to give its password, until the block ends; how it reaches `dsn`."""
+        with contextlib.closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW hba_file")
+            rules = Path((cursor.fetchone() or ("",))[0])
         trusting = rules.read_text()
         self.execute(dsn, f"CREATE ROLE {name} LOGIN PASSWORD '{password}' {options}")
         rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{trusting}")

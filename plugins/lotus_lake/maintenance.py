@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake import data_files
 from lotus_lake.catalog import LAKE, META, Lake, write_lock
+from lotus_lake.settings import Settings
 from lotus_lake.storage import list_objects, s3_client
 
 # Never younger than the longest transaction: a snapshot that expires under an open one loses the
@@ -39,7 +40,8 @@ class Upkeep:
 def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
     """Expire old snapshots, then delete the files that nothing sees any more.
 
-    Snapshots live for two days; a file is deleted two days after the last snapshot that showed it.
+    Snapshots live for two days; a file is deleted two days, or LAKE_BACKUP_DAYS, after the last
+    snapshot that showed it.
     Retired raw files are deleted this way and in no other.
 
     Args:
@@ -62,7 +64,7 @@ def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
         )
         files = lake.rows(
             f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => ?, dry_run => ?)",
-            [_days_ago(FILE_DAYS + extra), dry_run],
+            [_days_ago(file_days(lake.settings) + extra), dry_run],
         )
     deleted = sorted({path for (path,) in files} - set(protected))
     result = Upkeep(len(snapshots), tuple(deleted), tuple(protected))
@@ -104,6 +106,14 @@ def _not_retired(lake: Lake) -> list[str]:
         for item in present
         if item.key in wanted and (item.key, item.etag, item.size_bytes) not in retired
     ]
+
+
+def file_days(settings: Settings) -> int:
+    """How long a file stays after the last snapshot that showed it.
+
+    As long as the oldest dump of the catalog that is to be restored: it may need the file.
+    """
+    return max(FILE_DAYS, settings.backup_days)
 
 
 def _days_ago(days: int) -> datetime:

@@ -123,7 +123,6 @@ _S3_NAMES = (
 
 
 CATALOG_CONN_ID = "lake_catalog"
-_CATALOG_CONNECTION = "AIRFLOW_CONN_LAKE_CATALOG"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class CatalogAddress:
     @classmethod
     def from_env(cls, env: Mapping[str, str], default: str) -> CatalogAddress:
         """Read `LAKE_CATALOG`, else the Airflow connection `lake_catalog`, else the default."""
-        if (connection := env.get(_CATALOG_CONNECTION)) and not env.get("LAKE_CATALOG"):
+        if (connection := env.get("AIRFLOW_CONN_LAKE_CATALOG")) and not env.get("LAKE_CATALOG"):
             return cls.from_connection(connection)
         return cls.parse(env.get("LAKE_CATALOG") or default)
 
@@ -168,33 +167,26 @@ class CatalogAddress:
 
     @classmethod
     def from_connection(cls, text: str) -> CatalogAddress:
-        """Read an Airflow connection in its JSON or its URI form.
+        """Read the connection `lake_catalog` in its JSON or its URI form.
 
         Raises:
-            SettingsError: It is neither, or none of Postgres. The text itself is not repeated.
+            SettingsError: It is neither, is none of Postgres, names no host, or its extra says what
+                libpq does not know: a misspelt `sslmode` would not protect anything. The text
+                itself is not repeated: it holds a password.
         """
         try:
             fields = parse_connection(text)
+            words = dict(fields.extra.items())
         except (ValueError, AttributeError):
             raise SettingsError(
-                f"{_CATALOG_CONNECTION} is neither JSON nor a URI", hint=_CATALOG_HINT
+                f"the connection {CATALOG_CONN_ID} is neither JSON nor a URI", hint=_CATALOG_HINT
             ) from None
-        return cls.of_fields(fields)
-
-    @classmethod
-    def of_fields(cls, fields: ConnectionFields) -> CatalogAddress:
-        """The catalog that the connection `lake_catalog` names.
-
-        Raises:
-            SettingsError: It is none of Postgres, names no host, or its extra says what libpq does
-                not know: a misspelt `sslmode` would not protect anything.
-        """
         if fields.conn_type not in ("postgres", "postgresql"):
             raise SettingsError(
                 f"the connection {CATALOG_CONN_ID} is of type {fields.conn_type!r}, not postgres",
                 hint=_CATALOG_HINT,
             )
-        unknown = sorted(set(fields.extra) - set(_LIBPQ_WORDS))
+        unknown = sorted(words.keys() - set(_LIBPQ_WORDS))
         if unknown or not fields.host:
             raise SettingsError(
                 f"the connection {CATALOG_CONN_ID} "
@@ -206,7 +198,7 @@ class CatalogAddress:
             "port": fields.port,
             "dbname": fields.schema,
             "user": fields.login,
-            **fields.extra,
+            **words,
         }
         address = " ".join(f"{name}={_libpq(str(word))}" for name, word in words.items() if word)
         return cls("postgres", address, SecretStr(fields.password) if fields.password else None)
@@ -238,6 +230,7 @@ class Settings:
     threads: int
     temp_dir: Path
     poke_interval_seconds: float
+    backup_days: int
 
     @classmethod
     def from_env(
@@ -275,6 +268,7 @@ class Settings:
             threads=_threads(env.get("LAKE_THREADS") or "2"),
             temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
             poke_interval_seconds=_seconds(env, "LAKE_POKE_INTERVAL_SECONDS", "60"),
+            backup_days=_days(env.get("LAKE_BACKUP_DAYS") or "2"),
         )
 
     @property
@@ -421,4 +415,10 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
 def _threads(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 256:
         raise SettingsError(f"LAKE_THREADS={text!r} is no number of threads", hint="1 to 256")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 366:
+        raise SettingsError(f"LAKE_BACKUP_DAYS={text!r} is no number of days", hint="1 to 366")
     return int(text)

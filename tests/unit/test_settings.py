@@ -41,6 +41,7 @@ def test_the_defaults_lie_under_the_project(project: Path) -> None:
     assert (settings.memory_limit, settings.threads) == ("2GiB", 2)
     assert settings.temp_dir == project / ".lake/tmp"
     assert settings.poke_interval_seconds == 60
+    assert settings.backup_days == 2
 
 
 def test_every_variable_is_heard(project: Path) -> None:
@@ -54,6 +55,7 @@ def test_every_variable_is_heard(project: Path) -> None:
         LAKE_THREADS="7",
         LAKE_TEMP_DIR="/var/tmp/lake",
         LAKE_POKE_INTERVAL_SECONDS="2.5",
+        LAKE_BACKUP_DAYS="14",
     )
     assert settings.catalog == CatalogAddress("postgres", "host=db dbname=lake user=lake")
     assert (settings.data_path, settings.raw_uri) == ("s3://bucket/lake/", "s3://bucket/raw")
@@ -61,12 +63,14 @@ def test_every_variable_is_heard(project: Path) -> None:
     assert (settings.memory_limit, settings.threads) == ("500MB", 7)
     assert settings.temp_dir == Path("/var/tmp/lake")
     assert settings.poke_interval_seconds == 2.5
+    assert settings.backup_days == 14
 
 
 def test_an_empty_variable_counts_as_not_set(project: Path) -> None:
     names = [
         "LAKE_CATALOG", "LAKE_DATA_PATH", "LAKE_RAW_URI", "LAKE_STREAMS_DIR", "LAKE_MEMORY_LIMIT",
-        "LAKE_THREADS", "LAKE_TEMP_DIR", "LAKE_POKE_INTERVAL_SECONDS", "AIRFLOW_CONN_AWS_DEFAULT",
+        "LAKE_THREADS", "LAKE_TEMP_DIR", "LAKE_POKE_INTERVAL_SECONDS", "LAKE_BACKUP_DAYS",
+        "AIRFLOW_CONN_AWS_DEFAULT", "AIRFLOW_CONN_LAKE_CATALOG",
     ]  # fmt: skip
     assert read(project, **dict.fromkeys(names, "")) == read(project)
 
@@ -118,6 +122,9 @@ def test_the_raw_prefix_ends_in_one_slash(
         ("LAKE_THREADS", "257", "1 to 256"),
         ("LAKE_THREADS", "two", "1 to 256"),
         ("LAKE_THREADS", "²", "1 to 256"),
+        ("LAKE_BACKUP_DAYS", "0", "1 to 366"),
+        ("LAKE_BACKUP_DAYS", "367", "1 to 366"),
+        ("LAKE_BACKUP_DAYS", "a week", "1 to 366"),
         ("LAKE_POKE_INTERVAL_SECONDS", "0", "1 to 86400 seconds"),
         ("LAKE_POKE_INTERVAL_SECONDS", "86401", "1 to 86400 seconds"),
         ("LAKE_POKE_INTERVAL_SECONDS", "nan", "1 to 86400 seconds"),
@@ -353,6 +360,8 @@ def test_the_variable_comes_before_the_connection(project: Path) -> None:
         (catalog(host="", password=SECRET), "names no host"),
         (catalog(extra={"ssl_mode": "verify-full"}), "says ssl_mode in its extra"),
         (catalog(extra={"password": SECRET}), "says password in its extra"),
+        (catalog(extra=[SECRET]), "neither JSON nor a URI"),
+        (catalog(extra=json.dumps(SECRET)), "neither JSON nor a URI"),
     ],
 )
 def test_a_connection_that_names_no_catalog_is_refused_and_not_repeated(

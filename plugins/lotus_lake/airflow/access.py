@@ -13,7 +13,6 @@ from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.settings import (
     CATALOG_CONN_ID,
     CatalogAddress,
-    ConnectionFields,
     S3Access,
     Settings,
     ca_bundle,
@@ -38,12 +37,7 @@ def catalog() -> CatalogAddress | None:
         found = Connection.get(CATALOG_CONN_ID)
     except AirflowNotFoundException:
         return None
-    return CatalogAddress.of_fields(
-        ConnectionFields(
-            found.login, found.password, found.extra_dejson, found.host, found.port,
-            found.conn_type, found.schema,
-        )
-    )  # fmt: skip
+    return CatalogAddress.from_connection(found.as_json())
 
 
 def s3_access(hook: S3Hook) -> S3Access:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.cli.arguments import OPERATE
 from lotus_lake.cli.output import AsJson, counted, say, show
-from lotus_lake.errors import SchemaMismatchError
+from lotus_lake.errors import LotusLakeError, SchemaMismatchError
 from lotus_lake.initialising import create_indexes, missing, missing_indexes, prepare
 from lotus_lake.reading import open_to_read
 from lotus_lake.settings import Settings
@@ -17,7 +18,7 @@ from lotus_lake.streams import Stream, load_streams
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(init)
+    app.command(rich_help_panel=OPERATE)(init)
 
 
 def init(
@@ -36,8 +37,8 @@ def init(
     Example: lotus-lake init --check
     """
     settings = Settings.from_env()
-    streams, problems = load_streams(settings.streams_dir)
-    found: list[str] = []
+    streams, broken = load_streams(settings.streams_dir)
+    problems, found = list[LotusLakeError](broken), list[str]()
     with open_to_read(settings) if check else open_lake(settings) as lake:
         for stream in streams:
             try:
