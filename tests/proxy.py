@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+_KEY = re.compile("Credential=([^/]+)/")
 _ANSWERED_BY_US = {"connection", "content-length", "date", "server", "transfer-encoding"}
 # How long a silent or slow proxy keeps its client waiting.
 SILENCE_SECONDS = 60.0
@@ -61,6 +63,7 @@ class Proxy(ThreadingHTTPServer):
         listings: The parameters of each ListObjectsV2 that came by, spoiled or not.
         plan: Says what happens to a request of an operation and a path.
         allows: Whether a request may pass, by its method, its target and its body.
+        keys: The access keys whose requests pass; all of them when empty.
         faults: How many requests met each fault.
     """
 
@@ -72,6 +75,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream)
         self.listings: list[dict[str, str]] = []
         self.plan: Plan = no_fault
+        self.keys: set[str] = set()
         self.allows: Callable[[str, str, bytes], bool] = lambda *_: True
         self.faults: Counter[tuple[Fault, Operation]] = Counter()
         self.stopped = threading.Event()
@@ -109,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         operation = _operation(self.command, query)
         fault = self.server.plan(operation, url.path)
-        if not self.server.allows(self.command, self.path, body):
+        key = _KEY.search(self.headers.get("Authorization", ""))
+        known = not self.server.keys or (key is not None and key[1] in self.server.keys)
+        if not known or not self.server.allows(self.command, self.path, body):
             fault = Fault.REFUSED
         if fault is not None:
             self.server.faults[fault, operation] += 1

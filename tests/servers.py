@@ -24,6 +24,8 @@ from pydantic import SecretStr
 from lotus_lake.settings import S3Access
 
 START_SECONDS = 60.0
+# Further keys of the S3 server, with the same secret, for those who come as a role.
+ROLE_KEYS = ("first-of-a-role", "second-of-a-role")
 _POSTGRES_OPTIONS = {
     "listen_addresses": "127.0.0.1",
     # The machine stays up: what is written survives a killed server, flushed to disk or not. A
@@ -59,8 +61,8 @@ def run_s3() -> Iterator[S3Server]:
         # Not `--dir-cache-time 0s`: the server would hang.
         command = [
             str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder),
-            "--addr", f"127.0.0.1:{port}", "--auth-key", f"{key_id},{secret}",
-            "--config", os.devnull,
+            "--addr", f"127.0.0.1:{port}", "--config", os.devnull,
+            *(word for name in (key_id, *ROLE_KEYS) for word in ("--auth-key", f"{name},{secret}")),
         ]  # fmt: skip
         with _process(command, Path(name, "server.log")) as process:
             _wait_for(process, lambda: _answers(port))

@@ -16,13 +16,14 @@ import os
 import random
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -35,6 +36,9 @@ from lotus_lake.errors import (
 from lotus_lake.settings import S3Access, Settings
 from lotus_lake.sql import literal
 from lotus_lake.storage import access_errors
+
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
 
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
@@ -55,6 +59,8 @@ _CREATE_ATTEMPTS = 10
 # Postgres's words, as DuckLake passes them on.
 _CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "already exists")
 LOCK_TIMEOUT_SECONDS = 900.0
+# boto3 asks for new keys a quarter of an hour before they expire.
+RENEWAL_SECONDS = 60.0
 
 _CONFLICT_TEXTS = (
     "transaction conflict",
@@ -194,7 +200,8 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
     try:
         configure(con, settings, read_only=read_only)
         try:
-            yield Lake(con, settings)
+            with renewed_credentials(con, settings.s3):
+                yield Lake(con, settings)
         finally:
             # DuckDB aborts the process when it closes a transaction whose server went away.
             with contextlib.suppress(duckdb.Error):
@@ -304,10 +311,12 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
     return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
 
 
-def secret_statement(access: S3Access) -> str | None:
+def secret_statement(access: S3Access, credentials: Credentials | None = None) -> str | None:
     """The CREATE SECRET statement for DuckDB; `None` when no credentials are known.
 
-    Without keys in the settings they come from boto3's own chain (instance roles, profiles...).
+    Args:
+        access: How to reach the store.
+        credentials: Of boto3's chain, where the access names no keys; asked for if missing.
 
     Raises:
         SettingsError: The chain names credentials that are no such.
@@ -319,12 +328,10 @@ def secret_statement(access: S3Access) -> str | None:
         "SESSION_TOKEN": token.get_secret_value() if token else None,
     }
     if key_id is None:
-        import boto3  # 0.4 s that commands about files on disk do not have to wait
-
+        credentials = credentials or _chain_credentials()
+        if credentials is None:
+            return None
         with access_errors():
-            credentials = boto3.Session().get_credentials()
-            if credentials is None:
-                return None
             frozen = credentials.get_frozen_credentials()
         values = {
             "KEY_ID": frozen.access_key,
@@ -337,6 +344,56 @@ def secret_statement(access: S3Access) -> str | None:
         values |= {"ENDPOINT": host.rstrip("/"), "USE_SSL": scheme == "https", "URL_STYLE": "path"}
     words = [f"{name} {literal(value)}" for name, value in values.items() if value is not None]
     return f"CREATE OR REPLACE SECRET {_S3_SECRET} (TYPE s3, {', '.join(words)})"
+
+
+@contextlib.contextmanager
+def renewed_credentials(con: duckdb.DuckDBPyConnection, access: S3Access) -> Iterator[None]:
+    """Replace the keys of a role before they expire, as long as the block runs.
+
+    boto3's clients renew their keys by themselves; DuckDB has those that it was given. A statement
+    that is running opens its next file with the new ones.
+    """
+    credentials = _chain_credentials() if access.access_key_id is None else None
+    if not hasattr(credentials, "refresh_needed"):  # keys that stay, or none
+        yield
+        return
+    done = threading.Event()
+    renewal = threading.Thread(
+        target=_renew, args=(con.cursor(), access, credentials, done), daemon=True
+    )
+    renewal.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewal.join()
+
+
+def _renew(
+    con: duckdb.DuckDBPyConnection,
+    access: S3Access,
+    credentials: Credentials,
+    done: threading.Event,
+) -> None:
+    known = None
+    with con:
+        while not done.wait(RENEWAL_SECONDS):
+            try:
+                statement = secret_statement(access, credentials)
+            except SettingsError as error:  # the next look may succeed before the keys expire
+                log.warning("the keys of the role could not be renewed: %s", error)
+                continue
+            if statement and statement != known:
+                con.execute(statement)
+                known = statement
+
+
+def _chain_credentials() -> Credentials | None:
+    """What boto3's own chain finds: variables, profiles, a role of the container or machine."""
+    import boto3  # 0.4 s that commands about files on disk do not have to wait
+
+    with access_errors():
+        return boto3.Session().get_credentials()
 
 
 def load_extensions(con: duckdb.DuckDBPyConnection, catalog_kind: str) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
-from lotus_lake.catalog import configure, write_lock
+from lotus_lake.catalog import configure, renewed_credentials, write_lock
 from lotus_lake.settings import Settings
 
-_process_locks = ExitStack()
-atexit.register(_process_locks.close)
+_until_exit = ExitStack()
+atexit.register(_until_exit.close)
 
 
 class Plugin(BasePlugin):
@@ -27,4 +27,5 @@ class Plugin(BasePlugin):
         """Configure dbt's connection from the environment."""
         settings = Settings.from_env()
         configure(conn, settings)
-        _process_locks.enter_context(write_lock(settings))
+        _until_exit.enter_context(renewed_credentials(conn, settings.s3))
+        _until_exit.enter_context(write_lock(settings))
