@@ -36,6 +36,7 @@ class Model:
         tags: dbt tags; a processed model is tagged with its stream.
         parents: Names of the models it reads.
         description: First line of its description.
+        unique_key: Columns by which a model merges; empty when it is built anew each time.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Model:
     tags: tuple[str, ...]
     parents: tuple[str, ...]
     description: str
+    unique_key: tuple[str, ...] = ()
 
 
 def dbt_project_dir(project_dir: Path) -> Path:
@@ -121,9 +123,14 @@ def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
                 models[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in models
             ),
             description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
+            unique_key=_columns(node.get("config", {}).get("unique_key")),
         )
         for _, node in sorted(models.items())
     }
+
+
+def _columns(unique_key: str | list[str] | None) -> tuple[str, ...]:
+    return (unique_key,) if isinstance(unique_key, str) else tuple(unique_key or ())
 
 
 def processed_models(models: Mapping[str, Model], stream_id: str) -> list[Model]:

@@ -14,18 +14,22 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from lotus_lake.catalog import LAKE, META, open_lake
+from lotus_lake.cli import app
 from lotus_lake.doctor import examine
 from lotus_lake.maintenance import upkeep
 from lotus_lake.reconciling import reconcile
+from lotus_lake.storage import RawObject, list_objects
 from samples import History, SampleFile
 from tests.consuming import age
-from tests.pipeline.driver import PROJECT, Pipeline, chosen_streams
+from tests.pipeline.driver import PROJECT, DbtError, Pipeline, chosen_streams
 from tests.servers import PostgresServer, postgres_install
 
 STREAMS = ("shopify__orders", "shopify__order_refunds")
-TABLES = ("int_shopify__orders", "int_shopify__order_refunds", "fct_sales")
+MODEL = "int_shopify__orders"
+TABLES = (MODEL, "int_shopify__order_refunds", "fct_sales")
 # A day more than a file of a SQLite catalog lives at least.
 SOME_DAYS = timedelta(days=3, hours=12)
 
@@ -39,7 +43,10 @@ def files(history: History) -> list[SampleFile]:
 
 @pytest.fixture
 def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """Streams that retire their files a day after the cursor has passed them."""
+    """Streams that retire their files a day after the cursor has passed them.
+
+    The files of a lake in Postgres are in the store, those of a lake in SQLite in a folder.
+    """
     for stream in STREAMS:
         source, name = stream.split("__")
         path = PROJECT / "include" / "streams" / source / f"{name}.json"
@@ -47,6 +54,8 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
         copy.parent.mkdir(parents=True, exist_ok=True)
         feeder = {"feeder": {"retention_days": 1}}
         copy.write_text(json.dumps(json.loads(path.read_text()) | feeder))
+    if environment["LAKE_CATALOG"].startswith("postgres"):  # as in production
+        environment["LAKE_DATA_PATH"] = environment["LAKE_RAW_URI"].replace("/raw", "/lake")
     return environment | {"LAKE_STREAMS_DIR": str(tmp_path / "streams"), "LAKE_BACKUP_DAYS": "7"}
 
 
@@ -191,3 +200,52 @@ def test_a_dump_as_old_as_it_may_be_brings_everything_back(
     assert sum(days_go_by(pipeline) for _ in range(4)) > 0
     pipeline.dbt("run", *TABLES)
     nothing_is_wrong(pipeline, history)
+
+
+def test_without_a_dump_everything_comes_back_from_files(
+    pipeline: Pipeline, history: History, files: list[SampleFile], lose: Callable[[], None]
+) -> None:
+    third = len(files) // 3
+    pipeline.drop(files[:third])
+    pipeline.feed(*STREAMS)
+    pipeline.dbt("run", *TABLES)
+    # The table is then in a folder of another name, and its old files are still there.
+    pipeline.dbt("run", MODEL, "--full-refresh")
+    pipeline.feed(*STREAMS)
+    work_off(pipeline, files[third : 2 * third])
+    for _ in range(4):
+        days_go_by(pipeline)
+    work_off(pipeline, files[2 * third :])
+    nothing_is_wrong(pipeline, history)
+    with open_lake(pipeline.settings) as lake:
+        # Rows that are few stay in the catalog; without this they are lost with it.
+        lake.con.execute(f"CALL ducklake_flush_inlined_data('{LAKE}', schema_name => 'main')")
+    # Some records are in no raw file any more, so reading those again cannot be enough.
+    raw = pipeline.settings.raw_prefix
+    there = {item.key.removeprefix(raw) for item in list_raw(pipeline)}
+    assert there < pipeline.arrived
+    assert history.expected(MODEL, there) != history.expected(MODEL, pipeline.arrived)
+
+    lose()
+    run = CliRunner().invoke(app, ["rebuild", "--json"], env=pipeline.environment)
+    assert run.exit_code == 0, run.output
+    rebuilt = {row["model"]: row for row in json.loads(run.stdout)}
+    assert set(rebuilt) == set(TABLES) - {"fct_sales"}
+    assert rebuilt[MODEL]["files"] > 2
+    reconcile_all(pipeline)
+    pipeline.dbt("run", *TABLES)
+    nothing_is_wrong(pipeline, history)
+
+    # What only the files of the lost catalog hold is not thrown away by a full refresh.
+    with pytest.raises(DbtError, match="have been retired from it"):
+        pipeline.dbt("run", MODEL, "--full-refresh")
+    # A second time there is nothing to do.
+    again = CliRunner().invoke(app, ["rebuild", "--json"], env=pipeline.environment)
+    assert (again.exit_code, json.loads(again.stdout)) == (0, [])
+    nothing_is_wrong(pipeline, history)
+
+
+def list_raw(pipeline: Pipeline) -> list[RawObject]:
+    """The raw objects that are there."""
+    settings = pipeline.settings
+    return list(list_objects(pipeline.client, settings.bucket, settings.raw_prefix))

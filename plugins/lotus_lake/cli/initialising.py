@@ -1,7 +1,8 @@
-"""The command `init`."""
+"""Commands that make a lake: `init`, and `rebuild` for one whose catalog is lost."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,7 +12,9 @@ from lotus_lake.cli.arguments import OPERATE
 from lotus_lake.cli.output import AsJson, counted, say, show
 from lotus_lake.errors import LotusLakeError, SchemaMismatchError
 from lotus_lake.initialising import create_indexes, missing, missing_indexes, prepare
+from lotus_lake.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.reading import open_to_read
+from lotus_lake.rebuilding import Rebuilt, rebuild
 from lotus_lake.settings import Settings
 from lotus_lake.streams import Stream, load_streams
 
@@ -19,6 +22,7 @@ from lotus_lake.streams import Stream, load_streams
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(rich_help_panel=OPERATE)(init)
+    app.command(name="rebuild", rich_help_panel=OPERATE)(rebuild_tables)
 
 
 def init(
@@ -53,6 +57,35 @@ def init(
     show([{"what": what, "state": state} for what in lacking], as_json=as_json)
     say(f"{counted(len(streams), 'stream')}, {counted(len(lacking), 'thing')} {state}")
     if problems or (check and lacking):
+        raise typer.Exit(1)
+
+
+def rebuild_tables(as_json: AsJson = False) -> None:
+    """Make processed tables again from their data files: the catalog is lost, and no dump is left.
+
+    Run it on the empty catalog after `init` and before any model, then `reconcile`, then the
+    models. Of every record it takes the newest version in any file of the table's folder below
+    LAKE_DATA_PATH. Tables that are there already are left alone.
+
+    Example: lotus-lake rebuild
+    """
+    settings = Settings.from_env()
+    streams, broken = load_streams(settings.streams_dir)
+    models = load_models(ensure_manifest(settings.project_dir))
+    made: list[Rebuilt] = []
+    with open_lake(settings) as lake:
+        there = lake.tables("main")
+        for stream in streams:
+            prepare(lake, stream)
+            for model in processed_models(models, stream.id):
+                if model.unique_key and model.name not in there:
+                    say(f"reading the data files of {model.name}")
+                    made += [done] if (done := rebuild(lake, stream, model, "rebuild")) else []
+    for problem in broken:
+        say(str(problem))
+    show([asdict(table) for table in made], as_json=as_json, number_columns=2)
+    say(f"{counted(len(made), 'table')} made; next: lotus-lake reconcile, then the models")
+    if broken:
         raise typer.Exit(1)
 
 
