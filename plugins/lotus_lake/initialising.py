@@ -12,9 +12,13 @@ from lotus_lake import landing, ledger
 from lotus_lake.catalog import LAKE, METADATA, Lake
 from lotus_lake.streams import Stream
 
-# DuckLake reads the statistics of a column when it plans a query, and makes no index for that.
-_INDEXED, _COLUMNS = "ducklake_file_column_stats", "table_id, column_id"
-_INDEX = f"index on {_INDEXED} ({_COLUMNS})"
+# What DuckLake looks for in Postgres, and makes no index for: statistics of a column when it plans
+# or commits, and the files of a table. With 50,000 files in the catalog a pass of the feeder takes
+# 4.6 s without them, 2.5 s with the first and 2.0 s with both.
+_INDEXES = {
+    "ducklake_file_column_stats": "table_id, column_id",
+    "ducklake_data_file": "table_id",
+}
 
 
 def missing(lake: Lake, stream: Stream) -> list[str]:
@@ -37,25 +41,35 @@ def prepare(lake: Lake, stream: Stream) -> None:
 
 
 def missing_indexes(lake: Lake) -> list[str]:
-    """The index that a Postgres catalog lacks, for people; SQLite needs none."""
-    if lake.settings.catalog.kind != "postgres":
-        return []
-    if not _is_there(lake):
-        return [_INDEX]
-    found = lake.ask_postgres(
-        "SELECT pg_get_indexdef(indexrelid) FROM pg_index "
-        f"WHERE indrelid = '{_INDEXED}'::regclass AND indisvalid"
-    )
-    has_it = any(re.search(rf"\({_COLUMNS}\b", definition) for definition in found)
-    return [] if has_it else [_INDEX]
+    """The indexes that a Postgres catalog lacks, for people; SQLite needs none."""
+    return [f"index on {table} ({_INDEXES[table]})" for table in _without_index(lake)]
 
 
 def create_indexes(lake: Lake) -> None:
-    """Make that index; commits of others go on meanwhile."""
-    statement = (
-        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {_INDEXED}_of_column ON {_INDEXED} ({_COLUMNS})"
+    """Make those indexes; commits of others go on meanwhile."""
+    for table in _without_index(lake):
+        statement = (
+            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {table}_of_lotus_lake "
+            f"ON {table} ({_INDEXES[table]})"
+        )
+        lake.con.execute(
+            "CALL postgres_execute(?, ?, use_transaction => false)", [METADATA, statement]
+        )
+
+
+def _without_index(lake: Lake) -> list[str]:
+    if lake.settings.catalog.kind != "postgres":
+        return []
+    return [table for table in _INDEXES if not (_is_there(lake) and _has_index(lake, table))]
+
+
+def _has_index(lake: Lake, table: str) -> bool:
+    """Whether an index begins with these columns, whoever has made it."""
+    found = lake.ask_postgres(
+        "SELECT pg_get_indexdef(indexrelid) FROM pg_index "
+        f"WHERE indrelid = '{table}'::regclass AND indisvalid"
     )
-    lake.con.execute("CALL postgres_execute(?, ?, use_transaction => false)", [METADATA, statement])
+    return any(re.search(rf"\({_INDEXES[table]}\b", definition) for definition in found)
 
 
 def _is_there(lake: Lake) -> bool:

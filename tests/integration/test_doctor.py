@@ -336,7 +336,7 @@ def test_a_catalog_of_another_data_path(
 
 @on_postgres
 def test_a_postgres_catalog_without_the_index(fed: Feed, environment: dict[str, str]) -> None:
-    found = the_problem(environment, "postgres has the index of statistics")
+    found = the_problem(environment, "postgres has its indexes")
     assert "`lotus-lake init`" in str(found.hint)
     assert CliRunner().invoke(app, ["init"], env=environment).exit_code == 0
     assert problems(environment) == {}

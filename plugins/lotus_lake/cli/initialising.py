@@ -32,7 +32,7 @@ def init(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what the lake lacks: catalog, ledger, landing tables, their options, Postgres's index.
+    """Make what the lake lacks: catalog, ledger, landing tables, their options, Postgres's indexes.
 
     Run it once before the first Dag runs, and after each change of the stream configs or upgrade.
     It drops nothing, and what is there stays as it is. A lake of an older release gets what it

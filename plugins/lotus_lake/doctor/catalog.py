@@ -71,17 +71,16 @@ def catalog_opens(settings: Settings) -> Result:
     return ok(f"{settings.catalog.kind}, {tables} landing tables")
 
 
-def postgres_has_the_index_of_statistics(lake: Lake) -> Result:
-    """Planning a query does not read the statistics of every file of the lake."""
+def postgres_has_its_indexes(lake: Lake) -> Result:
+    """Planning a query does not read the metadata of every file of the lake."""
     if lake.settings.catalog.kind != "postgres":
         return skipped("the catalog is in SQLite")
-    if missing_indexes(lake):
+    if lacking := missing_indexes(lake):
         return problem(
-            "the index of column statistics is missing: every commit and every query reads the "
-            "statistics of all files",
-            hint="`lotus-lake init` makes it",
+            f"no {', no '.join(lacking)}: every commit and every query reads those tables whole",
+            hint="`lotus-lake init` makes them",
         )
-    return ok("ducklake_file_column_stats (table_id, column_id) has its index")
+    return ok("it has what DuckLake looks for")
 
 
 def postgres_speaks_english(lake: Lake) -> Result:
@@ -104,4 +103,4 @@ def is_english(language: str) -> bool:
 
 CHECKS = (sqlite_journal_is_wal, nobody_sits_on_the_write_lock)
 OPEN = (catalog_opens,)
-POSTGRES = (postgres_has_the_index_of_statistics, postgres_speaks_english)
+POSTGRES = (postgres_has_its_indexes, postgres_speaks_english)
