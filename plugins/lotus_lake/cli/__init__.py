@@ -11,6 +11,7 @@ from lotus_lake.cli import (
     doctor,
     files,
     lake,
+    maintaining,
     scaffolding,
     validating,
 )
@@ -28,6 +29,7 @@ scaffolding.add_to(app)
 validating.add_to(app)
 lake.add_to(app)
 files.add_to(app)
+maintaining.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 
