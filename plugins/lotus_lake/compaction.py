@@ -18,8 +18,7 @@ from typing import Literal
 
 import duckdb
 
-from lotus_lake import failures
-from lotus_lake.catalog import LAKE, Lake
+from lotus_lake.catalog import LAKE, METADATA, Lake
 from lotus_lake.errors import CommitConflictError, LotusLakeError
 from lotus_lake.inlined import InlinedRows, read_inlined
 from lotus_lake.sql import literal
@@ -73,14 +72,12 @@ class TableWork:
         steps: Kinds of the steps, in order.
         files_before: Live files before the first step.
         files_after: Live files after the last one.
-        error: Why it could not be compacted.
     """
 
     table: str
     steps: tuple[str, ...]
     files_before: int
     files_after: int
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +139,10 @@ def compact(
         try:
             work, finished = _compact_table(lake, table, files, rows, deadline)
         except (duckdb.Error, LotusLakeError) as error:
-            if not _exists(lake, table):  # dbt has replaced it
-                continue
-            log.warning("%s could not be compacted: %s", table, error)
-            failed, finished = error, True
-            work = TableWork(str(table), (), len(files), len(files), failures.text(error))
+            if _exists(lake, table):  # else dbt has replaced it
+                log.warning("%s could not be compacted: %s", table, error)
+                failed = error
+            continue
         done.append(work)
         if not finished:
             postponed.append(str(table))
@@ -213,11 +209,12 @@ def _compact_table(
         if steps and time.monotonic() > deadline:
             finished = False
             break
-        if not _run(lake, table, step):
+        did_something = _run(lake, table, step)
+        if step.kind == "flush":  # which does not tell of the deletions that it has written
+            inlined = None
+        elif not did_something:
             break  # DuckLake finds nothing to do, such as files of different partitions
         steps.append(step.kind)
-        if step.kind == "flush":
-            inlined = None
         files = _files(lake, table)
     log.info("%s: %s; %d files, %d before", table, ", ".join(steps), len(files), before)
     return TableWork(str(table), tuple(steps), before, len(files)), finished
@@ -237,23 +234,73 @@ def _run(lake: Lake, table: _Table, step: Step) -> bool:
     }[step.kind]
     name = [table.schema, table.name] if step.kind == "flush" else [table.name, table.schema]
 
-    def unit() -> bool:
+    def unit() -> tuple[bool, _Bounds]:
         if not _exists(lake, table):
             raise CommitConflictError(f"{table} was replaced")
-        return bool(lake.rows(f"CALL {function}({literal(LAKE)}, {arguments})", name))
+        bounds = _read_bounds(lake, table)
+        return bool(lake.rows(f"CALL {function}({literal(LAKE)}, {arguments})", name)), bounds
 
-    return lake.commit(f"{step.kind} {table}", unit)
+    did_something, bounds = lake.commit(f"{step.kind} {table}", unit)
+    if did_something and step.kind == "rewrite":
+        _restore_bounds(lake, table, bounds)
+    return did_something
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Least and greatest value of each column of a table, as of a snapshot."""
+
+    snapshot_id: int
+    columns: list[tuple[int, str | None, str | None]]
+
+
+def _read_bounds(lake: Lake, table: _Table) -> _Bounds:
+    columns = lake.rows(
+        f"SELECT column_id, min_value, max_value FROM {METADATA}.ducklake_table_column_stats "
+        "WHERE table_id = ?",
+        [table.table_id],
+    )
+    return _Bounds(int(lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")), columns)
+
+
+def _restore_bounds(lake: Lake, table: _Table, bounds: _Bounds) -> None:
+    """Take back that a rewrite has narrowed the bounds of a table to the rows that are left.
+
+    DuckDB relies on them, and DuckLake keeps one set for all snapshots: a reader of an older one
+    would sort and group the rows that are gone by wrong values. Nothing is done when somebody else
+    has changed the table meanwhile: the bounds are of his rows then, too.
+    """
+    lake.commit_metadata(
+        f"restore the bounds of {table}",
+        [
+            (
+                f"UPDATE {METADATA}.ducklake_table_column_stats AS stats "
+                "SET min_value = known.least, max_value = known.greatest "
+                "FROM (SELECT unnest(?::BIGINT[]) AS column_id, unnest(?::VARCHAR[]) AS least, "
+                "unnest(?::VARCHAR[]) AS greatest) AS known "
+                "WHERE stats.table_id = ? AND stats.column_id = known.column_id AND 1 = ("
+                f"SELECT count(*) FROM {METADATA}.ducklake_snapshot_changes "
+                "WHERE snapshot_id > ? AND regexp_matches(changes_made, ?))",
+                [
+                    *([row[part] for row in bounds.columns] for part in range(3)),
+                    table.table_id,
+                    bounds.snapshot_id,
+                    rf":{table.table_id}\b",
+                ],
+            )
+        ],
+    )
 
 
 def _tables(lake: Lake, inlined: dict[int, InlinedRows]) -> dict[_Table, list[DataFile]]:
     """The tables that may be compacted, each with its live files."""
     found: dict[_Table, list[DataFile]] = {}
     for table_id, schema, name in lake.metadata_rows(_TABLES):
-        table = _Table(table_id, schema, name)
+        table = _Table(int(table_id), schema, name)
         if table_id in inlined:
             found[table] = []
     for table_id, schema, name, *file in lake.metadata_rows(_FILES.format(condition="")):
-        found.setdefault(_Table(table_id, schema, name), []).append(DataFile(*map(int, file)))
+        found.setdefault(_Table(int(table_id), schema, name), []).append(DataFile(*map(int, file)))
     return found
 
 

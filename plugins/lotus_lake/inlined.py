@@ -44,50 +44,64 @@ class InlinedRows:
 def read_inlined(lake: Lake) -> dict[int, InlinedRows]:
     """The inlined rows of all tables that have any, by table id; one query for every 400 tables."""
     found: dict[int, InlinedRows] = {}
-    places = [
-        f"SELECT {table_id} AS table_id, "
-        + (
-            "0 AS live, 0 AS dead, count(*) AS deletions"
-            if place.startswith(_DELETE)
-            else "count(*) - count(end_snapshot) AS live, count(end_snapshot) AS dead, "
-            "0 AS deletions"
-        )
-        + f" FROM {identifier(place)}"
-        for table_id, place in _places(lake)
-    ]
-    for some in _portions(places):
-        for table_id, live, dead, deletions in lake.metadata_rows(" UNION ALL ".join(some)):
+    for some in _portions(_places(lake)):
+        union = " UNION ALL ".join(_counting(table_id, place) for table_id, place in some)
+        for row in lake.metadata_rows(union):
+            table_id, rows, dead_rows, deletions = (int(number) for number in row)
             known = found.get(table_id, InlinedRows())
             found[table_id] = InlinedRows(
-                known.rows + int(live), known.dead_rows + int(dead),
-                known.deletions + int(deletions),
-            )  # fmt: skip
+                known.rows + rows, known.dead_rows + dead_rows, known.deletions + deletions
+            )
     return {table_id: rows for table_id, rows in found.items() if rows != InlinedRows()}
+
+
+def _counting(table_id: int, place: str) -> str:
+    if place.startswith(_DELETE):
+        # Deletions of a file that has ended are there for snapshots of the past.
+        columns = "0 AS live, 0 AS dead, count(*) AS deletions"
+        condition = f"WHERE file_id IN ({_files_of(table_id)} AND end_snapshot IS NULL)"
+    else:
+        columns = "count(*) - count(end_snapshot) AS live, count(end_snapshot) AS dead, 0 AS gone"
+        condition = ""
+    return f"SELECT {table_id} AS table_id, {columns} FROM {identifier(place)} {condition}"
 
 
 def purge(lake: Lake) -> int:
     """Remove rows that no snapshot shows any more; returns how many."""
-    places = [place for _, place in _places(lake) if place.startswith(_DATA)]
-    dead: list[tuple[str, int]] = []
-    # What ended in the oldest snapshot is what its change feed still tells as deleted.
-    unseen = "end_snapshot < (SELECT min(snapshot_id) FROM ducklake_snapshot)"
-    for some in _portions(places):
+    oldest = int(lake.value(f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot"))
+    dead: list[tuple[int, str, int]] = []
+    for some in _portions(_places(lake)):
         union = " UNION ALL ".join(
-            f"SELECT {literal(place)} AS place, count(*) AS dead FROM {identifier(place)} "
-            f"WHERE {unseen}"
-            for place in some
+            f"SELECT {table_id} AS table_id, {literal(place)} AS place, count(*) AS dead "
+            f"FROM {identifier(place)} WHERE {_unseen(table_id, place, oldest)}"
+            for table_id, place in some
         )
-        dead += [(place, int(count)) for place, count in lake.metadata_rows(union) if count]
-    oldest = lake.value(f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot")
+        dead += [(int(i), place, int(n)) for i, place, n in lake.metadata_rows(union) if int(n)]
     for portion in _portions(dead):
         lake.commit_metadata(
-            f"remove {sum(count for _, count in portion)} rows that no snapshot shows",
+            f"remove {sum(count for *_, count in portion)} rows that no snapshot shows",
             [
-                (f"DELETE FROM {METADATA}.{identifier(place)} WHERE end_snapshot < ?", [oldest])
-                for place, _ in portion
+                (
+                    f"DELETE FROM {METADATA}.{identifier(place)} "
+                    f"WHERE {_unseen(table_id, place, oldest, f'{METADATA}.')}",
+                    [],
+                )
+                for table_id, place, _ in portion
             ],
         )
-    return sum(count for _, count in dead)
+    return sum(count for *_, count in dead)
+
+
+def _unseen(table_id: int, place: str, oldest: int, database: str = "") -> str:
+    """The condition for what is older than every snapshot."""
+    if place.startswith(_DELETE):
+        return f"file_id NOT IN ({_files_of(table_id, database)})"
+    # What ended in the oldest snapshot is what its change feed still tells as deleted.
+    return f"end_snapshot < {oldest}"
+
+
+def _files_of(table_id: int, database: str = "") -> str:
+    return f"SELECT data_file_id FROM {database}ducklake_data_file WHERE table_id = {table_id}"
 
 
 def _places(lake: Lake) -> list[tuple[int, str]]:

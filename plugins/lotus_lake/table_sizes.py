@@ -86,7 +86,7 @@ def read_sizes(lake: Lake) -> LakeSize:
     inlined = read_inlined(lake)
     earlier = _earlier(lake)
     tables = [
-        _size(row, inlined.get(row[0], InlinedRows()), earlier.get((row[1], row[2])))
+        _size(row, inlined.get(int(row[0]), InlinedRows()), earlier.get((row[1], row[2])))
         for row in lake.metadata_rows(_SIZES)
     ]
     [(snapshots, waiting)] = lake.metadata_rows(_COUNTS)

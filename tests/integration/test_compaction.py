@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from lotus_lake import compaction, consumers, ledger, table_sizes
+from lotus_lake import compaction, consumers, ledger
 from lotus_lake.catalog import LAKE, META, METADATA, STAGING, Lake, open_lake
 from lotus_lake.compaction import MIB, Compaction, DataFile, Step, compact, next_step
-from lotus_lake.errors import CommitConflictError
 from lotus_lake.inlined import InlinedRows, purge, read_inlined
 from tests import children
-from tests.catalogs import on_postgres, on_sqlite
+from tests.catalogs import on_postgres
 from tests.consuming import consume, expire_and_clean
 from tests.feeds import Feed
 
@@ -126,15 +122,23 @@ def test_rows_in_the_catalog_are_written_when_they_are_many_or_in_the_way() -> N
 def test_small_files_become_one_and_every_row_keeps_its_snapshot(lake: Lake) -> None:
     table = make_table(lake)
     lake.con.execute(f"INSERT INTO {table} VALUES (-1, -1, 'in the catalog')")
-    before, start = rows_with_snapshots(lake, table), lake.value("SELECT id FROM lakehouse.current_snapshot()") - 4
-    window = f"SELECT snapshot_id, id FROM ducklake_table_insertions('{LAKE}', 'main', 'events', {start}, {start + 2}) ORDER BY ALL"
+    before, start = (
+        rows_with_snapshots(lake, table),
+        lake.value("SELECT id FROM lakehouse.current_snapshot()") - 4,
+    )
+    window = (
+        f"SELECT snapshot_id, id FROM ducklake_table_insertions('{LAKE}', 'main', 'events', "
+        f"{start}, {start + 2}) ORDER BY ALL"
+    )
     seen = lake.rows(window)
     assert len(seen) == 3 * ROWS
     dry = compact(lake, dry_run=True)
     assert [work.steps for work in dry.tables] == [("flush",)]
     assert len(live_files(lake, "events")) == INSERTS
     done = compact(lake)
-    assert [(work.table, work.steps) for work in done.tables] == [("main.events", ("flush", "merge"))]
+    assert [(work.table, work.steps) for work in done.tables] == [
+        ("main.events", ("flush", "merge"))
+    ]
     assert (done.tables[0].files_before, done.tables[0].files_after) == (INSERTS, 1)
     assert len(live_files(lake, "events")) == 1
     assert rows_with_snapshots(lake, table) == before
@@ -148,7 +152,10 @@ def test_deleted_rows_leave_the_files_and_a_snapshot_of_the_past_still_shows_the
     lake: Lake,
 ) -> None:
     table = make_table(lake)
-    everything, then = rows_of(lake, table), lake.value("SELECT id FROM lakehouse.current_snapshot()")
+    everything, then = (
+        rows_of(lake, table),
+        lake.value("SELECT id FROM lakehouse.current_snapshot()"),
+    )
     lake.con.execute(f"DELETE FROM {table} WHERE id % 2 = 0")
     lake.con.execute(f"DELETE FROM {table} WHERE id = 1")  # few: DuckLake keeps it in the catalog
     left = rows_of(lake, table)
@@ -159,8 +166,28 @@ def test_deleted_rows_leave_the_files_and_a_snapshot_of_the_past_still_shows_the
     assert work.files_after == len(live_files(lake, "events")) < compaction.MERGE_FILES
     assert live_delete_files(lake) == 0
     assert rows_of(lake, table) == left
-    assert rows_of(lake, f"{table} AT (VERSION => {then})") == everything
+    with open_lake(lake.settings) as other:  # which has nothing of this in its caches
+        assert rows_of(other, f"{table} AT (VERSION => {then})") == everything
     assert compact(lake) == Compaction((), ())
+
+
+@on_postgres
+def test_bounds_are_not_restored_over_those_of_somebody_else(lake: Lake) -> None:
+    table = make_table(lake)
+    lake.con.execute(f"DELETE FROM {table} WHERE id % 2 = 0")
+    written: list[int] = []
+
+    def write(statement: str) -> None:
+        if "ducklake_table_column_stats AS stats" in statement and not written:
+            with open_lake(lake.settings) as other:
+                other.con.execute(f"INSERT INTO {table} VALUES (-7, 7, 'far'), (9999, 7, 'away')")
+            written.append(2)
+
+    compact(Lake(children.Watched(lake.con, write), lake.settings))  # type: ignore[arg-type]
+    assert written
+    with open_lake(lake.settings) as other:
+        ids = [row[0] for row in rows_of(other, table)]
+    assert ids == [-7, *range(1, ROWS * INSERTS, 2), 9999]
 
 
 def test_a_landing_table_is_never_compacted(feed: Feed, lake: Lake) -> None:
@@ -259,7 +286,9 @@ def test_a_table_that_cannot_be_read_does_not_keep_the_others_from_it(lake: Lake
 
 
 @on_postgres
-@pytest.mark.parametrize("beside", ["INSERT INTO {} VALUES (-1, -1, 'x')", "DELETE FROM {} WHERE id % 3 = 0"])
+@pytest.mark.parametrize(
+    "beside", ["INSERT INTO {} VALUES (-1, -1, 'x')", "DELETE FROM {} WHERE id % 3 = 0"]
+)
 @pytest.mark.parametrize("before", ["CALL ducklake_merge", "CALL ducklake_flush", "COMMIT"])
 def test_whoever_writes_meanwhile_is_not_undone(lake: Lake, beside: str, before: str) -> None:
     table = make_table(lake)
