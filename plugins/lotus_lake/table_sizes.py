@@ -165,8 +165,9 @@ def _earlier(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
 
 _SIZES = """
 SELECT tables.table_id, schemas.schema_name, tables.table_name,
-coalesce(files.row_count, 0), coalesce(files.files, 0), coalesce(files.size_bytes, 0),
-coalesce(deleted.files, 0), coalesce(deleted.row_count, 0)
+coalesce(files.row_count, 0) AS row_count, coalesce(files.files, 0) AS files,
+coalesce(files.size_bytes, 0) AS size_bytes, coalesce(deleted.files, 0) AS delete_files,
+coalesce(deleted.row_count, 0) AS deleted_rows
 FROM ducklake_table AS tables
 JOIN ducklake_schema AS schemas ON schemas.schema_id = tables.schema_id
 LEFT JOIN (
@@ -181,8 +182,8 @@ LEFT JOIN (
 WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
 """
 _COUNTS = """
-SELECT (SELECT count(*) FROM ducklake_snapshot),
-(SELECT count(*) FROM ducklake_files_scheduled_for_deletion)
+SELECT (SELECT count(*) FROM ducklake_snapshot) AS snapshots,
+(SELECT count(*) FROM ducklake_files_scheduled_for_deletion) AS files_to_delete
 """
 _CATALOG_BYTES = {
     "sqlite": "SELECT page_count * page_size AS size FROM pragma_page_count(), pragma_page_size()",
