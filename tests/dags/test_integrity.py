@@ -165,7 +165,7 @@ def test_upkeep_runs_once_a_day_one_task_at_a_time_and_behind_everything_else(ba
     assert dag.timetable.expression == "17 3 * * *"
     assert (dag.max_active_runs, dag.max_active_tasks, dag.catchup) == (1, 1, False)
     assert {(task.priority_weight, task.retries) for task in dag.tasks} == {(1, 2)}
-    assert {str(task.weight_rule.value) for task in dag.tasks} == {"absolute"}
+    assert {str(task.weight_rule) for task in dag.tasks} == {"absolute"}
     assert set(dag.params) == {"budget_minutes", "orphan_share"}
 
 

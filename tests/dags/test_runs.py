@@ -296,7 +296,9 @@ STEPS = [
 
 
 def test_upkeep_can_be_repeated_and_is_red_when_it_will_not_delete(
-    deployment: Callable[..., Deployment], capfd: pytest.CaptureFixture[str]
+    deployment: Callable[..., Deployment],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     orders = deployment()
     orders.put("part_0.parquet", FILES[0].data)
@@ -306,7 +308,7 @@ def test_upkeep_can_be_repeated_and_is_red_when_it_will_not_delete(
         done = orders.run(MAINTENANCE)
         assert done.tasks == dict.fromkeys(STEPS, "success")
     assert orders.landed() == landed > 0
-    assert f"staging.stg_shopify__orders: {landed} rows" in "".join(capfd.readouterr())
+    assert f"staging.stg_shopify__orders: {landed} rows" in caplog.text
     with open_lake(orders.settings) as lake:
         assert lake.value("SELECT count(DISTINCT recorded_at) FROM lakehouse.meta.table_sizes") == 2
 
