@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough mutants check validate e2e format lock landing catalog docs
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants check validate e2e format lock landing catalog docs
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at 
 
 walkthrough: $(READY) ## Walk a new user's way once more, and write docs/walkthrough.md
 	@$(BIN)/python -m tests.walkthrough
+
+simulate: $(READY) ## 30 days of hourly syncs, with and without upkeep; figures of docs/maintenance.md
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)

@@ -100,6 +100,10 @@ class Lake:
             )
         }
 
+    def metadata_rows(self, sql: str) -> list[Any]:
+        """All rows of a query that the catalog's database runs itself, where the rows are."""
+        return self.rows(f"SELECT * FROM {self.settings.catalog.kind}_query(?, ?)", [METADATA, sql])
+
     def value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
         """First column of the first row; `None` when there is no row."""
         row = self.con.execute(sql, parameters).fetchone()

@@ -6,6 +6,7 @@ LotusLakeError
 │   ├── StreamConfigError     a stream JSON is wrong
 │   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
 │   ├── CatalogMessageError   what should be a connector's catalog is none
+│   ├── UpkeepRefusedError    upkeep would delete what may still be needed
 │   ├── ScaffoldError         a stream's files cannot be made from what is known of it
 │   └── AirbyteError          Airbyte refused a call, or a job of it failed
 │       └── AirbyteNotFoundError
@@ -52,6 +53,10 @@ class SchemaMismatchError(PermanentError):
 
 class CatalogMessageError(PermanentError):
     """What should be the catalog of an Airbyte connector is none, or lacks a stream."""
+
+
+class UpkeepRefusedError(PermanentError):
+    """Upkeep would delete files that may still be needed: nothing was deleted."""
 
 
 class ScaffoldError(PermanentError):

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from lotus_lake import data_files
+from lotus_lake import data_files, inlined, orphans
 from lotus_lake.catalog import LAKE, META, Lake, write_lock
 from lotus_lake.settings import Settings
 from lotus_lake.storage import list_objects, s3_client
@@ -15,8 +15,6 @@ from lotus_lake.storage import list_objects, s3_client
 # conflict that would have stopped a double registration.
 SNAPSHOT_DAYS = 2
 FILE_DAYS = 2
-# DuckLake compares timestamps of a SQLite catalog as text, day by day.
-_SQLITE_EXTRA_DAYS = 1
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +26,26 @@ class Upkeep:
     Attributes:
         snapshots_expired: Snapshots that are too old to be asked for.
         files_deleted: Addresses of the files that nothing sees any more, in order.
-        files_protected: Raw objects that were about to be deleted and are not those that were
-            retired: somebody has written to their keys since.
+        files_protected: Files that were about to be deleted and stay: raw objects that are not
+            those that were retired, because somebody has written to their keys since, and files
+            that are in a table again.
     """
 
     snapshots_expired: int
     files_deleted: tuple[str, ...]
     files_protected: tuple[str, ...]
+
+
+def untouchable_since(lake: Lake, days: float | None = None) -> datetime:
+    """The moment after which nothing may be expired, deleted or taken for an orphan.
+
+    Args:
+        lake: Open lake.
+        days: Longer than any transaction, and than any reader looks at one snapshot; by default as
+            long as files stay.
+    """
+    days = file_days(lake.settings) if days is None else days
+    return datetime.now(UTC) - timedelta(days=days)
 
 
 def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
@@ -51,28 +62,60 @@ def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
     Raises:
         StorageUnavailableError: The raw objects could not be listed; no file was deleted.
     """
-    extra = _SQLITE_EXTRA_DAYS if lake.settings.catalog.kind == "sqlite" else 0
-    protected = _not_retired(lake)
-    if not dry_run:
-        data_files.unschedule(lake, protected)
-        for uri in protected:
-            log.warning("%s was retired, and written anew: it is not deleted", uri)
+    expired = expire(lake, dry_run=dry_run)
+    deleted, protected = delete(lake, dry_run=dry_run)
+    return Upkeep(expired, deleted, protected)
+
+
+def expire(lake: Lake, *, dry_run: bool = False) -> int:
+    """Expire snapshots that are too old to be asked for; returns how many.
+
+    Files that no other snapshot shows are put on the list of what is to be deleted, and versions of
+    rows in the catalog that no other shows are removed.
+    """
     with write_lock(lake.settings):
         snapshots = lake.rows(
             f"CALL ducklake_expire_snapshots('{LAKE}', older_than => ?, dry_run => ?)",
-            [_days_ago(SNAPSHOT_DAYS + extra), dry_run],
+            [_as_compared(lake, untouchable_since(lake, SNAPSHOT_DAYS)), dry_run],
         )
+    rows = 0 if dry_run else inlined.purge(lake)
+    log.info("%s%d snapshots expired, %d rows of the catalog removed", _dry(dry_run),
+             len(snapshots), rows)  # fmt: skip
+    return len(snapshots)
+
+
+def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Delete the files that have waited long enough since the last snapshot that showed them.
+
+    Returns:
+        Addresses of the files, and of those that were on the list and stay, because they are not
+        what was put there, or are in a table again.
+
+    Raises:
+        StorageUnavailableError: The raw objects could not be listed; no file was deleted.
+    """
+    protected = [*_not_retired(lake), *orphans.adopted(lake)]
+    if not dry_run:
+        data_files.unschedule(lake, protected)
+        for uri in protected:
+            log.warning("%s was to be deleted, and is in use again: it stays", uri)
+    with write_lock(lake.settings):
         files = lake.rows(
             f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => ?, dry_run => ?)",
-            [_days_ago(file_days(lake.settings) + extra), dry_run],
+            [_as_compared(lake, untouchable_since(lake)), dry_run],
         )
     deleted = sorted({path for (path,) in files} - set(protected))
-    result = Upkeep(len(snapshots), tuple(deleted), tuple(protected))
-    log.info(
-        "%s%d snapshots expired, %d files deleted",
-        "dry run: " if dry_run else "", len(snapshots), len(deleted),
-    )  # fmt: skip
-    return result
+    log.info("%s%d files deleted", _dry(dry_run), len(deleted))
+    return tuple(deleted), tuple(protected)
+
+
+def _dry(dry_run: bool) -> str:
+    return "dry run: " if dry_run else ""
+
+
+def _as_compared(lake: Lake, moment: datetime) -> datetime:
+    """DuckLake compares timestamps of a SQLite catalog as text, day by day: a day more is safe."""
+    return moment - timedelta(days=1) if lake.settings.catalog.kind == "sqlite" else moment
 
 
 def _not_retired(lake: Lake) -> list[str]:
@@ -114,7 +157,3 @@ def file_days(settings: Settings) -> int:
     As long as the oldest dump of the catalog that is to be restored: it may need the file.
     """
     return max(FILE_DAYS, settings.backup_days)
-
-
-def _days_ago(days: int) -> datetime:
-    return datetime.now(UTC) - timedelta(days=days)

@@ -385,6 +385,16 @@ def _check_uris(raw_uri: str, data_path: str) -> None:
             f"LAKE_DATA_PATH={data_path!r} is neither s3:// nor an absolute folder",
             hint="s3://bucket/lake/ or /absolute/folder",
         )
+    check_apart(raw_uri, data_path)
+
+
+def check_apart(raw_uri: str, data_path: str) -> None:
+    """Make sure that neither of the raw prefix and the lake's folder lies in the other.
+
+    Raises:
+        SettingsError: One does.
+    """
+    raw = urlsplit(raw_uri)
     raw_side = f"s3://{raw.netloc}/{raw.path.strip('/')}".rstrip("/") + "/"
     data_side = data_path.rstrip("/") + "/"
     if raw_side.startswith(data_side) or data_side.startswith(raw_side):

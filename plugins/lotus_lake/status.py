@@ -115,14 +115,13 @@ def read_watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
     """
     marks = dict.fromkeys(models, -1)
     inlined, others = _places(lake, set(models))
-    ask = f"{lake.settings.catalog.kind}_query"
     for start in range(0, len(inlined), _TABLES_AT_ONCE):
         union = " UNION ALL ".join(
             f"SELECT {literal(model)} AS model, snapshot_id_to AS mark FROM {identifier(place)} "
             "WHERE end_snapshot IS NULL"
             for model, place in inlined[start : start + _TABLES_AT_ONCE]
         )
-        for model, mark in lake.rows(f"SELECT model, mark FROM {ask}(?, ?)", [METADATA, union]):
+        for model, mark in lake.metadata_rows(union):
             marks[model] = max(marks[model], -1 if mark is None else int(mark))
     if others:
         marks |= watermarks(lake, others)

@@ -153,11 +153,20 @@ def test_an_enriched_dag_builds_its_models_then_updates_their_assets(bag: DagBag
     assert (dag.max_active_runs, dag.catchup, dag.tags) == (1, False, {"enriched", "sales"})
 
 
-def test_upkeep_runs_once_a_day(bag: DagBag) -> None:
+def test_upkeep_runs_once_a_day_one_task_at_a_time_and_behind_everything_else(bag: DagBag) -> None:
     dag = bag.dags["lake_maintenance"]
-    assert dag.task_ids == ["expire_and_delete"]
+    work = {"compact_tables", "find_orphans", "statistics"}
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "expire_snapshots": {"delete_files"},
+        "delete_files": work,
+        **{key: {"report"} for key in work},
+        "report": set(),
+    }
     assert dag.timetable.expression == "17 3 * * *"
-    assert (dag.max_active_runs, dag.catchup) == (1, False)
+    assert (dag.max_active_runs, dag.max_active_tasks, dag.catchup) == (1, 1, False)
+    assert {(task.priority_weight, task.retries) for task in dag.tasks} == {(1, 2)}
+    assert {str(task.weight_rule) for task in dag.tasks} == {"absolute"}
+    assert set(dag.params) == {"budget_minutes", "orphan_share"}
 
 
 def test_every_stream_is_reconciled_once_a_day_before_upkeep_deletes_anything(bag: DagBag) -> None:

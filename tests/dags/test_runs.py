@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -327,6 +328,49 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
     assert orders.run(RECONCILE, repair=True).state == "success"
     assert orders.landed() == FILES[1].row_count + FILES[2].row_count
     assert orders.run(RECONCILE).state == "success"
+
+
+MAINTENANCE = "lake_maintenance"
+STEPS = [
+    "expire_snapshots",
+    "delete_files",
+    "compact_tables",
+    "find_orphans",
+    "statistics",
+    "report",
+]
+
+
+def test_upkeep_can_be_repeated_and_is_red_when_it_will_not_delete(
+    deployment: Callable[..., Deployment],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    orders = deployment()
+    orders.put("part_0.parquet", FILES[0].data)
+    assert orders.run().state == "success"
+    landed = orders.landed()
+    for _ in range(2):
+        done = orders.run(MAINTENANCE)
+        assert done.tasks == dict.fromkeys(STEPS, "success")
+    assert orders.landed() == landed > 0
+    assert f"staging.stg_shopify__orders: {landed} rows" in caplog.text
+    with open_lake(orders.settings) as lake:
+        assert lake.value("SELECT count(DISTINCT recorded_at) FROM lakehouse.meta.table_sizes") == 2
+
+    for number in range(100):
+        name = f"ducklake-00000000-0000-0000-0000-{number:012}.parquet"
+        path = Path(orders.settings.data_path, "main", name)
+        path.write_bytes(b"of another lake")
+        os.utime(path, (0, 0))
+    red = orders.run(MAINTENANCE)
+    assert red.state == "failed"
+    assert red.tasks == dict.fromkeys(STEPS, "success") | {
+        "find_orphans": "failed",
+        "report": "upstream_failed",
+    }
+    assert "that is too many to be left-overs" in "".join(capfd.readouterr())
+    assert orders.run(MAINTENANCE, orphan_share=1).state == "success"
 
 
 def test_a_failing_data_test_is_red_and_updates_no_asset(

@@ -55,21 +55,21 @@ def model(stream: Stream) -> str:
     return f"int_{stream.id}"
 
 
-def process(lake: Lake, stream: Stream) -> None:
-    """One run of the model."""
+def process(lake: Lake, stream: Stream, query: str = _MODEL, key: str = "order_id") -> None:
+    """One run of the model, or of another one with its own query and key."""
     table = f"{LAKE}.main.{model(stream)}"
 
     def unit() -> None:
         exists = model(stream) in lake.tables("main")
         lake.con.execute(_render(lake, stream, exists, "{{ advance_watermark() }}"))
-        query = _render(lake, stream, exists, _MODEL)
+        rows = _render(lake, stream, exists, query)
         if not exists:
-            lake.con.execute(f"CREATE TABLE {table} AS {query}")
+            lake.con.execute(f"CREATE TABLE {table} AS {rows}")
             return
-        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE increment AS {query}")
+        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE increment AS {rows}")
         lake.con.execute(
             f"MERGE INTO {table} AS DBT_INTERNAL_DEST USING increment AS DBT_INTERNAL_SOURCE "
-            "ON (DBT_INTERNAL_SOURCE.order_id = DBT_INTERNAL_DEST.order_id) "
+            f"ON (DBT_INTERNAL_SOURCE.{key} = DBT_INTERNAL_DEST.{key}) "
             f"WHEN MATCHED AND {_CONDITION} THEN UPDATE BY NAME "
             "WHEN NOT MATCHED THEN INSERT BY NAME"
         )
@@ -119,6 +119,7 @@ def _render(lake: Lake, stream: Stream, exists: bool, text: str) -> str:
     words = {
         "this": SimpleNamespace(database=LAKE, schema="main", identifier=model(stream)),
         "source": lambda *_: _Relation(LAKE, "staging", stream.landing_table),
+        "config": lambda **_: "",
         "model": SimpleNamespace(resource_type="model"),
         "flags": SimpleNamespace(WHICH="run"),
         "execute": True,

@@ -16,24 +16,21 @@ from airflow.sdk import (
     Param,
     chain,
     get_parsing_context,
-    task,
 )
 
 from lotus_lake import reconciling
-from lotus_lake.airflow.access import lake_settings
+from lotus_lake.airflow import maintaining
 from lotus_lake.airflow.assets import model_asset
 from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
 from lotus_lake.airflow.sensors import NewFilesSensor, SyncEndedSensor
 from lotus_lake.airflow.tasks import (
     feeder,
-    no_retry_on_permanent,
     publish_domain,
     publish_stream,
     reconcile_stream,
 )
-from lotus_lake.catalog import open_lake
+from lotus_lake.compaction import BUDGET_SECONDS
 from lotus_lake.errors import StreamConfigError
-from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import (
     Model,
     enriched_domains,
@@ -42,6 +39,7 @@ from lotus_lake.manifest import (
     load_models,
     processed_models,
 )
+from lotus_lake.orphans import MAX_SHARE
 from lotus_lake.settings import Settings
 from lotus_lake.streams import Stream, load_streams
 
@@ -159,33 +157,40 @@ def enriched_dag(settings: Settings, domain: str, models: list[Model], inputs: l
 
 
 def maintenance_dag() -> DAG:
-    """Daily upkeep: expire snapshots, delete the files that nothing sees any more."""
+    """Daily upkeep, one task at a time and behind everything else."""
     with DAG(
         dag_id=MAINTENANCE_DAG_ID,
-        description="Expires snapshots and deletes retired files, through DuckLake",
-        doc_md=upkeep.__doc__,
+        description="Expires snapshots, deletes retired files, compacts tables, reports sizes",
+        doc_md=maintaining.__doc__,
         schedule="17 3 * * *",
         start_date=START_DATE,
         catchup=False,
         max_active_runs=1,
+        max_active_tasks=1,
         tags=["maintenance"],
-        default_args=_default_args(2),
+        default_args=_default_args(2) | {"priority_weight": 1, "weight_rule": "absolute"},
+        params={
+            "budget_minutes": Param(
+                int(BUDGET_SECONDS / 60),
+                type="integer",
+                minimum=0,
+                title="Budget of compaction (minutes)",
+                description="No step is begun later; the next run goes on.",
+            ),
+            "orphan_share": Param(
+                MAX_SHARE,
+                type="number",
+                minimum=0,
+                maximum=1,
+                title="Share of orphans",
+                description="Refuse when more of all files are known to no table; 1 accepts all.",
+            ),
+        },
     ) as dag:
-        maintain()
+        deleted = maintaining.delete_files()
+        work = [maintaining.compact_tables(), maintaining.find_orphans(), maintaining.statistics()]
+        maintaining.expire_snapshots() >> deleted >> work >> maintaining.report()
     return dag
-
-
-@task(task_id="expire_and_delete")
-@no_retry_on_permanent
-def maintain() -> dict[str, Any]:
-    """Run the upkeep; the log names the files."""
-    with open_lake(lake_settings()) as lake:
-        done = upkeep(lake)
-    return {
-        "snapshots_expired": done.snapshots_expired,
-        "files_deleted": len(done.files_deleted),
-        "files_protected": len(done.files_protected),
-    }
 
 
 def reconcile_dag() -> DAG:

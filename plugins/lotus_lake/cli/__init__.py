@@ -12,6 +12,7 @@ from lotus_lake.cli import (
     files,
     initialising,
     lake,
+    maintaining,
     scaffolding,
     validating,
 )
@@ -30,6 +31,7 @@ scaffolding.add_to(app)
 validating.add_to(app)
 lake.add_to(app)
 files.add_to(app)
+maintaining.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 

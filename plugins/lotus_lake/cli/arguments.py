@@ -63,3 +63,4 @@ AnyName = Annotated[
     str | None,
     typer.Argument(metavar="STREAM", help="Only this stream.", autocompletion=complete_stream),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]

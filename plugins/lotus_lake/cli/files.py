@@ -14,12 +14,11 @@ import typer
 
 from lotus_lake import ledger, quarantine
 from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.cli.arguments import FEED, OPERATE, AnyName, AnySource, Name, Source
+from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
 from lotus_lake.cli.output import AsJson, counted, minute, say, show
 from lotus_lake.errors import LotusLakeError, SettingsError
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.feeder.listing import list_files
-from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.reading import open_to_read
 from lotus_lake.reconciling import land_all, reconcile
@@ -30,7 +29,6 @@ from lotus_lake.streams import Stream, find_stream, load_streams
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 
 in_quarantine = typer.Typer(
     no_args_is_help=True, help="Files that could not land: list them, try again, or drop them."
@@ -42,7 +40,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=FEED)(feed)
     app.command(name="reconcile", rich_help_panel=FEED)(reconcile_streams)
     app.command(name="rewind", rich_help_panel=FEED)(rewind_stream)
-    app.command(rich_help_panel=OPERATE)(maintain)
     app.add_typer(in_quarantine, name="quarantine", rich_help_panel=FEED)
 
 
@@ -183,24 +180,6 @@ def rewind_stream(
         client = s3_client(lake.settings.s3) if feed_again else None
         queued = rewind(lake, config, plan, _run_id("rewind"), client)
     say(f"done; {counted(queued, 'file')} in the queue; the stream's next run goes on from here")
-
-
-def maintain(dry_run: DryRun = False) -> None:
-    """Expire old snapshots and delete the files that nothing sees any more.
-
-    A dry run prints the addresses that would be deleted, one a line.
-
-    Example: lotus-lake maintain --dry-run
-    """
-    with open_lake(Settings.from_env()) as lake:
-        done = upkeep(lake, dry_run=dry_run)
-    for address in done.files_deleted:
-        typer.echo(address)
-    say(
-        f"{'would have ' if dry_run else ''}expired {counted(done.snapshots_expired, 'snapshot')} "
-        f"and deleted {counted(len(done.files_deleted), 'file')}; "
-        f"{len(done.files_protected)} stay, because they were written anew"
-    )
 
 
 @in_quarantine.command(name="list")
