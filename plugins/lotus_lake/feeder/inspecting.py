@@ -24,7 +24,7 @@ from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.failures import raise_if_exhausted, text
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.ledger import PendingFile
-from lotus_lake.sql import literal
+from lotus_lake.sql import listed, literal
 
 FOOTER_THREADS = 16
 # Files below this size, on average, are read with as many threads as footers: memory is no matter.
@@ -104,8 +104,8 @@ def validate(lake: Lake, footers: Sequence[Footer]) -> tuple[list[Footer], list[
         # Not `hash(t)` of the whole row: a column may be called t, too.
         counted = lake.value(
             "SELECT count(*), count(*) FILTER (hash(COLUMNS(*)) = 0) FROM "
-            "read_parquet(?, hive_partitioning = false)",
-            [[lake.settings.uri(file.key) for file in files]],
+            "read_parquet(?::JSON::VARCHAR[], hive_partitioning = false)",
+            [listed(lake.settings.uri(file.key) for file in files)],
         )
         expected = sum(by_file[file].row_count for file in files)
         if counted != expected:
@@ -205,8 +205,8 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
         "p := leaf.precision))::VARCHAR), "
         "list_transform(parquet_schema, lambda leaf: "
         f"struct_pack(n := leaf.name, c := leaf.num_children, u := leaf.logical_type = "
-        f"{literal(_NULL_TYPE)})) FROM parquet_full_metadata(?)",
-        [list(by_uri)],
+        f"{literal(_NULL_TYPE)})) FROM parquet_full_metadata(?::JSON::VARCHAR[])",
+        [listed(by_uri)],
     )
     return [
         Footer(by_uri[uri], size_bytes, row_count, shape, _untyped(leaves))
