@@ -113,7 +113,7 @@ def rows_query(first_id: int, rows: int, every: int = 1, extracted_at: datetime 
             {first_id} + number * {every} AS id, (hash(number) % 100000)::BIGINT AS customer_id,
             ['paid', 'pending', 'refunded'][(hash(number, 1) % 3)::BIGINT + 1] AS status,
             (hash(number, 2) % 100000)::DOUBLE / 100 AS amount,
-            md5(number::VARCHAR) AS note,
+            md5(number::VARCHAR)[:8] AS note,
             TIMESTAMPTZ {stamp} - INTERVAL 1 HOUR AS updated_at
         FROM range({rows}) AS numbers(number)"""
 

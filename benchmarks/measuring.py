@@ -42,6 +42,7 @@ def measured(
     function: Callable[..., Result],
     *arguments: Any,
     environment: dict[str, str] | None = None,
+    before: Callable[[], object] | None = None,
     timeout_seconds: float = 900,
 ) -> Measurement[Result]:
     """Call a function of a module in a process of its own.
@@ -50,6 +51,7 @@ def measured(
         function: The function.
         arguments: Its arguments.
         environment: Variables to set first.
+        before: Called before it is measured, such as for imports.
         timeout_seconds: The process is killed after so long.
 
     Raises:
@@ -57,7 +59,8 @@ def measured(
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_child, args=(theirs, function, arguments, environment or {}))
+    call = (function, arguments, environment or {}, before)
+    process = context.Process(target=_child, args=(theirs, *call))
     process.start()
     theirs.close()
     try:
@@ -82,11 +85,17 @@ def measured(
 
 
 def _child(
-    parent: Connection, function: Callable[..., Any], arguments: Any, environment: dict[str, str]
+    parent: Connection,
+    function: Callable[..., Any],
+    arguments: Any,
+    environment: dict[str, str],
+    before: Callable[[], object] | None,
 ) -> None:
     os.environ.update(environment)
     logging.basicConfig(level=logging.WARNING)
     try:
+        if before:
+            before()
         cpu, started = _cpu_seconds(), time.perf_counter()
         result = function(*arguments)
         seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu

@@ -44,6 +44,7 @@ class Requests:
         heads: HEAD requests.
         gets: GET requests.
         body_bytes: Bytes of the objects' content that went out.
+        objects_read: Objects of which some content went out.
         most_at_once: The highest number of requests that waited for their answer together.
     """
 
@@ -51,6 +52,7 @@ class Requests:
     heads: int
     gets: int
     body_bytes: int
+    objects_read: int
     most_at_once: int
 
     @property
@@ -139,6 +141,7 @@ class _State:
         self.sizes: dict[str, int] = {}
         self.delay = 0.0
         self.counts: Counter[str] = Counter()
+        self.read: set[str] = set()
         self.at_once = 0
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +152,9 @@ class _State:
         if not command.get("take_counts"):
             return {}
         counts, self.counts = self.counts, Counter()
-        names = ("listings", "heads", "gets", "body_bytes", "most_at_once")
+        counts["objects_read"] = len(self.read)
+        self.read.clear()
+        names = ("listings", "heads", "gets", "body_bytes", "objects_read", "most_at_once")
         return {name: counts[name] for name in names}
 
     def size(self, key: str) -> int:
@@ -252,6 +257,7 @@ class _Client(asyncio.Protocol):
         first, last = _span(span, size)
         content = _read(self.state.files[key], first, last - first + 1)
         self.state.counts["body_bytes"] += len(content)
+        self.state.read.add(key)
         if span:
             extra += f"Content-Range: bytes {first}-{last}/{size}\r\n"
         self._write(206 if span else 200, content, extra)
