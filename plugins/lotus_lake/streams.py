@@ -313,11 +313,20 @@ def stream_files(streams_dir: Path) -> list[StreamFile]:
     ]
 
 
-def load_streams(streams_dir: Path) -> tuple[list[Stream], list[StreamConfigError]]:
-    """Load the selected streams; broken files become errors and hide nothing else."""
+def load_streams(
+    streams_dir: Path, only: str | None = None
+) -> tuple[list[Stream], list[StreamConfigError]]:
+    """Load the selected streams; broken files become errors and hide nothing else.
+
+    Args:
+        streams_dir: Folder of the stream JSONs.
+        only: Id of the one stream to load, of all by default.
+    """
     streams: list[Stream] = []
     errors: list[StreamConfigError] = []
     for file in stream_files(streams_dir):
+        if only not in (None, file.stream_id):
+            continue
         try:
             stream = file.load()
         except StreamConfigError as error:
