@@ -99,7 +99,7 @@ def run_alone(name: str, saved: Path, *, quick: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f"lotus-bench-{name}-"))
     try:
         importlib.import_module(f"benchmarks.{name}").run(report, folder, quick=quick)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  the process ends here
         report.error = traceback.format_exc(limit=-4)
         print(report.error, file=sys.stderr)
         raise SystemExit(1) from None

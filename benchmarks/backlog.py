@@ -1,8 +1,9 @@
 """100,000 files wait in the bucket, and nothing has ever landed.
 
-One Airflow run is done task by task, each task in a process of its own, as Airflow does it: `list`, `batch`, and
-`register` for each batch. After each, another process asks what can be queried. The original reads the sizes of all
-files before it registers the first one; what that takes is computed from a part of them.
+One Airflow run is done task by task, each task in a process of its own, as Airflow does it: `list`,
+`batch`, and `register` for each batch. After each, another process asks what can be queried. The
+original reads the sizes of all files before it registers the first one; what that takes is computed
+from a part of them.
 """
 
 from __future__ import annotations

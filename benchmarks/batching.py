@@ -1,7 +1,7 @@
-"""Waiting files are cut into batches bounded in files and bytes, which needs the size of each.
+"""Waiting files are cut into batches bounded in files and bytes: that needs each file's size.
 
-Lotus Lake takes sizes from the listing that found the files. The original reads the metadata of each file. The naive
-way has no batches.
+Lotus Lake takes sizes from the listing that found the files. The original reads the metadata of
+each file. The naive way has no batches.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""What S3 asks for the requests of one stream in a month, looked at every five minutes, with nothing new.
+"""What S3 asks for looking at one stream every five minutes for a month, with nothing new.
 
-Request counts are those that `discovery` has measured; the price is multiplied in. Reading what arrives comes on top:
-per file one HEAD and one GET for the footer, the bytes of the file once with `validation: full`, and one read by dbt.
+Request counts are those that `discovery` has measured; the price is multiplied in. Reading what
+arrives comes on top: per file one HEAD and one GET for the footer, the bytes of the file once with
+`validation: full`, and one read by dbt.
 
-Prices are of S3 Standard in us-east-1: 0.005 dollars for 1,000 LIST, 0.0004 for 1,000 GET or HEAD, nothing for DELETE and
-for traffic within the region (https://aws.amazon.com/s3/pricing/, amounts as given on
-https://c3x.dev/blog/s3-request-fees-explained, an undated copy read on 24 November 2026). The services of
-[the comparison](../docs/guarantees.md#what-it-costs-and-what-is-claimed) that go by events pay nothing for looking, and
-for a queue or a service instead; those that list everything pay as the rows *no cursor* and *naive* do.
+Prices are of S3 Standard in us-east-1: 0.005 dollars for 1,000 LIST, 0.0004 for 1,000 GET or HEAD,
+nothing for DELETE and for traffic within the region (https://aws.amazon.com/s3/pricing/, amounts as
+given on https://c3x.dev/blog/s3-request-fees-explained, an undated copy read on 24 November 2026).
+The services of [the comparison](../docs/guarantees.md#what-it-costs-and-what-is-claimed) that go by
+events pay nothing for looking, and for a queue or a service instead; those that list everything pay
+as the rows *no cursor* and *naive* do.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Airflow parses `dags/streams.py` with 10, 100 and 1,000 streams, each with a dbt model in a Cosmos group.
+"""Airflow parses `dags/streams.py` with up to 1,000 streams, each with a dbt model.
 
-*All* is what the Dag processor does. *One* is what the process of every task does: it builds only its own Dag; without
-that it would build them all. *One manifest* has every Cosmos group read the manifest of the whole project, as Cosmos
-does by itself; Lotus Lake writes one for each group when it makes the manifest. `dbt parse` runs once, when a file of the
-dbt project has changed.
+*All* is what the Dag processor does. *One* is what the process of every task does: it builds only
+its own Dag; without that it would build them all. *One manifest* has every Cosmos group read the
+manifest of the whole project, as Cosmos does by itself; Lotus Lake writes one for each group when
+it makes the manifest. `dbt parse` runs once, when a file of the dbt project has changed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
         if count <= _NAIVE_STREAMS:
             shutil.rmtree(project / "include" / "dbt" / "target" / "groups")
             cases += [
-                ("all, one manifest", [measured(parse_dags, environment=variables, before=import_airflow)])
+                (
+                    "all, one manifest",
+                    [measured(parse_dags, environment=variables, before=import_airflow)],
+                )
             ]
         for what, runs in cases:
             cpu = median([done.cpu_seconds for done in runs])
@@ -102,6 +105,8 @@ def write_project(folder: Path, count: int) -> Path:
         (models / f"int_{name}.sql").write_text(text)
     tables = "".join(f"      - name: {name}\n        identifier: stg_{_SOURCE}__{name}\n"
                      for name in names)  # fmt: skip
+    if not names:
+        return folder
     (models / "_sources.yml").write_text(
         f"version: 2\nsources:\n  - name: {_SOURCE}\n    database: lakehouse\n"
         f"    schema: staging\n    tables:\n{tables}"
@@ -118,8 +123,6 @@ def parse_dbt(project: str) -> None:
 
 def import_airflow() -> None:
     """Import what Dag files import, as Airflow's processes have done when they parse."""
-    import airflow.dag_processing.dagbag
-
     import lotus_lake.airflow.dags  # noqa: F401
 
 

@@ -1,14 +1,14 @@
-"""What dbt costs inside Airflow: the task of a model, beside plain `dbt build` and a task that does nothing.
+"""What dbt costs inside Airflow: a model's task, beside plain `dbt build` and an empty task.
 
-The stream is this repository's `shopify/orders`, with sample files, and the Dags run by `airflow dags test`. *Task* is
-the time between start and end in Airflow's database. The task builds and tests one model in one dbt process; the
-original starts dbt in the same way. An idle run must start none.
+The stream is this repository's `shopify/orders`, with sample files, and the Dags run by `airflow
+dags test`. *Task* is the time between start and end in Airflow's database. The task builds and
+tests one model in one dbt process; the original starts dbt in the same way. An idle run must start
+none.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -41,7 +41,11 @@ def bare():
     def nothing():
         return "true"
 
-    nothing()
+    @task.bash
+    def warm_up():
+        return "true"
+
+    warm_up() >> nothing()
 
 
 bare()
@@ -124,8 +128,8 @@ def _plain_build(folder: Path, variables: Mapping[str, str]) -> float:
 
 
 def _dbt_processes(output: str) -> int:
-    """How often Cosmos says that it starts dbt."""
-    return len(re.findall(rf"\[?'?{re.escape(dbt_executable())}'?, 'build'", output))
+    """How many processes of dbt have said that they run."""
+    return output.count("Running with dbt=")
 
 
 def _task_seconds(variables: Mapping[str, str], dag_id: str, task_id: str) -> float:

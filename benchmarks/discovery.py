@@ -1,10 +1,12 @@
-"""A stream is looked at and there is nothing new, with 10,000, 100,000 and 1,000,000 objects of history.
+"""A look that finds nothing new, with 10,000, 100,000 and 1,000,000 objects of history.
 
-Every size has the same 10,013 keys in the window: 323 files a day, 31 days. Sensors are called as Airflow calls them,
-`NewFilesSensor.look` and the wildcard `S3KeySensor.poke` with a check that says no. The ledger is filled by a query, and
-so is DuckLake's list of data files, because a million registrations take hours.
+Every size has the same 10,013 keys in the window: 323 files a day, 31 days. Sensors are called as
+Airflow calls them, `NewFilesSensor.look` and the wildcard `S3KeySensor.poke` with a check that says
+no. The ledger is filled by a query, and so is DuckLake's list of data files, because a million
+registrations take hours.
 
-`reconcile` compares everything: it lists the whole prefix, and compares it with the ledger and with DuckLake.
+`reconcile` compares everything: it lists the whole prefix, and compares it with the ledger and with
+DuckLake.
 """
 
 from __future__ import annotations
@@ -60,9 +62,9 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
             with run_store(partial(objects_of_days, count, per_day, file)) as store:
                 lakes = {kind: _fed(report, folder, store, postgres, (count, per_day))
                          for kind, postgres in kinds.items()}  # fmt: skip
-                variables = lakes["SQLite"] | airflow | {
-                    "AIRFLOW_CONN_AWS_DEFAULT": store.connection()
-                }
+                variables = (
+                    lakes["SQLite"] | airflow | {"AIRFLOW_CONN_AWS_DEFAULT": store.connection()}
+                )
                 for how, function, before in (
                     ("Lotus Lake: sensor", sensor_look, import_airflow),
                     ("Lotus Lake: trigger", trigger_look, import_airflow),
@@ -96,13 +98,9 @@ def fill(count: int, per_day: int) -> int:
         f"(number % {per_day}) || '.parquet'"
     )
     with open_lake(Settings.from_env()) as lake:
-        [(first, size)] = [
-            (item.etag, item.size_bytes)
-            for item in list_objects(s3_client(lake.settings.s3), BUCKET, PREFIX)
-        ][:1]
-        assert first
+        size = next(list_objects(s3_client(lake.settings.s3), BUCKET, PREFIX)).size_bytes
         etags = "repeat(printf('%08x', crc32(key)), 4)"
-        lake.con.create_function("crc32", _crc32, ["VARCHAR"], "UBIGINT")  # type: ignore[arg-type]
+        lake.con.create_function("crc32", _crc32, ["VARCHAR"], "UBIGINT")
 
         def unit() -> None:
             guard = ledger.read_guard(lake, config)
@@ -115,9 +113,7 @@ def fill(count: int, per_day: int) -> int:
                 [SOURCE, STREAM],
             )
             last = f"{PREFIX}{partition_path(LAST_DAY)}/part_0.parquet"
-            ledger.record(
-                lake, config, guard, [], run_id="benchmark", cursor=(last, LAST_DAY)
-            )
+            ledger.record(lake, config, guard, [], run_id="benchmark", cursor=(last, LAST_DAY))
 
         lake.commit("fill the ledger", unit)
         table_id = lake.value(STAGING_TABLE_ID, [config.landing_table])
@@ -190,8 +186,7 @@ def trigger_look() -> bool:
     )
 
     async def fire() -> Any:
-        async for event in trigger.run():
-            return event
+        return await anext(trigger.run())
 
     return bool(asyncio.run(fire()).payload["status"] == "changed")
 
@@ -206,7 +201,7 @@ def wildcard_poke() -> bool:
         wildcard_match=True,
         check_fn=lambda files, **_: False,
     )
-    return not sensor.poke({})  # type: ignore[typeddict-item]
+    return not sensor.poke({})
 
 
 def glob_of_cursor() -> bool:
@@ -267,9 +262,7 @@ def _note(
     report.point(plot, how, count, requests.listings)
 
 
-def _reconcile(
-    report: Report, kind: str, lake: dict[str, str], store: Store, count: int
-) -> None:
+def _reconcile(report: Report, kind: str, lake: dict[str, str], store: Store, count: int) -> None:
     store.take_counts()
     done = measured(reconcile_all, environment=lake)
     listed, wrong = done.result

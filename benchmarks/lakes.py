@@ -101,7 +101,9 @@ def write_file(file: Path, rows: int = 200, first_id: int = 0) -> Path:
     return file
 
 
-def rows_query(first_id: int, rows: int, every: int = 1, extracted_at: datetime = EXTRACTED_AT) -> str:
+def rows_query(
+    first_id: int, rows: int, every: int = 1, extracted_at: datetime = EXTRACTED_AT
+) -> str:
     """Query of rows as Airbyte sends them, in its order of columns."""
     stamp = literal(extracted_at.isoformat())
     return f"""

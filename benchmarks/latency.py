@@ -1,16 +1,15 @@
-"""A file lands in the bucket, and `fct_sales` shows its rows: scheduler, triggerer, Dag processor and api-server run.
+"""A file lands in the bucket, and `fct_sales` shows its rows, with all of Airflow running.
 
-The Shopify tables are there already. Files of `shopify/orders` arrive one after the other, when the lake is at rest; the
-other streams wait for files of their own, each with a sensor in the triggerer and a Dag with a model. The bucket is
-looked at every 5 seconds. Each wave is followed in Airflow's database: *waiting* is until the sensor's task goes on,
-*tasks* is the time in which a task of the wave's runs was running, *dbt* is that of the dbt tasks among them; the rest
-is Airflow's, between tasks.
+The Shopify tables are there already. Files of `shopify/orders` arrive one after the other, when the
+lake is at rest; the other streams wait for files of their own, each with a sensor in the triggerer
+and a Dag with a model. The bucket is looked at every 5 seconds. Each wave is followed in Airflow's
+database: *waiting* is until the sensor's task goes on, *tasks* is the time in which a task of the
+wave's runs was running, *dbt* is that of the dbt tasks among them; the rest is Airflow's, between
+tasks.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import sqlite3
 import time
@@ -29,7 +28,7 @@ from lotus_lake.catalog import open_lake
 from lotus_lake.manifest import ensure_manifest
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
-from samples import SampleFile, generate, write_files
+from samples import generate, write_files
 from samples.demo import table_rows
 from tests.pipeline.driver import chosen_streams, feed_stream
 from tests.standalone import Deployment, lake_with_bucket, run_standalone
@@ -107,9 +106,7 @@ def _measure(
                 before = datetime.now(UTC)
                 started = time.monotonic()
                 write_files([file], settings.raw_uri, client)
-                airflow.wait_until(
-                    lambda expected=expected: _sales(airflow) == expected, "fct_sales", 400, 0.25
-                )
+                _wait_for_sales(airflow, expected)
                 seconds.append(time.monotonic() - started)
                 _rest(airflow, count)
                 parts.append(_parts(variables, before, seconds[-1]))
@@ -142,17 +139,24 @@ def _project(root: Path, count: int) -> Path:
     models = project / "include" / "dbt" / "models"
     shutil.copytree(DBT_DIR / "models" / "processed" / "shopify", models / "processed" / "shopify")
     shutil.copytree(DBT_DIR / "models" / "enriched", models / "enriched")
+    os.symlink(DBT_DIR / "tests", project / "include" / "dbt" / "tests")
     shutil.copytree(PROJECT / "include" / "sources", project / "include" / "sources")
     return project
 
 
-def _sales(airflow: Deployment) -> list[dict[str, Any]]:
-    with open_lake(airflow.settings, read_only=True) as lake:
-        return table_rows(lake, "fct_sales")
+def _wait_for_sales(airflow: Deployment, expected: list[dict[str, Any]]) -> None:
+    """Wait until the table is as the records say."""
+
+    def is_right() -> bool:
+        with open_lake(airflow.settings, read_only=True) as lake:
+            return table_rows(lake, "fct_sales") == expected
+
+    airflow.wait_until(is_right, "fct_sales shows the file", 400, 0.25)
 
 
 def _rest(airflow: Deployment, count: int) -> None:
     """Wait until every sensor waits again, and nothing else runs."""
+
     def at_rest() -> bool:
         running = airflow.get("/dags/~/dagRuns/~/taskInstances?state=running&state=queued"
                               "&state=scheduled")  # fmt: skip
@@ -177,7 +181,7 @@ def _parts(variables: Mapping[str, str], since: datetime, total: float) -> dict[
             spans["waiting"].append((since, span[1]))
             continue
         spans["tasks"].append(span)
-        if ".int_" in task_id or dag_id == _DOMAIN and "fct_" in task_id:
+        if ".int_" in task_id or (dag_id == _DOMAIN and "fct_" in task_id):
             spans["dbt"].append(span)
     waiting, tasks, dbt = (_covered(spans[name]) for name in ("waiting", "tasks", "dbt"))
     return {

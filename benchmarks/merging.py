@@ -1,12 +1,14 @@
-"""10,000 new rows are merged into a processed table of 1 million rows, and of 10 million.
+"""10,000 new rows go into a processed table of 1 million rows, and of 10 million.
 
-The rows come in ten files. *Spread* rows are new versions of records all over the table; *recent* ones are half new
-versions of the newest records, half new records. dbt runs in its own process, its imports are not counted; *model* is
-dbt's own time for the model. Landing files lie in S3, processed ones on the disk.
+The rows come in ten files. *Spread* rows are new versions of records all over the table; *recent*
+ones are half new versions of the newest records, half new records. dbt runs in its own process, its
+imports are not counted; *model* is dbt's own time for the model. Landing files lie in S3, processed
+ones on the disk.
 
-The original is a merge of what is newer than the newest `_airbyte_extracted_at`, which also loses what is late; the
-naive way rebuilds the table. The others are layouts that Lotus Lake could have: the table sorted by its key, in 16
-buckets of its key, and `delete+insert`, which does not keep the newest version.
+The original is a merge of what is newer than the newest `_airbyte_extracted_at`, which also loses
+what is late; the naive way rebuilds the table. The others are layouts that Lotus Lake could have:
+the table sorted by its key, in 16 buckets of its key, and `delete+insert`, which does not keep the
+newest version.
 """
 
 from __future__ import annotations
@@ -97,9 +99,7 @@ def copy_layouts(models: list[str]) -> None:
                     f"ALTER TABLE {LAKE}.main.{model} SET PARTITIONED BY (bucket(16, order_id))"
                 )
             lake.con.execute("SET preserve_insertion_order = true")
-            lake.rows(
-                f"INSERT INTO {LAKE}.main.{model} {_LAYOUTS[model].format(table=table)}"
-            )
+            lake.rows(f"INSERT INTO {LAKE}.main.{model} {_LAYOUTS[model].format(table=table)}")
             lake.rows(
                 f"CREATE TABLE {LAKE}.meta.watermark_{model} AS FROM {LAKE}.meta.watermark_{OURS}"
             )

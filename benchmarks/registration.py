@@ -1,7 +1,7 @@
-"""Files that wait in the bucket are found and registered: all of it, from the first listing to the last commit.
+"""Files that wait are found and registered, from the first listing to the last commit.
 
-`full` reads every value once before a file lands, `footer` only its footer; the other ways validate nothing. The floor
-is to read all footers in parallel and to register nothing.
+`full` reads every value once before a file lands, `footer` only its footer; the other ways validate
+nothing. The floor is to read all footers in parallel and to register nothing.
 """
 
 from __future__ import annotations
@@ -151,8 +151,7 @@ def _judge(report: Report, sizes: list[int], compared: int) -> None:
         trip = f"{delay * 1000:.0f} ms"
         for way in (LOTUS, FOOTER):
             ratios = {
-                kind: found[kind, trip, compared, ORIGINAL][0]
-                / found[kind, trip, compared, way][0]
+                kind: found[kind, trip, compared, ORIGINAL][0] / found[kind, trip, compared, way][0]
                 for kind in kinds
             }
             report.target(
@@ -175,4 +174,6 @@ def _judge(report: Report, sizes: list[int], compared: int) -> None:
         max(growth.values()) <= 1.3,
     )
     most = max(found[key][1] for key in found if key[3] == FOOTER)
-    report.target("footers: at most 2 requests a file", f"{most:.2f}, listing included", most <= 2.1)
+    report.target(
+        "footers: at most 2 requests a file", f"{most:.2f}, listing included", most <= 2.1
+    )

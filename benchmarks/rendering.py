@@ -12,28 +12,33 @@ from typing import Any
 
 from benchmarks.results import shown
 
-_MARKS = {True: "met", False: "**missed**", None: "–"}
+_MARKS = {True: "met", False: "**missed**", None: "-"}
 _VERSIONS = ("duckdb", "duckdb-extension-ducklake", "apache-airflow", "astronomer-cosmos",
              "dbt-core", "dbt-duckdb")  # fmt: skip
 _HEAD = """\
 # Results
 
-Written by `make bench` (`python -m benchmarks`), which runs everything, and by `python -m benchmarks NAME ...`, which
-runs some again; not by hand. `make bench-quick` does the same at small sizes, to see that it still runs.
+Written by `make bench` (`python -m benchmarks`), which runs everything, and by `python -m
+benchmarks NAME ...`, which runs some again; not by hand. `make bench-quick` does the same at small
+sizes, to see that it still runs.
 
 {machine}
 
-The machine is shared: within a benchmark compare figures with each other, not with those of another day. Every figure
-of a table comes from processes of their own that ran in turn on the same data. *CPU* is that of the process and its
-children, *memory* the highest resident memory of its process. Requests are counted by the S3 server.
+The machine is shared: within a benchmark compare figures with each other, not with those of another
+day. Every figure of a table comes from processes of their own that ran in turn on the same data.
+*CPU* is that of the process and its children, *memory* the highest resident memory of its process.
+Requests are counted by the S3 server.
 
 * **Lotus Lake** is this repository's code, called as its tasks call it.
-* **Original** is the algorithm of the Dagster system that this one replaces: a glob per day from the cursor on (a full
-  glob without one), the size of each file by one metadata read, one `ducklake_add_data_files` and commit per file.
-* **Naive** is what one would write without either: a wildcard `S3KeySensor`, one `ducklake_add_data_files` for a glob.
+* **Original** is the algorithm of the Dagster system that this one replaces: a glob per day from
+  the cursor on (a full glob without one), the size of each file by one metadata read, one
+  `ducklake_add_data_files` and commit per file.
+* **Naive** is what one would write without either: a wildcard `S3KeySensor`, one
+  `ducklake_add_data_files` for a glob.
 
-S3 is `benchmarks/store.py`, a server that costs almost nothing and can answer later by a fixed time; *30 ms* means that
-every request is answered 30 ms later. Files are small (200 rows) unless said otherwise.
+S3 is `benchmarks/store.py`, a server that costs almost nothing and can answer later by a fixed
+time; *30 ms* means that every request is answered 30 ms later. Files are small (200 rows) unless
+said otherwise.
 """
 
 

@@ -123,7 +123,7 @@ class Report:
 def shown(cell: Any) -> str:
     """A cell as people read it: three significant figures, thousands apart."""
     if cell is None:
-        return "–"
+        return "-"
     if isinstance(cell, float):
         if abs(cell) >= 100:
             return f"{cell:,.0f}"

@@ -174,7 +174,9 @@ class _State:
             if len(entries) == PAGE_KEYS:
                 truncated = True
                 break
-            folder, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+            folder, found, _ = (
+                key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+            )
             if found:
                 last = f"{prefix}{folder}{delimiter}"
                 entries.append(f"<CommonPrefixes><Prefix>{last}</Prefix></CommonPrefixes>")
@@ -217,7 +219,8 @@ class _Client(asyncio.Protocol):
             return
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
         }
         length = int(headers.get("content-length", 0))
         if len(rest) < length:
@@ -248,9 +251,7 @@ class _Client(asyncio.Protocol):
             self._write(404, b"" if method == "HEAD" else b"<Error><Code>NoSuchKey</Code></Error>")
             return
         size = self.state.size(key)
-        extra = (
-            f'ETag: "{_etag(key)}"\r\nLast-Modified: {_HTTP_STAMP}\r\nAccept-Ranges: bytes\r\n'
-        )
+        extra = f'ETag: "{_etag(key)}"\r\nLast-Modified: {_HTTP_STAMP}\r\nAccept-Ranges: bytes\r\n'
         if method == "HEAD":
             self._write(200, b"", extra, size)
             return

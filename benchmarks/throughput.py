@@ -1,9 +1,10 @@
-"""A stream in the shape of TPC-H's `lineitem` lands, and its processed table is built for the first time.
+"""A stream in the shape of TPC-H's `lineitem` lands and is processed for the first time.
 
-The floor is one scan of the same files that writes the columns of the processed table, with the same casts, to Parquet.
-*Landing* goes from the first listing to the last commit; `full` validation reads every value once before the files land.
-*Processed* is dbt's time for the first run of the model, which keeps the newest version of each key. The starts of dbt
-and Airflow are not part of it. `BENCH_SCALE` is TPC-H's scale factor; 16 makes about 10 GB of raw files.
+The floor is one scan of the same files that writes the columns of the processed table, with the
+same casts, to Parquet. *Landing* goes from the first listing to the last commit; `full` validation
+reads every value once before the files land. *Processed* is dbt's time for the first run of the
+model, which keeps the newest version of each key. The starts of dbt and Airflow are not part of it.
+`BENCH_SCALE` is TPC-H's scale factor; 16 makes about 10 GB of raw files.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -59,7 +61,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     }
     with run_store(partial(dict, objects)) as store:
 
-        def note(step: str, done: Measurement[object], seconds: float) -> float:
+        def note(step: str, done: Measurement[Any], seconds: float) -> float:
             report.row(
                 "Initial load",
                 step=step,

@@ -121,7 +121,9 @@ def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
             f"FROM {table}) + generate_subscripts(list, 1), unnest(list), false, now() "
             "FROM (SELECT ?::JSON::VARCHAR[] AS list)"
         )
-        lake.commit_metadata(f"schedule the deletion of {len(new)} files", [(statement, [listed(new)])])
+        lake.commit_metadata(
+            f"schedule the deletion of {len(new)} files", [(statement, [listed(new)])]
+        )
 
 
 def unschedule(lake: Lake, uris: Sequence[str]) -> None:

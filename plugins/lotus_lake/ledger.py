@@ -193,8 +193,8 @@ def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str,
     versions: dict[str, list[FileEvent]] = {}
     for row in lake.rows(
         f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files "
-        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?::JSON::VARCHAR[])) "
-        "ORDER BY version",
+        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
+        "AND key IN (SELECT unnest(?::JSON::VARCHAR[])) ORDER BY version",
         [stream.source, stream.name, min(keys), max(keys), listed(keys)],
     ):
         versions.setdefault(row[0], []).append(FileEvent(*row))
@@ -237,7 +237,8 @@ def landed_data_files(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[t
     """Key and address of every data file that any version of these keys ever landed in."""
     return lake.rows(
         f"SELECT DISTINCT key, data_file FROM {META}.file_events WHERE source = ? AND stream = ? "
-        "AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?::JSON::VARCHAR[])) AND data_file IS NOT NULL",
+        "AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?::JSON::VARCHAR[])) "
+        "AND data_file IS NOT NULL",
         [stream.source, stream.name, min(keys), max(keys), listed(keys)],
     )
 

@@ -40,7 +40,8 @@ def test_files_reach_fct_sales_through_asset_events_with_no_manual_step(
         keys = [file.key for file in landed]
         expected = {model: history.expected(model, keys) for model in MODELS}
         deployment.wait_until(
-            lambda expected=expected: deployment.tables(MODELS) == expected, "tables equal the records"
+            lambda expected=expected: deployment.tables(MODELS) == expected,
+            "tables equal the records",
         )
     # The sales may be right before the last stream says so: another one has triggered them.
     seen = {stream: [file for file in files if file.stream == stream] for stream in STREAMS}

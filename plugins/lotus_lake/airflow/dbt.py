@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
-from cosmos import settings as cosmos_settings
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from lotus_lake.airflow.access import lake_settings

@@ -204,8 +204,8 @@ def _add_data_files(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
     freeze = stream.feeder.on_schema_change == "freeze"
     try:
         lake.con.execute(
-            f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::JSON::VARCHAR[], schema => 'staging', "
-            f"allow_missing => true, ignore_extra_columns => {literal(freeze)})",
+            f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::JSON::VARCHAR[], schema => "
+            f"'staging', allow_missing => true, ignore_extra_columns => {literal(freeze)})",
             [stream.landing_table, listed(uris)],
         )
     except duckdb.Error as error:
