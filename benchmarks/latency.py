@@ -10,6 +10,7 @@ tasks.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -137,6 +138,7 @@ def _project(root: Path, count: int) -> Path:
     """A checkout with this project's Shopify models, and those of the other streams."""
     project = dag_factory.write_project(root / "project", count - 1)
     models = project / "include" / "dbt" / "models"
+    shutil.copy(DBT_DIR / "models" / "processed" / "processed.md", models / "processed")
     shutil.copytree(DBT_DIR / "models" / "processed" / "shopify", models / "processed" / "shopify")
     shutil.copytree(DBT_DIR / "models" / "enriched", models / "enriched")
     os.symlink(DBT_DIR / "tests", project / "include" / "dbt" / "tests")

@@ -149,7 +149,7 @@ def _write_files(truth: tpch.Truth, folder: Path) -> list[Path]:
                 "'changes': []::STRUCT(field VARCHAR, change VARCHAR, reason VARCHAR)[]} "
                 f"AS _airbyte_meta, 0::BIGINT AS _airbyte_generation_id, {columns}, "
                 f"TIMESTAMPTZ {stamp} AS updated_at FROM lineitem "
-                f"WHERE l_orderkey % {_FILES} = {number}) TO {literal(str(files[-1]))}"
+                f"WHERE l_partkey % {_FILES} = {number}) TO {literal(str(files[-1]))}"
             )
     truth.file.unlink()
     return files

@@ -63,7 +63,8 @@ def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer]
     Raises:
         StorageUnavailableError: The object store failed.
     """
-    lake.con.execute("SET enable_http_metadata_cache = true")
+    # What is read here is not asked for, nor parsed, again by validation and registration.
+    lake.con.execute("SET enable_http_metadata_cache = true; SET parquet_metadata_cache = true")
     with _threads(lake, FOOTER_THREADS):
         footers, bad = isolate(files, lambda some: _footers(lake, some))
     if gone := [outcome.file for outcome in bad if "(HTTP 404" in (outcome.note or "")]:
