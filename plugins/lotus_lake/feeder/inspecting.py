@@ -26,7 +26,7 @@ from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.ledger import PendingFile
 from lotus_lake.sql import listed, literal
 
-FOOTER_THREADS = 16
+FOOTER_THREADS = 32
 # Files below this size, on average, are read with as many threads as footers: memory is no matter.
 _SMALL_FILE_BYTES = 4_000_000
 # Arrow's column of no type at all: every value is null, and DuckDB takes it for INTEGER.
