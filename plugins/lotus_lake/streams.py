@@ -304,11 +304,11 @@ class StreamFile:
             raise StreamConfigError(f"{self.path}: cannot be read: {error}") from error
 
 
-def stream_files(streams_dir: Path) -> list[StreamFile]:
+def stream_files(streams_dir: Path, pattern: str = "*/*") -> list[StreamFile]:
     """All stream JSONs below a folder, by source and name; files starting with `_` are none."""
     return [
         StreamFile(path=path)
-        for path in sorted(streams_dir.glob("*/*.json"))
+        for path in sorted(streams_dir.glob(f"{pattern}.json"))
         if not path.name.startswith("_")
     ]
 
@@ -324,9 +324,8 @@ def load_streams(
     """
     streams: list[Stream] = []
     errors: list[StreamConfigError] = []
-    for file in stream_files(streams_dir):
-        if only not in (None, file.stream_id):
-            continue
+    pattern = "/".join(only.split("__")) if only else "*/*"
+    for file in stream_files(streams_dir, pattern):
         try:
             stream = file.load()
         except StreamConfigError as error:
