@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants check validate e2e format lock landing catalog docs
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,12 @@ simulate: $(READY) ## 30 days of hourly syncs, with and without upkeep; figures 
 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)
+
+bench: $(READY) ## Speed and cost beside the alternatives, under 45 minutes; writes benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(READY) ## The same at small sizes, under 5 minutes, to see that it still runs
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
 	$(BIN)/ruff format --check .

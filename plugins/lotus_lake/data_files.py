@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lotus_lake.catalog import LAKE, META, METADATA, STAGING_TABLE_ID, Lake
 from lotus_lake.ledger import EVENT_COLUMNS, LANDED_SQL, FileEvent
+from lotus_lake.sql import listed
 from lotus_lake.streams import Stream
 
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
@@ -71,10 +72,11 @@ def forget(lake: Lake, stream: Stream, before: Sequence[tuple[str, int]]) -> int
         data_file_id
         for (data_file_id,) in lake.rows(
             f"SELECT data_file_id FROM {METADATA}.ducklake_data_file AS registered "
-            "JOIN (SELECT unnest(?::VARCHAR[]) AS path, unnest(?::BIGINT[]) AS before) AS bounds "
+            "JOIN (SELECT unnest(?::JSON::VARCHAR[]) AS path, "
+            "unnest(?::JSON::BIGINT[]) AS before) AS bounds "
             "ON registered.path = bounds.path AND registered.begin_snapshot < bounds.before "
             f"WHERE table_id = ({STAGING_TABLE_ID}) AND NOT path_is_relative",
-            [uris, snapshots, stream.landing_table],
+            [listed(uris), listed(snapshots), stream.landing_table],
         )
     ]
     if found:
@@ -90,8 +92,8 @@ def scheduled(lake: Lake, uris: Sequence[str]) -> set[str]:
         path
         for (path,) in lake.rows(
             f"SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion "
-            "WHERE NOT path_is_relative AND path IN (SELECT unnest(?::VARCHAR[]))",
-            [list(uris)],
+            "WHERE NOT path_is_relative AND path IN (SELECT unnest(?::JSON::VARCHAR[]))",
+            [listed(uris)],
         )
     }
 
@@ -117,9 +119,11 @@ def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
             f"INSERT INTO {table} (data_file_id, path, path_is_relative, schedule_start) "
             f"SELECT (SELECT greatest(coalesce(max(data_file_id), 0) + 1, {_FIRST_OWN_ID}) "
             f"FROM {table}) + generate_subscripts(list, 1), unnest(list), false, now() "
-            "FROM (SELECT ?::VARCHAR[] AS list)"
+            "FROM (SELECT ?::JSON::VARCHAR[] AS list)"
         )
-        lake.commit_metadata(f"schedule the deletion of {len(new)} files", [(statement, [new])])
+        lake.commit_metadata(
+            f"schedule the deletion of {len(new)} files", [(statement, [listed(new)])]
+        )
 
 
 def unschedule(lake: Lake, uris: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from datetime import date, datetime
 
 from lotus_lake.catalog import LAKE, META, Lake
 from lotus_lake.errors import CommitConflictError
-from lotus_lake.sql import identifier
+from lotus_lake.sql import identifier, listed
 from lotus_lake.storage import RawObject
 from lotus_lake.streams import Stream
 
@@ -202,9 +202,9 @@ def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str,
     versions: dict[str, list[FileEvent]] = {}
     for row in lake.rows(
         f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files "
-        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) "
-        "ORDER BY version",
-        [stream.source, stream.name, min(keys), max(keys), list(keys)],
+        "WHERE source = ? AND stream = ? AND key BETWEEN ? AND ? "
+        "AND key IN (SELECT unnest(?::JSON::VARCHAR[])) ORDER BY version",
+        [stream.source, stream.name, min(keys), max(keys), listed(keys)],
     ):
         versions.setdefault(row[0], []).append(FileEvent(*row))
     return versions
@@ -246,8 +246,9 @@ def landed_data_files(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[t
     """Key and address of every data file that any version of these keys ever landed in."""
     return lake.rows(
         f"SELECT DISTINCT key, data_file FROM {META}.file_events WHERE source = ? AND stream = ? "
-        "AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?)) AND data_file IS NOT NULL",
-        [stream.source, stream.name, min(keys), max(keys), list(keys)],
+        "AND key BETWEEN ? AND ? AND key IN (SELECT unnest(?::JSON::VARCHAR[])) "
+        "AND data_file IS NOT NULL",
+        [stream.source, stream.name, min(keys), max(keys), listed(keys)],
     )
 
 
@@ -322,7 +323,7 @@ def record(
     file_count = guard.file_count + sum(1 for event in events if event.position is not None)
     cursor_path, cursor_date = cursor or (guard.cursor_path, guard.cursor_date)
     columns = [
-        [getattr(event, name) for event in events]
+        listed(getattr(event, name) for event in events)
         for name in (
             "key", "etag", "size_bytes", "last_modified", "partition_date",
             "event", "position", "row_count", "error", "data_file", "generation_id",
@@ -333,10 +334,11 @@ def record(
             f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, last_modified,"
             " partition_date, event, position, row_count, error, data_file, generation_id, version,"
             " recorded_at, dag_run_id) "
-            "SELECT ?, ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[]), "
-            "unnest(?::TIMESTAMPTZ[]), unnest(?::DATE[]), unnest(?::VARCHAR[]), "
-            "unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
-            "unnest(?::BIGINT[]), ?, now(), ?",
+            "SELECT ?, ?, unnest(?::JSON::VARCHAR[]), unnest(?::JSON::VARCHAR[]), "
+            "unnest(?::JSON::BIGINT[]), unnest(?::JSON::TIMESTAMPTZ[]), unnest(?::JSON::DATE[]), "
+            "unnest(?::JSON::VARCHAR[]), unnest(?::JSON::BIGINT[]), unnest(?::JSON::BIGINT[]), "
+            "unnest(?::JSON::VARCHAR[]), unnest(?::JSON::VARCHAR[]), unnest(?::JSON::BIGINT[]), "
+            "?, now(), ?",
             [stream.source, stream.name, *columns, version, run_id],
         )
     if cursor is not None:

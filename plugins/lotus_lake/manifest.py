@@ -1,7 +1,9 @@
 """What dbt knows: which models there are, what they read, and a manifest that is never stale.
 
 The manifest is made by `dbt parse` whenever a file of the dbt project has changed since, so that a
-bare checkout needs no build step. An image bakes it in.
+bare checkout needs no build step. An image bakes it in. Beside it lies a small manifest for every
+group of models that a Dag renders: Cosmos reads a manifest, and goes through all its nodes, for
+each Dag.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 from lotus_lake.errors import SettingsError
 
 _INPUTS = ("dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds")
+_GROUPS = "groups"
 _STAMP = "lotus_lake_inputs.json"
 _PARSE_TIMEOUT_SECONDS = 300
 
@@ -76,8 +79,21 @@ def ensure_manifest(project_dir: Path) -> Path:
         signature = _signature(dbt_dir)
         if not _is_fresh(manifest, stamp, signature):
             _parse(project_dir, dbt_dir)
+            _write_groups(manifest)
             stamp.write_text(json.dumps(signature))
     return manifest
+
+
+def group_manifest(manifest: Path, layer: str, name: str) -> Path:
+    """The manifest of one group of models; the whole one where it was made without groups.
+
+    Args:
+        manifest: The whole manifest.
+        layer: `processed` or `enriched`.
+        name: Tag of the processed models, which is their stream; folder of the enriched ones.
+    """
+    file = manifest.parent / _GROUPS / layer / f"{name}.json"
+    return file if file.exists() else manifest
 
 
 def manifest_file(project_dir: Path) -> Path:
@@ -177,6 +193,23 @@ def _is_fresh(manifest: Path, stamp: Path, signature: Mapping[str, list[int]]) -
 def _writable(dbt_dir: Path, manifest: Path) -> bool:
     """A read-only deployment uses the manifest it was built with."""
     return not manifest.exists() or os.access(dbt_dir, os.W_OK)
+
+
+def _write_groups(manifest: Path) -> None:
+    """Write the manifests of the groups anew."""
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    groups: dict[Path, dict[str, Any]] = {}
+    for key, node in document["nodes"].items():
+        if node["resource_type"] == "model" and len(node["fqn"]) > 2:
+            layer, folder = node["fqn"][1], node["fqn"][2]
+            for name in node["tags"] if layer == "processed" else [folder]:
+                groups.setdefault(Path(layer, f"{name}.json"), {})[key] = node
+    root = manifest.parent / _GROUPS
+    shutil.rmtree(root, ignore_errors=True)
+    for file, nodes in groups.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"metadata": document["metadata"], "nodes": nodes})
+        (root / file).write_text(text, encoding="utf-8")
 
 
 def _parse(project_dir: Path, dbt_dir: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
+from datetime import date
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -21,6 +24,15 @@ def literal(value: str | int | bool | None) -> str:
     if isinstance(value, int):
         return str(value)
     return "'" + value.replace("'", "''") + "'"
+
+
+def listed(values: Iterable[str | int | date | None]) -> str:
+    """A list as the text of one parameter, for `?::JSON::VARCHAR[]` or another type.
+
+    For every value of a bound list DuckDB looks for pandas, in vain and for 0.08 ms: two minutes
+    for the ledger rows of 100,000 files.
+    """
+    return json.dumps([str(v) if isinstance(v, date) else v for v in values])
 
 
 def is_plain_name(name: str) -> bool:

@@ -304,20 +304,28 @@ class StreamFile:
             raise StreamConfigError(f"{self.path}: cannot be read: {error}") from error
 
 
-def stream_files(streams_dir: Path) -> list[StreamFile]:
+def stream_files(streams_dir: Path, pattern: str = "*/*") -> list[StreamFile]:
     """All stream JSONs below a folder, by source and name; files starting with `_` are none."""
     return [
         StreamFile(path=path)
-        for path in sorted(streams_dir.glob("*/*.json"))
+        for path in sorted(streams_dir.glob(f"{pattern}.json"))
         if not path.name.startswith("_")
     ]
 
 
-def load_streams(streams_dir: Path) -> tuple[list[Stream], list[StreamConfigError]]:
-    """Load the selected streams; broken files become errors and hide nothing else."""
+def load_streams(
+    streams_dir: Path, only: str | None = None
+) -> tuple[list[Stream], list[StreamConfigError]]:
+    """Load the selected streams; broken files become errors and hide nothing else.
+
+    Args:
+        streams_dir: Folder of the stream JSONs.
+        only: Id of the one stream to load, of all by default.
+    """
     streams: list[Stream] = []
     errors: list[StreamConfigError] = []
-    for file in stream_files(streams_dir):
+    pattern = "/".join(only.split("__")) if only else "*/*"
+    for file in stream_files(streams_dir, pattern):
         try:
             stream = file.load()
         except StreamConfigError as error:

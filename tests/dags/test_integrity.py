@@ -22,6 +22,7 @@ from lotus_lake.manifest import ensure_manifest
 from tests.dags.conftest import PROJECT, load_dags
 
 STREAMS_DIR = PROJECT / "include" / "streams"
+GROUPS = PROJECT / "include" / "dbt" / "target" / "groups"
 ENRICHED_DIR = PROJECT / "include" / "dbt" / "models" / "enriched"
 DAG_FILES = sorted((PROJECT / "dags").glob("*.py"))
 STREAM_FILES = {
@@ -249,6 +250,39 @@ def test_a_tasks_process_builds_only_the_dag_it_runs(
     parsed = load_dags()
     assert parsed.import_errors == {}
     assert set(parsed.dags) == {wanted, *UPKEEP}
+
+
+@pytest.mark.parametrize("wanted", [None, "shopify__orders"])
+def test_dags_of_streams_read_what_dbt_knows_of_them_and_not_of_the_whole_project(
+    wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_manifest(PROJECT)
+    if wanted:
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", wanted)
+    opened: list[Path] = []
+    really_open = Path.open
+
+    def note(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(path)
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", note)
+    parsed = DagBag(PROJECT / "dags" / "streams.py")
+    ids = {wanted} if wanted else set(STREAM_FILES)
+    assert set(parsed.dags) == ids
+    groups = {path.stem for path in opened if path.parent == GROUPS / "processed"}
+    assert groups == ids
+    assert [path for path in opened if path.name == "manifest.json"] == []
+    configs = [path for path in opened if path.is_relative_to(STREAMS_DIR)]
+    assert len(configs) == len(ids)
+
+
+def test_the_small_manifests_together_have_every_model_once(manifest: dict[str, Any]) -> None:
+    found: list[str] = []
+    for file in GROUPS.glob("*/*.json"):
+        found += json.loads(file.read_text())["nodes"]
+    models = [key for key, node in manifest["nodes"].items() if node["resource_type"] == "model"]
+    assert sorted(found) == sorted(models)
 
 
 def test_a_broken_stream_json_is_an_import_error_of_its_own_and_hides_nothing(

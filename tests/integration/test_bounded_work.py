@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 
 import duckdb
 import pytest
@@ -11,9 +14,12 @@ from lotus_lake.catalog import Lake
 from lotus_lake.feeder.batching import plan_batches
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.registering import register_batch
+from lotus_lake.storage import s3_client
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
+from tests.proxy import Operation, run_proxy
+from tests.servers import S3Server
 
 pytestmark = on_sqlite
 
@@ -93,6 +99,27 @@ def test_progress_is_kept_when_a_later_batch_fails(
     for batch in (second, third):
         assert register_batch(lake, feed.stream, batch, "run").registered == 2
     assert feed.landed(lake) == feed.rows_of(feed.sent)
+
+
+@pytest.mark.parametrize("validation", ["full", "footer"])
+def test_a_file_that_lands_costs_two_requests_at_most(
+    make_feed: Callable[..., Feed], s3: S3Server, validation: str
+) -> None:
+    feed = make_feed(validation=validation, batch_files=4)
+    fill(feed, 10)
+    sent: Counter[Operation] = Counter()
+
+    def note(operation: Operation, _path: str) -> None:
+        sent[operation] += 1
+
+    assert s3.access.endpoint_url is not None
+    with run_proxy(s3.access.endpoint_url) as proxy:
+        proxy.plan = note
+        access = replace(feed.settings.s3, endpoint_url=proxy.url)
+        with closing(s3_client(access)) as client:
+            counted = replace(feed, settings=replace(feed.settings, s3=access), client=client)
+            assert counted.run_afresh().total.registered == 10
+    assert sent == {Operation.LIST: 1, Operation.HEAD: 10, Operation.GET: 10}
 
 
 def test_a_plan_with_nothing_to_do_is_empty(feed: Feed, lake: Lake) -> None:

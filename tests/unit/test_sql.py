@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lotus_lake.sql import identifier, is_plain_name, literal
+from lotus_lake.sql import identifier, is_plain_name, listed, literal
 
 # Neither a key nor a path nor a variable can hold NUL or a lone surrogate.
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -35,6 +36,43 @@ def test_numbers_truth_and_null_come_back_as_they_were(
     row = con.execute(f"SELECT {literal(value)}").fetchone()
     assert row == (value,)
     assert type(row[0]) is type(value)
+
+
+@given(values=st.lists(text | st.none()))
+@example(values=["'\"\\", None, "[1, 2]", "\u20ac\n"])
+def test_a_list_of_texts_comes_back_as_it_was(
+    con: duckdb.DuckDBPyConnection, values: list[str | None]
+) -> None:
+    row = con.execute("SELECT ?::JSON::VARCHAR[]", [listed(values)]).fetchone()
+    assert row == (values,)
+
+
+@given(values=st.lists(st.integers(-(2**63), 2**63 - 1) | st.none()))
+def test_a_list_of_numbers_comes_back_as_it_was(
+    con: duckdb.DuckDBPyConnection, values: list[int | None]
+) -> None:
+    row = con.execute("SELECT ?::JSON::BIGINT[]", [listed(values)]).fetchone()
+    assert row == (values,)
+
+
+@given(values=st.lists(st.dates(date(1, 1, 1)) | st.none()))
+def test_a_list_of_days_comes_back_as_it_was(
+    con: duckdb.DuckDBPyConnection, values: list[date | None]
+) -> None:
+    row = con.execute("SELECT ?::JSON::DATE[]", [listed(values)]).fetchone()
+    assert row == (values,)
+
+
+@given(values=st.lists(st.datetimes(datetime(1900, 1, 1), timezones=st.just(UTC))))
+def test_a_list_of_moments_comes_back_as_it_was(
+    con: duckdb.DuckDBPyConnection, values: list[datetime]
+) -> None:
+    found = con.execute(
+        "SELECT list_transform(?::JSON::TIMESTAMPTZ[], lambda moment: epoch_us(moment))",
+        [listed(values)],
+    ).fetchone()
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert found == ([(value - epoch) // timedelta(microseconds=1) for value in values],)
 
 
 @given(name=text.filter(bool))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -104,6 +105,15 @@ def test_files_that_start_with_an_underscore_are_no_streams(tmp_path: Path) -> N
 
 def test_an_absent_folder_holds_no_streams(tmp_path: Path) -> None:
     assert load_streams(tmp_path / "none") == ([], [])
+
+
+def test_one_stream_is_loaded_without_the_others(tmp_path: Path) -> None:
+    for stream in STREAMS.glob("shopify/*.json"):
+        (tmp_path / "shopify").mkdir(exist_ok=True)
+        shutil.copy(stream, tmp_path / "shopify")
+    (tmp_path / "shopify" / "customers.json").write_text("broken")
+    ((stream,), errors) = load_streams(tmp_path, "shopify__orders")
+    assert (stream.id, errors) == ("shopify__orders", [])
 
 
 def test_a_config_cannot_be_changed_after_loading(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import (
@@ -35,6 +36,7 @@ from lotus_lake.manifest import (
     Model,
     enriched_domains,
     ensure_manifest,
+    group_manifest,
     inputs_of,
     load_models,
     processed_models,
@@ -52,12 +54,10 @@ RECONCILE_DAG_ID = "lake_reconcile"
 def stream_dags() -> Iterator[DAG]:
     """One Dag per selected stream; a task's process builds only the Dag it needs."""
     settings, wanted = Settings.from_env(), get_parsing_context().dag_id
-    streams = [
-        stream for stream in load_streams(settings.streams_dir)[0] if wanted in (None, stream.id)
-    ]
-    models = load_models(ensure_manifest(settings.project_dir)) if streams else {}
+    streams = load_streams(settings.streams_dir, wanted)[0]
+    manifest = ensure_manifest(settings.project_dir) if streams else Path()
     for stream in streams:
-        yield stream_dag(settings, stream, processed_models(models, stream.id))
+        yield stream_dag(settings, stream, group_manifest(manifest, "processed", stream.id))
 
 
 def check_streams() -> None:
@@ -71,8 +71,9 @@ def check_streams() -> None:
         raise StreamConfigError("\n".join(str(error) for error in errors))
 
 
-def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
+def stream_dag(settings: Settings, stream: Stream, manifest: Path) -> DAG:
     """wait_for_files -> feeder -> processed -> publish."""
+    models = processed_models(load_models(manifest), stream.id)
     options, consumers = stream.feeder, [model.name for model in models]
     poke_interval_seconds = options.poke_interval_seconds or settings.poke_interval_seconds
     with DAG(
@@ -121,7 +122,11 @@ def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
         chain(*waits, dag.task_dict["feeder.list"])
         if models:
             processed = dbt_group(
-                "processed", f"tag:{stream.id}", settings.project_dir, [skip_when_consumed]
+                "processed",
+                f"tag:{stream.id}",
+                manifest,
+                settings.project_dir,
+                [skip_when_consumed],
             )
             assets = [model_asset(model) for model in models]
             chain(state, processed, publish_stream(assets, stream.source, stream.name, state))
@@ -131,14 +136,18 @@ def stream_dag(settings: Settings, stream: Stream, models: list[Model]) -> DAG:
 def enriched_dags() -> Iterator[DAG]:
     """One Dag per folder below `models/enriched`, scheduled on whatever its models read."""
     settings, wanted = Settings.from_env(), get_parsing_context().dag_id
-    models = load_models(ensure_manifest(settings.project_dir))
+    manifest = ensure_manifest(settings.project_dir)
+    models = load_models(manifest)
     for domain, domain_models in enriched_domains(models).items():
         if wanted in (None, f"{ENRICHED_PREFIX}{domain}"):
             inputs = [models[name] for name in inputs_of(domain_models)]
-            yield enriched_dag(settings, domain, domain_models, inputs)
+            own = group_manifest(manifest, "enriched", domain)
+            yield enriched_dag(settings, domain, domain_models, inputs, own)
 
 
-def enriched_dag(settings: Settings, domain: str, models: list[Model], inputs: list[Model]) -> DAG:
+def enriched_dag(
+    settings: Settings, domain: str, models: list[Model], inputs: list[Model], manifest: Path
+) -> DAG:
     """Enriched -> publish, run when any input was updated."""
     with DAG(
         dag_id=f"{ENRICHED_PREFIX}{domain}",
@@ -151,7 +160,8 @@ def enriched_dag(settings: Settings, domain: str, models: list[Model], inputs: l
         tags=["enriched", domain],
         default_args=_default_args(2),
     ) as dag:
-        group = dbt_group("enriched", f"path:models/enriched/{domain}", settings.project_dir)
+        select = f"path:models/enriched/{domain}"
+        group = dbt_group("enriched", select, manifest, settings.project_dir)
         group >> publish_domain([model_asset(model) for model in models], domain)
     return dag
 

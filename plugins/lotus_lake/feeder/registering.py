@@ -25,7 +25,7 @@ from lotus_lake.feeder.inspecting import (
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.keys import natural_order
 from lotus_lake.ledger import LANDED, FileEvent, Guard, PendingFile
-from lotus_lake.sql import literal
+from lotus_lake.sql import listed, literal
 from lotus_lake.streams import Stream
 
 # What takes the place of an earlier version, whatever that was.
@@ -204,9 +204,9 @@ def _add_data_files(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
     freeze = stream.feeder.on_schema_change == "freeze"
     try:
         lake.con.execute(
-            f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::VARCHAR[], schema => 'staging', "
-            f"allow_missing => true, ignore_extra_columns => {literal(freeze)})",
-            [stream.landing_table, uris],
+            f"CALL ducklake_add_data_files({literal(LAKE)}, ?, ?::JSON::VARCHAR[], schema => "
+            f"'staging', allow_missing => true, ignore_extra_columns => {literal(freeze)})",
+            [stream.landing_table, listed(uris)],
         )
     except duckdb.Error as error:
         # A catalog that goes away has the same type of error, but names no file.

@@ -1,0 +1,24 @@
+{# The model of the benchmarks' stream over some rows of its landing table; one row per order. #}
+{% macro shop_orders(rows) -%}
+with renamed as (
+    select
+        id as order_id,
+        customer_id,
+        status,
+        note,
+        amount::decimal(18, 4) as amount,
+        updated_at as order_updated_at,
+        _airbyte_extracted_at,
+        _airbyte_raw_id,
+        {{ source_updated_at('updated_at') }} as _source_updated_at,
+        _lake_snapshot_id
+    from {{ rows }}
+),
+
+newest as (
+    select * from renamed
+    {{ newest_wins('order_id') }}
+)
+
+select * from newest
+{%- endmacro %}

@@ -1,0 +1,13 @@
+{{ config(materialized='incremental', incremental_strategy='merge', unique_key='order_id') }}
+
+{%- set rows %}
+    (
+        select *, 0 as _lake_snapshot_id from {{ source('shop', 'orders') }}
+        where year is not null
+        {% if is_incremental() %}
+            and _airbyte_extracted_at > (select max(_airbyte_extracted_at) from {{ this }})
+        {% endif %}
+    )
+{%- endset %}
+
+{{ shop_orders(rows) }}

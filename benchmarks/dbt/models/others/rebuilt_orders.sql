@@ -1,0 +1,3 @@
+{{ config(materialized='table') }}
+
+{{ shop_orders("(select *, 0 as _lake_snapshot_id from " ~ source('shop', 'orders') ~ " where year is not null)") }}
