@@ -93,4 +93,5 @@ catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terr
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 lock: $(READY) ## Compile requirements*.txt from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements.txt
+	$(BIN)/$(LOCK) --extra production -c requirements.txt -o requirements-production.txt
 	$(BIN)/$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
