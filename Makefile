@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog docs
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos mutants check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,7 +65,7 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run deploy/*.sh
 	$(BIN)/python -m lotus_lake.cli validate
 	$(BIN)/python -m lotus_lake.cli catalog --check
 	$(BIN)/python tests/check_terraform.py
@@ -88,6 +88,18 @@ docs: $(READY) ## Derive the reference pages of docs/ from the commands and the 
 
 catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
 	@$(BIN)/python -m lotus_lake.cli catalog
+
+image: ## Build the image with docker or buildah, and run what is in it
+	@deploy/image.sh
+
+up: .env ## The whole stack in containers: Airflow on two workers, Postgres, Redis, S3; at http://127.0.0.1:8080
+	docker compose up --detach --build --wait
+	@echo "http://127.0.0.1:$(PORT), user admin, password: grep ADMIN_PASSWORD .env"
+
+.env: ; @$(PYTHON) deploy/make_env.py
+
+down: ## Stop the stack; its volumes stay
+	docker compose down
 
 # --universal: one lock for every platform and Python version; no index address is recorded.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
