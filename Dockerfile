@@ -31,7 +31,7 @@ COPY dags dags
 # manifest, so that no container parses the dbt project.
 RUN python -m lotus_lake.cli validate \
     && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
-    && mkdir -p .lake && chown -R 50000:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
+    && mkdir -p .lake logs && chown -R 50000:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
 
 # The command line, without a build step.
 RUN printf '#!/bin/sh\nexec python -m lotus_lake.cli "$@"\n' > /usr/local/bin/lotus-lake \

@@ -92,14 +92,16 @@ catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terr
 image: ## Build the image with docker or buildah, and run what is in it
 	@deploy/image.sh
 
-up: .env ## The whole stack in containers: Airflow on two workers, Postgres, Redis, S3; at http://127.0.0.1:8080
-	docker compose up --detach --build --wait
-	@echo "http://127.0.0.1:$(PORT), user admin, password: grep ADMIN_PASSWORD .env"
+COMPOSE = docker compose --env-file deploy/compose/.env
+up: deploy/compose/.env ## All of production in containers: Celery workers, Postgres, Redis, S3
+	@$(COMPOSE) up --detach --build --wait
+	@sed -n 's,^PORT=,http://127.0.0.1:,p; s,^ADMIN_,user admin: ,p' deploy/compose/.env
 
-.env: ; @$(PYTHON) deploy/make_env.py
+deploy/compose/.env:
+	@$(PYTHON) deploy/compose/make_env.py
 
-down: ## Stop the stack; its volumes stay
-	docker compose down
+down: deploy/compose/.env ## Stop the containers; their volumes stay
+	@$(COMPOSE) down
 
 # --universal: one lock for every platform and Python version; no index address is recorded.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
