@@ -33,9 +33,10 @@ RUN python -m lotus_lake.cli validate \
     && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
     && mkdir -p .lake logs && chown -R 50000:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
 
-# The command line, without a build step.
+# The command line, without a build step; and what the probes of Airflow's Helm chart call.
 RUN printf '#!/bin/sh\nexec python -m lotus_lake.cli "$@"\n' > /usr/local/bin/lotus-lake \
-    && chmod 755 /usr/local/bin/lotus-lake
+    && printf '#!/bin/sh\nexec "$@"\n' > /entrypoint \
+    && chmod 755 /usr/local/bin/lotus-lake /entrypoint
 
 # By number, so that Kubernetes can see that it is not root.
 USER 50000

@@ -59,7 +59,7 @@ chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)
 
-check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
+check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock, deployment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -70,6 +70,11 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/python -m lotus_lake.cli catalog --check
 	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/python tests/check_deploy.py
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 
 format: $(READY) ## Format Python and SQL
 	$(BIN)/ruff check --fix .
@@ -98,7 +103,7 @@ up: deploy/compose/.env ## All of production in containers: Celery workers, Post
 	@sed -n 's,^PORT=,http://127.0.0.1:,p; s,^ADMIN_,user admin: ,p' deploy/compose/.env
 
 deploy/compose/.env:
-	@$(PYTHON) deploy/compose/make_env.py
+	@$(PYTHON) deploy/make_secrets.py deploy/compose/example.env $@
 
 down: deploy/compose/.env ## Stop the containers; their volumes stay
 	@$(COMPOSE) down
