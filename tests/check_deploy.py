@@ -64,7 +64,7 @@ def kubernetes_problems() -> Iterator[str]:
     for file in sorted(HELM.glob("*.yaml")):
         for setting, name in _secret_names(yaml.safe_load(file.read_text())):
             if _KEYS[setting] not in made.get(name, ()):
-                yield f"{file.name}: {setting}: {name} gets no {_KEYS[setting]} in deploy/kubernetes"
+                yield f"{file.name}: {setting}: deploy/kubernetes/{name} has no {_KEYS[setting]}"
     values = yaml.safe_load((HELM / "values.yaml").read_text())
     for source in yaml.safe_load(values["extraEnvFrom"]):
         for reference in source.values():
