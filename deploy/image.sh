@@ -76,7 +76,7 @@ with_buildah() {
         lake_buildah inspect --type image "$BASE_IMAGE" >/dev/null 2>&1 || debian_base "$BASE_IMAGE"
     fi
     # Only docker's format knows HEALTHCHECK.
-    with_certificates bud --format docker --build-arg BASE_IMAGE="$BASE_IMAGE" --tag "$IMAGE" .
+    with_certificates bud --layers --format docker --build-arg BASE_IMAGE="$BASE_IMAGE" --tag "$IMAGE" .
     container=$(lake_buildah from --pull-never "$IMAGE")
     lake_buildah run "$container" -- bash -s <deploy/image-checks.sh || outcome=$?
     lake_buildah rm "$container" >/dev/null
