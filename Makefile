@@ -13,7 +13,7 @@ PORT ?= 8080
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,17 +71,22 @@ bench: $(READY) ## Speed and cost beside the alternatives, under 45 minutes; wri
 bench-quick: $(READY) ## The same at small sizes, under 5 minutes, to see that it still runs
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
-check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock
+check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock, deployment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run deploy/*.sh
 	$(BIN)/python -m lotus_lake.cli validate
 	$(BIN)/python -m lotus_lake.cli catalog --check
 	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/python tests/check_deploy.py
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 
 format: $(READY) ## Format Python and SQL
 	$(BIN)/ruff check --fix .
@@ -101,8 +106,23 @@ docs: $(READY) ## Derive the reference pages of docs/ from the commands and the 
 catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
 	@$(BIN)/python -m lotus_lake.cli catalog
 
+image: ## Build the image with docker or buildah, and run what is in it
+	@deploy/image.sh
+
+COMPOSE = docker compose --env-file deploy/compose/.env
+up: deploy/compose/.env ## All of production in containers: Celery workers, Postgres, Redis, S3
+	@$(COMPOSE) up --detach --build --wait
+	@sed -n 's,^PORT=,http://127.0.0.1:,p; s,^ADMIN_,user admin: ,p' deploy/compose/.env
+
+deploy/compose/.env:
+	@$(PYTHON) deploy/make_secrets.py deploy/compose/example.env $@
+
+down: deploy/compose/.env ## Stop the containers; their volumes stay
+	@$(COMPOSE) down
+
 # --universal: one lock for every platform and Python version; no index address is recorded.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 lock: $(READY) ## Compile requirements*.txt from pyproject.toml
 	$(BIN)/$(LOCK) -o requirements.txt
+	$(BIN)/$(LOCK) --extra production -c requirements.txt -o requirements-production.txt
 	$(BIN)/$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt

@@ -19,11 +19,15 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 
 
 def problems() -> list[str]:
-    """What is wrong with the two lock files."""
+    """What is wrong with the lock files."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    runtime, dev = project["dependencies"], project["optional-dependencies"]["dev"]
+    runtime, extras = project["dependencies"], project["optional-dependencies"]
     found: list[str] = []
-    for name, wanted in (("requirements.txt", runtime), ("requirements-dev.txt", runtime + dev)):
+    for name, wanted in (
+        ("requirements.txt", runtime),
+        ("requirements-production.txt", runtime + extras["production"]),
+        ("requirements-dev.txt", runtime + extras["dev"]),
+    ):
         text = (PROJECT / name).read_text()
         pins = {canonicalize_name(match[1]): match[2] for match in _PIN.finditer(text)}
         for requirement in map(Requirement, wanted):

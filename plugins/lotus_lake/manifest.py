@@ -172,14 +172,17 @@ def inputs_of(domain: list[Model]) -> list[str]:
 
 
 def _signature(dbt_dir: Path) -> dict[str, list[int]]:
-    """Size and time of change of every file that dbt parses."""
+    """Size and time of change of every file that dbt parses.
+
+    In whole seconds: the layers of an image keep no more.
+    """
     files: dict[str, list[int]] = {}
     for name in _INPUTS:
         root = dbt_dir / name
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
             if path.is_file():
                 stat = path.stat()
-                files[str(path.relative_to(dbt_dir))] = [stat.st_size, stat.st_mtime_ns]
+                files[str(path.relative_to(dbt_dir))] = [stat.st_size, int(stat.st_mtime)]
     return files
 
 
