@@ -189,10 +189,11 @@ def test_the_reference_of_the_commands_is_current() -> None:
     assert (PROJECT / CLI_PAGE).read_text(encoding="utf-8") == cli_page(), "run: make docs"
 
 
-def test_every_command_has_an_example() -> None:
+def test_every_command_has_an_example_and_prints_json() -> None:
     sections = re.split(r"^## ", cli_page(), flags=re.MULTILINE)[1:]
     assert len(sections) > 15
     assert [text.partition("\n")[0] for text in sections if "```bash" not in text] == []
+    assert [text.partition("\n")[0] for text in sections if "`--json`" not in text] == []
 
 
 def test_the_doctors_checks_and_all_errors_are_in_the_page_on_troubleshooting() -> None:
