@@ -188,6 +188,28 @@ MUTATIONS = (
         "tests/pipeline/test_going_back.py::"
         "test_a_full_refresh_that_would_lose_retired_records_is_refused",
     ),
+    Mutation(
+        "deleted files wait as long as a dump may need them",
+        "plugins/lotus_lake/maintenance.py",
+        "    return max(FILE_DAYS, settings.backup_days)",
+        "    return FILE_DAYS",
+        "tests/pipeline/test_disaster.py::test_a_dump_as_old_as_it_may_be_brings_everything_back",
+    ),
+    Mutation(
+        "no full refresh of a table that was rebuilt from its files",
+        "plugins/lotus_lake/rebuilding.py",
+        '        event="retired",',
+        '        event="ignored",',
+        "tests/pipeline/test_disaster.py::test_without_a_dump_everything_comes_back_from_files",
+    ),
+    Mutation(
+        "keys of a role are renewed under an open lake",
+        "plugins/lotus_lake/catalog.py",
+        '    if not hasattr(credentials, "refresh_needed"):  # keys that stay, or none',
+        "    if credentials is None or credentials:",
+        "tests/integration/test_roles.py::"
+        "test_a_role_is_enough_and_its_keys_are_renewed_under_an_open_lake",
+    ),
 )
 
 

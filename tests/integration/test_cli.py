@@ -290,7 +290,7 @@ def test_a_dry_run_of_maintain_lists_what_the_real_one_deletes(
     with open_lake(fed.settings) as lake:
         data_files.schedule_deletion(lake, [str(old)])
     assert str(old) not in run("maintain").stdout
-    monkeypatch.setattr(maintenance, "FILE_DAYS", -5)
+    monkeypatch.setattr(maintenance, "file_days", lambda _: -5)
     before = state(fed.settings)
 
     dry = run("maintain", "--dry-run")
