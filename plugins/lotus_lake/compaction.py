@@ -297,7 +297,7 @@ def _tables(lake: Lake, inlined: dict[int, InlinedRows]) -> dict[_Table, list[Da
     found: dict[_Table, list[DataFile]] = {}
     for table_id, schema, name in lake.metadata_rows(_TABLES):
         table = _Table(int(table_id), schema, name)
-        if table_id in inlined:
+        if table.table_id in inlined:
             found[table] = []
     for table_id, schema, name, *file in lake.metadata_rows(_FILES.format(condition="")):
         found.setdefault(_Table(int(table_id), schema, name), []).append(DataFile(*map(int, file)))

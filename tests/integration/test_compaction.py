@@ -265,6 +265,21 @@ def test_rows_that_no_snapshot_shows_leave_the_catalog(feed: Feed, lake: Lake) -
     assert feed.run(lake).total.registered == 1
 
 
+def test_a_table_that_is_all_in_the_catalog_is_written_to_a_file_when_it_has_grown(
+    lake: Lake,
+) -> None:
+    table = f"{MAIN}.notes"
+    lake.con.execute(f"CREATE TABLE {table} (id BIGINT)")
+    for start in range(0, compaction.FLUSH_ROWS, 10):
+        assert compact(lake) == Compaction((), ())
+        lake.con.execute(f"INSERT INTO {table} SELECT {start} + range FROM range(10)")
+    before = rows_with_snapshots(lake, table)
+    assert live_files(lake, "notes") == []
+    assert [work.steps for work in compact(lake).tables] == [("flush",)]
+    assert len(live_files(lake, "notes")) == 1
+    assert rows_with_snapshots(lake, table) == before
+
+
 def test_a_spent_budget_leaves_the_rest_to_the_next_run(lake: Lake) -> None:
     for name in ("a", "b"):
         make_table(lake, name)

@@ -29,7 +29,7 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(prog="make simulate ARGS=...")
     parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--history", type=int, default=100_000, help="orders of the backfill")
+    parser.add_argument("--history", type=int, default=50_000, help="orders of the backfill")
     parser.add_argument("--catalog", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--seed", type=int, default=7)
     chosen = parser.parse_args()
@@ -69,6 +69,8 @@ def _branches(folder: Path, server: S3Server, catalog: str, stack: ExitStack) ->
                 "LAKE_DATA_PATH": str(folder / name / "data"),
                 "LAKE_RAW_URI": f"s3://simulation-{name}/raw",
                 "LAKE_STREAMS_DIR": str(folder / name / "streams"),
+                # So small a lake is read faster by one thread than by two.
+                "LAKE_THREADS": "1",
                 **server.environment(),
             }
         )

@@ -47,7 +47,7 @@ QUERIES = {
     "int_orders": "SELECT date_trunc('month', order_date), financial_status, count(*), "
     f"sum(gross_sales) FROM {LAKE}.main.int_shopify__orders GROUP BY ALL",
 }
-_REPEATS = 9
+_REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ class Branch:
                 Bucket=self.settings.bucket, Key=self.settings.raw_prefix + key, Body=body
             )
         for stream in self.streams:
+            if not any(key.startswith(f"shopify/{stream.name}/") for key in files):
+                continue
             feed_stream(self.lake, stream, self.client)
             path = _MODELS / "processed" / "shopify" / f"int_{stream.id}.sql"
             processed.process(

@@ -19,7 +19,9 @@ from tests.pipeline.driver import PROJECT
 FIRST_DAY = date(2026, 3, 1)
 STREAMS = ("orders", "order_refunds")
 FEEDER = {"lookback_days": 2, "retention_days": 7}
-NEW_ORDERS, CHANGED_ORDERS, REFUNDS = 12, 8, 4
+NEW_ORDERS, CHANGED_ORDERS, REFUNDS = 4, 16, 12
+# The connection of the refunds is run less often.
+REFUND_HOURS = 6
 
 _TIME = pa.timestamp("us", tz="UTC")
 _AIRBYTE: Shape = {"_airbyte_raw_id": pa.string(), "_airbyte_extracted_at": _TIME}
@@ -81,12 +83,12 @@ class Shop:
             recent = self._chance.random() < 0.7
             numbers.append(self._chance.randrange(max(0, known - 500) if recent else 0, known))
         orders = [self._order(number, at) for number in dict.fromkeys(numbers)]
-        refunds = [self._refund(at) for _ in range(REFUNDS)]
-        folder = partition_path(at.date())
-        return {
-            f"shopify/orders/{folder}/part_{hour % 24}.parquet": parquet(orders, _ORDER),
-            f"shopify/order_refunds/{folder}/part_{hour % 24}.parquet": parquet(refunds, _REFUND),
-        }
+        path = f"{partition_path(at.date())}/part_{hour % 24}.parquet"
+        files = {f"shopify/orders/{path}": parquet(orders, _ORDER)}
+        if hour % REFUND_HOURS == 0:
+            refunds = [self._refund(at) for _ in range(REFUNDS)]
+            files[f"shopify/order_refunds/{path}"] = parquet(refunds, _REFUND)
+        return files
 
     def expected(self) -> list[tuple[int, int, int]]:
         """Order, gross sales and returns of every row of `fct_sales`, in order."""

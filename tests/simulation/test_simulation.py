@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lotus_lake.settings import Settings
 from tests.catalogs import on_sqlite
 from tests.simulation.branch import Branch
-from tests.simulation.shop import Shop, write_streams
+from tests.simulation.shop import REFUND_HOURS, Shop, write_streams
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,7 +31,7 @@ def test_days_of_syncs_leave_few_files_and_the_records_as_they_are(
                 branch.end_day()
                 assert branch.rows() == shop.expected()
                 assert set(branch.registered()) == before
-        assert len(before) == 2 * DAYS * HOURS
+        assert len(before) == DAYS * HOURS + DAYS * HOURS // REFUND_HOURS
         assert all(path.startswith(settings.raw_uri) for path in before)
         for day in branch.days:
             assert max(day.files.values()) < 8
