@@ -251,8 +251,6 @@ def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
         ("temp_directory", str(settings.temp_dir)),
         ("autoinstall_known_extensions", False),
         ("preserve_insertion_order", False),
-        # DuckDB takes some processes without a terminal for a person, and fills their logs.
-        ("enable_progress_bar", False),
         ("TimeZone", "UTC"),
     ]
 
