@@ -99,15 +99,13 @@ def fill(count: int, per_day: int) -> int:
     )
     with open_lake(Settings.from_env()) as lake:
         size = next(list_objects(s3_client(lake.settings.s3), BUCKET, PREFIX)).size_bytes
-        etags = "repeat(printf('%08x', crc32(key)), 4)"
-        lake.con.create_function("crc32", _crc32, ["VARCHAR"], "UBIGINT")
 
         def unit() -> None:
             guard = ledger.read_guard(lake, config)
             lake.con.execute(
                 f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, "
                 "last_modified, partition_date, event, position, row_count, data_file, version, "
-                f"recorded_at, dag_run_id) SELECT ?, ?, key, {etags}, {size}, now(), day, "
+                f"recorded_at, dag_run_id) SELECT ?, ?, key, md5(key), {size}, now(), day, "
                 f"'registered', number, 200, 's3://{BUCKET}/' || key, 1, now(), 'benchmark' "
                 f"FROM (SELECT number, {day} AS day, {key} AS key FROM range({count}) t(number))",
                 [SOURCE, STREAM],
@@ -131,12 +129,6 @@ def fill(count: int, per_day: int) -> int:
         )
         lake.commit_metadata("fill DuckLake", [(statement, [])])
         return int(lake.value(f"SELECT count(*) FROM {META}.file_events"))
-
-
-def _crc32(text: str) -> int:
-    import zlib
-
-    return zlib.crc32(text.encode())
 
 
 def check_window() -> list[float]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -286,4 +286,4 @@ def _read(file: str, first: int, length: int) -> bytes:
 
 
 def _etag(key: str) -> str:
-    return f"{zlib.crc32(key.encode()):08x}" * 4
+    return hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
