@@ -190,19 +190,26 @@ def age_until_deleted(lake: Lake) -> None:
     age(lake, 2 * LONG)
 
 
+@pytest.mark.parametrize("waits_already", [False, True])
 def test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_retired(
-    old_feed: Feed, lake: Lake
+    old_feed: Feed, lake: Lake, waits_already: bool
 ) -> None:
     """DuckLake deletes by address, and Airbyte numbers parts from 0 again."""
     feed = old_feed
     consume(feed, lake, *MODELS)
     retire_files(lake, feed.stream, MODELS, "run")
+    if waits_already:
+        age_until_deleted(lake)
     anew = feed.put("a.parquet", rows=7, day=DAY - timedelta(days=9))
     feed.list_files(lake)
     gone = retired(feed, lake) - {anew}
-    age_until_deleted(lake)
+    protected = (lake.settings.uri(anew),)
+    if not waits_already:
+        age(lake, 2 * LONG)
+        assert upkeep(lake).files_protected == protected  # as soon as it is on the list
+        age(lake, 2 * LONG)
     planned = upkeep(lake, dry_run=True)
-    assert planned.files_protected == (lake.settings.uri(anew),)
+    assert planned.files_protected == (protected if waits_already else ())
     assert raw(lake, planned.files_deleted) == {lake.settings.uri(key) for key in gone}
     assert upkeep(lake) == planned
     assert feed.objects() == set(feed.sent) - gone
