@@ -57,14 +57,44 @@ class Orphans:
         listed_bytes: Their bytes.
         foreign: Files with other names, which are left alone.
         young: Orphans that are too young to be touched: somebody may be writing them.
-        files: Addresses of the orphans that are old enough, in order.
+        files_bytes: Bytes of the orphans that are old enough.
+        files: Their addresses, in order.
     """
 
     listed: int
     listed_bytes: int
     foreign: int
     young: int
+    files_bytes: int
     files: tuple[str, ...]
+
+
+def find_orphans(lake: Lake, older_than: datetime) -> Orphans:
+    """Look for orphans.
+
+    Args:
+        lake: Open lake.
+        older_than: Younger files are left alone.
+
+    Raises:
+        SettingsError: `LAKE_DATA_PATH` and the raw prefix overlap.
+        StorageUnavailableError: The files could not be listed.
+    """
+    check_apart(lake.settings.raw_uri, lake.settings.data_path)
+    # Listed first: whatever commits from here on is known when the catalog is asked.
+    listed = list(_list_files(lake.settings))
+    own = [file for file in listed if _is_own(lake.settings, file.address)]
+    known = _known_names(lake)
+    unknown = [file for file in own if file.name not in known]
+    old = [file for file in unknown if file.modified_at < older_than]
+    return Orphans(
+        listed=len(own),
+        listed_bytes=sum(file.size_bytes for file in own),
+        foreign=len(listed) - len(own),
+        young=len(unknown) - len(old),
+        files_bytes=sum(file.size_bytes for file in old),
+        files=tuple(sorted(file.address for file in old)),
+    )
 
 
 def schedule_orphans(
@@ -83,20 +113,7 @@ def schedule_orphans(
         SettingsError: `LAKE_DATA_PATH` and the raw prefix overlap.
         StorageUnavailableError: The files could not be listed.
     """
-    check_apart(lake.settings.raw_uri, lake.settings.data_path)
-    # Listed first: whatever commits from here on is known when the catalog is asked.
-    listed = list(_list_files(lake.settings))
-    own = [file for file in listed if _is_own(lake.settings, file.address)]
-    known = _known_names(lake)
-    unknown = [file for file in own if file.name not in known]
-    old = [file for file in unknown if file.modified_at < older_than]
-    found = Orphans(
-        listed=len(own),
-        listed_bytes=sum(file.size_bytes for file in own),
-        foreign=len(listed) - len(own),
-        young=len(unknown) - len(old),
-        files=tuple(sorted(file.address for file in old)),
-    )
+    found = find_orphans(lake, older_than)
     for address in found.files:
         log.info("orphan: %s", address)
     _refuse_too_many(lake, found, max_share)
@@ -104,7 +121,7 @@ def schedule_orphans(
         data_files.schedule_deletion(lake, found.files)
     log.info(
         "%d orphans among %d files, %d too young, %d files that are not the lake's",
-        len(old), found.listed, found.young, found.foreign,
+        len(found.files), found.listed, found.young, found.foreign,
     )  # fmt: skip
     return found
 

@@ -1,7 +1,8 @@
 """`make simulate`: 30 days of hourly syncs, side by side with and without upkeep.
 
-Prints a line a day, then a table for docs/maintenance.md, and writes every figure to
-.lake/simulation/days.csv.
+Prints a line a day, then tables for docs/maintenance.md, and writes every figure to
+.lake/simulation/days.csv. With a SQLite catalog the lakes are copied on some days, and the copies
+are compared in the end, in turns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests.pipeline.driver import PROJECT
 from tests.servers import S3Server, run_postgres, run_s3
-from tests.simulation.branch import Branch, Day
+from tests.simulation.branch import QUERIES, Branch, Day
+from tests.simulation.copies import compare, copy_lake
 from tests.simulation.shop import Shop, write_streams
 
 HOURS = 24
@@ -36,6 +38,7 @@ def main() -> None:
     shop = Shop(chosen.seed, chosen.history)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         server = stack.enter_context(run_s3())
+        copies: dict[str, Settings] = {}
         branches = [
             stack.enter_context(branch)
             for branch in _branches(Path(folder), server, chosen.catalog, stack)
@@ -47,11 +50,16 @@ def main() -> None:
                 if hour % HOURS == HOURS - 1:
                     branch.end_day()
                     print(_line(branch), flush=True)
+                    if chosen.catalog == "sqlite" and len(branch.days) in _some(chosen.days):
+                        name = f"day {len(branch.days)} {_name(branch)}"
+                        copies[name] = copy_lake(branch.settings, Path(folder, name))
         for branch in branches:
             assert branch.rows() == shop.expected()
             assert all(path.startswith(branch.settings.raw_uri) for path in branch.registered())
-    _write(branches)
-    print("\n" + "\n".join(_table(branches)))
+        _write(branches)
+        print("\n" + "\n".join(_table(branches)))
+        for name, found in compare(copies, QUERIES).items():
+            print(f"{name}: {found}")
 
 
 def _branches(folder: Path, server: S3Server, catalog: str, stack: ExitStack) -> Iterator[Branch]:
@@ -76,6 +84,11 @@ def _branches(folder: Path, server: S3Server, catalog: str, stack: ExitStack) ->
         )
         write_streams(settings.streams_dir)
         yield Branch(settings, s3_client(server.access), has_upkeep=name == "on")
+
+
+def _some(days: int) -> list[int]:
+    """The days that are shown, and on which lakes are copied."""
+    return sorted({1, *range(5, days + 1, 5), days})
 
 
 def _name(branch: Branch) -> str:
@@ -115,7 +128,7 @@ def _write(branches: Sequence[Branch]) -> None:
 
 def _table(branches: Sequence[Branch]) -> Iterator[str]:
     """A Markdown table: some days, both branches."""
-    days = sorted({1, *range(5, len(branches[0].days) + 1, 5), len(branches[0].days)})
+    days = _some(len(branches[0].days))
     names = [
         name for name in _flat(branches[0], branches[0].days[0]) if name not in ("upkeep", "day")
     ]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lotus_lake import data_files
 from lotus_lake.catalog import LAKE, META, METADATA, Lake
 from lotus_lake.doctor.results import Result, ok, problem, skipped, some_of
-from lotus_lake.doctor.store import data_objects
 from lotus_lake.feeder.batching import readable_bytes
 from lotus_lake.landing import OPTIONS
+from lotus_lake.orphans import find_orphans
 from lotus_lake.quarantine import list_quarantined
 from lotus_lake.reading import was_fed
-from lotus_lake.storage import s3_client
 from lotus_lake.streams import Stream
 
 # A file that a transaction has written and not yet committed is no orphan.
@@ -160,29 +158,14 @@ def nothing_is_in_quarantine(view: View) -> Result:
 
 def every_data_file_is_referred_to(view: View) -> Result:
     """No file below the data path is left over from a process that died."""
-    lake, before = view.lake, datetime.now(UTC) - ORPHAN_AGE
-    known = {
-        path.rsplit("/", 1)[-1]
-        for (path,) in lake.rows(
-            f"SELECT path FROM {METADATA}.ducklake_data_file "
-            f"UNION ALL SELECT path FROM {METADATA}.ducklake_delete_file "
-            f"UNION ALL SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion"
-        )
-    }
-    with closing(s3_client(lake.settings.s3)) as client:
-        orphans = [
-            size_bytes
-            for name, size_bytes, changed_at in data_objects(client, lake.settings.data_path)
-            if changed_at < before and name not in known
-        ]
-    if orphans:
+    found = find_orphans(view.lake, datetime.now(UTC) - ORPHAN_AGE)
+    if found.files:
         return problem(
-            f"{len(orphans)} files below {lake.settings.data_path} belong to nothing "
-            f"({readable_bytes(sum(orphans))}): a process died while it wrote them",
-            hint=f"lotus-lake query --write \"CALL ducklake_delete_orphaned_files('{LAKE}', "
-            'older_than => now() - INTERVAL 2 DAY)"',
+            f"{len(found.files)} files below {view.lake.settings.data_path} belong to nothing "
+            f"({readable_bytes(found.files_bytes)}): a process died while it wrote them",
+            hint="`lotus-lake maintain` puts those that are old enough on the list of deletions",
         )
-    return ok(f"{len(known)} files are referred to")
+    return ok(f"{found.listed} files are referred to")
 
 
 CHECKS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,23 +157,6 @@ def days_to_live(rule: Mapping[str, Any], raw_prefix: str) -> int | None:
     if "Date" in expiration:
         return 0
     return expiration.get("Days")
-
-
-def data_objects(client: S3Client, data_path: str) -> Iterable[tuple[str, int, datetime]]:
-    """Name, bytes and time of change of every Parquet file below the data path."""
-    if not data_path.startswith("s3://"):
-        for path in Path(data_path).rglob("*.parquet"):
-            stat = path.stat()
-            yield path.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
-        return
-    address = urlsplit(data_path)
-    pages = client.get_paginator("list_objects_v2").paginate(
-        Bucket=address.netloc, Prefix=address.path.lstrip("/")
-    )
-    for page in pages:
-        for item in page.get("Contents", ()):
-            if item["Key"].endswith(".parquet"):
-                yield item["Key"].rsplit("/", 1)[-1], item["Size"], item["LastModified"]
 
 
 def _write_probe(store: Store, path: str) -> None:
