@@ -130,3 +130,9 @@ def make_feed(settings: Settings, client: S3Client) -> Callable[..., Feed]:
 def feed(make_feed: Callable[..., Feed]) -> Feed:
     """A stream with the defaults."""
     return make_feed()
+
+
+@pytest.fixture(autouse=True)
+def no_width_of_this_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands print as into a pipe; pytest's workers have COLUMNS set."""
+    monkeypatch.delenv("COLUMNS", raising=False)
