@@ -87,7 +87,7 @@ def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_defau
     dag = load_dag()
     form = {name: dag.params.get_param(name) for name in dag.params}
     assert form["operation"].schema["enum"] == [
-        "rewind", "reconcile", "retry quarantine", "drop quarantine",
+        "rewind", "reconcile", "backfill", "retry quarantine", "drop quarantine",
     ]  # fmt: skip
     assert form["stream"].schema["enum"] == ["shop__lines", "shop__orders"]
     assert form["to_date"].schema["format"] == "date"

@@ -47,8 +47,7 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def run(environment: dict[str, str]) -> Command:
     """Run `lotus-lake`; an exit code that was not expected shows what was said."""
-    # Something else in the process may say how wide a terminal is.
-    runner = CliRunner(env={**environment, "COLUMNS": "1000"})
+    runner = CliRunner(env=environment)
 
     def invoke(*arguments: str, code: int = 0, answer: str | None = None) -> Result:
         result = runner.invoke(app, arguments, input=answer)
