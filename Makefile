@@ -65,10 +65,10 @@ simulate: $(READY) ## 30 days of hourly syncs, with and without upkeep; figures 
 mutants: $(READY) ## Take one protection away at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)
 
-bench: $(READY) ## Speed and cost beside the alternatives, under 45 minutes; writes benchmarks/RESULTS.md
+bench: $(READY) ## Speed and cost beside the alternatives; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(READY) ## The same at small sizes, under 5 minutes, to see that it still runs
+bench-quick: $(READY) ## The same at small sizes, to see that it still runs
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 check: $(READY) ## Everything that needs no run: format, lint, types, SQL, derived files, lock, deployment
