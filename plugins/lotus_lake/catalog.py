@@ -113,6 +113,18 @@ class Lake:
         """First column of a query that the Postgres of the catalog runs by itself."""
         return [row[0] for row in self.rows("FROM postgres_query(?, ?)", [METADATA, sql])]
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[int]:
+        """Read as of one snapshot, whose id is given, until the block ends.
+
+        DuckLake's own tables may be ahead of it: they are read later, in a transaction of theirs.
+        """
+        self.con.execute("BEGIN TRANSACTION")
+        try:
+            yield int(self.value(f"SELECT id FROM {LAKE}.current_snapshot()"))
+        finally:
+            self.con.execute("ROLLBACK")
+
     def commit(self, message: str, unit: Callable[[], Result]) -> Result:
         """Run `unit` in one transaction, that is, one DuckLake snapshot.
 

@@ -8,46 +8,67 @@ deleting, much later, the object that is now at the same address.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from lotus_lake.catalog import LAKE, META, METADATA, STAGING_TABLE_ID, Lake
+from lotus_lake import ledger
+from lotus_lake.catalog import META, METADATA, STAGING_TABLE_ID, Lake
 from lotus_lake.ledger import EVENT_COLUMNS, LANDED_SQL, FileEvent
 from lotus_lake.sql import listed
 from lotus_lake.streams import Stream
 
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
 _FIRST_OWN_ID = 2**62
+# Events of the ledger whose files are compared at once, with all that is known of them: 70 MB.
+_COMPARED_EVENTS = 100_000
 
 
 def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
     """Files that the ledger holds to be landed and that the landing table does not have."""
-    rows = lake.rows(
-        f"SELECT {EVENT_COLUMNS} FROM {_KNOWN} AND event IN {LANDED_SQL} "
-        f"AND address NOT IN (SELECT data_file FROM {_LIVE}) ORDER BY key",
-        [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
-    )
+    rows: list[Any] = []
+    with lake.snapshot() as snapshot:
+        for keys in ledger.key_ranges(lake, stream, _COMPARED_EVENTS):
+            rows += lake.rows(
+                f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files WHERE source = ? AND stream = ? "
+                f"AND key BETWEEN ? AND ? AND event IN {LANDED_SQL} "
+                f"AND coalesce(data_file, ? || key) NOT IN {_LIVE} ORDER BY key",
+                [
+                    stream.source,
+                    stream.name,
+                    *keys,
+                    lake.settings.uri(""),
+                    *_live(stream, snapshot),
+                ],
+            )
     return [FileEvent(*row) for row in rows]
 
 
 def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
     """Files whose object is gone while the landing table still reads from it."""
-    rows = lake.rows(
-        f"SELECT {EVENT_COLUMNS} FROM {_KNOWN} AND event = 'missing' "
-        f"AND address IN (SELECT data_file FROM {_LIVE}) ORDER BY key",
-        [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
+    of_stream = [stream.source, stream.name]
+    files = ledger.files_sql(
+        "source = ? AND stream = ? AND key IN (SELECT key "
+        f"FROM {META}.file_events WHERE source = ? AND stream = ? AND event = 'missing')"
     )
+    with lake.snapshot() as snapshot:
+        rows = lake.rows(
+            f"SELECT {EVENT_COLUMNS} FROM ({files}) WHERE event = 'missing' "
+            f"AND coalesce(data_file, ? || key) IN {_LIVE} ORDER BY key",
+            [*of_stream, *of_stream, lake.settings.uri(""), *_live(stream, snapshot)],
+        )
     return [FileEvent(*row) for row in rows]
 
 
 def count_unknown(lake: Lake, stream: Stream) -> int:
     """Registrations of the landing table that the ledger knows nothing of, or that are doubled."""
-    return int(
-        lake.value(
-            "SELECT count(*) - count(DISTINCT data_file) FILTER (data_file IN ("
-            f"SELECT coalesce(data_file, ? || key) FROM {META}.file_events "
-            f"WHERE source = ? AND stream = ?)) FROM {_LIVE}",
-            [lake.settings.uri(""), stream.source, stream.name, stream.landing_table],
+    with lake.snapshot() as snapshot:
+        return int(
+            lake.value(
+                "SELECT count(*) - count(DISTINCT data_file) FILTER (data_file IN ("
+                f"SELECT coalesce(data_file, ? || key) FROM {META}.file_events "
+                f"WHERE source = ? AND stream = ?)) FROM {_LIVE}",
+                [lake.settings.uri(""), stream.source, stream.name, *_live(stream, snapshot)],
+            )
         )
-    )
 
 
 def forget(lake: Lake, stream: Stream, before: Sequence[tuple[str, int]]) -> int:
@@ -144,9 +165,14 @@ def _delete(lake: Lake, tables: Sequence[str], column: str, values: Sequence[obj
     )
 
 
-# The ledger's files with the address that DuckLake reads each from; one query sees one snapshot.
-_KNOWN = (
-    f"(SELECT *, coalesce(data_file, ? || key) AS address FROM {META}.feeder_files) "
-    "WHERE source = ? AND stream = ?"
+# What is registered as of a snapshot. Not `ducklake_list_files`: it holds 1.4 kB a file in memory.
+_LIVE = (
+    f"(SELECT path AS data_file FROM {METADATA}.ducklake_data_file "
+    f"WHERE table_id = ({STAGING_TABLE_ID}) AND begin_snapshot <= ? "
+    "AND (end_snapshot IS NULL OR end_snapshot > ?))"
 )
-_LIVE = f"ducklake_list_files('{LAKE}', ?, schema => 'staging')"
+
+
+def _live(stream: Stream, snapshot: int) -> tuple[str, int, int]:
+    """Parameters of `_LIVE`."""
+    return stream.landing_table, snapshot, snapshot

@@ -104,7 +104,7 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
                 new.append(item)
             else:
                 refused.append(RefusedPlan(item.key, event, error or ""))
-    waiting = ledger.pending_files(lake, stream) if was_fed(lake) else []
+    waiting = ledger.pending_files(lake, stream) if ledger.is_initialised(lake, stream) else []
     replaced = {item.key for item in new}
     waiting = [file for file in waiting if file.key not in replaced]
     queue = [*waiting, *_pending(prefix, new, first=len(waiting))]
