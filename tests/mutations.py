@@ -45,11 +45,18 @@ MUTATIONS = (
         "guard row of the stream",
         "plugins/lotus_lake/ledger.py",
         """        f"UPDATE {_guard_table(stream)} SET version = ?, file_count = ?, cursor_path = ?, "
-        "cursor_date = ? WHERE version = ?",""",
+        "cursor_date = ?, first_pending = ? WHERE version = ?",""",
         """        "SELECT 1 WHERE ?::BIGINT > 0 AND ?::BIGINT >= 0 AND (?::VARCHAR IS NULL OR true) "
-        "AND (?::DATE IS NULL OR true) AND ?::BIGINT >= 0",""",
+        "AND (?::DATE IS NULL OR true) AND (?::BIGINT IS NULL OR true) AND ?::BIGINT >= 0",""",
         "tests/integration/test_exactly_once.py::"
         "test_of_two_feeders_with_open_transactions_one_wins",
+    ),
+    Mutation(
+        "place where the queue begins",
+        "plugins/lotus_lake/ledger.py",
+        "    first_pending = _first_pending(lake, stream, guard) if queued else guard.first_pending",
+        "    first_pending = guard.file_count + 1 if queued else guard.first_pending",
+        "tests/integration/test_bounded_work.py",
     ),
     Mutation(
         "second look at the ledger, in the transaction",

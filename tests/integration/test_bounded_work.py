@@ -65,6 +65,23 @@ def test_a_run_is_bounded_in_batches_and_the_next_goes_on(
     assert feed.landed(lake) == feed.rows_of(feed.sent)
 
 
+def test_what_waits_is_not_forgotten_when_more_arrives(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(batch_files=2, max_batches=1)
+    fill(feed, 5)
+    feed.run(lake)
+    assert feed.guard(lake).first_pending == 1
+    feed.put("part_5.parquet", rows=1)
+    feed.list_files(lake)
+    assert feed.guard(lake).first_pending == 3
+    assert [feed.run(lake).listing.backlog for _ in range(3)] == [4, 2, 0]
+    assert sum(feed.landed(lake).values()) == 6
+    feed.put("part_6.parquet", rows=1)
+    feed.list_files(lake)
+    assert feed.guard(lake).first_pending == 7
+
+
 def test_batches_follow_the_natural_order_of_keys(
     make_feed: Callable[..., Feed], lake: Lake
 ) -> None:

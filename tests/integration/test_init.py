@@ -102,6 +102,7 @@ def test_a_lake_of_an_older_release_gets_what_it_lacks(
         lake.con.execute(f"DROP VIEW {META}.feeder_cursors")
         lake.con.execute(f"DROP VIEW {META}.feeder_files")
         lake.con.execute(f"ALTER TABLE {META}.file_events DROP COLUMN generation_id")
+        lake.con.execute(f"ALTER TABLE {META}.guard_shop__orders DROP COLUMN first_pending")
         lake.con.execute(
             f"CREATE VIEW {META}.feeder_files AS SELECT source, stream, key, event, data_file "
             f"FROM {META}.file_events"
@@ -113,6 +114,7 @@ def test_a_lake_of_an_older_release_gets_what_it_lacks(
     wanted = things(environment, "--check", exit_code=1)
     table = "staging.stg_shop__orders"
     assert [what for what in wanted if what not in INDEXES] == [
+        "column first_pending of meta.guard_shop__orders",
         "views meta.feeder_files and meta.feeder_cursors",
         f"option auto_compact of {table}",
         f"count of NULLs of {table}",
