@@ -151,7 +151,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one writer at a time on SQLite",
-        "plugins/lotus_lake/catalog.py",
+        "plugins/lotus_lake/locking.py",
         "        _wait_for_lock(file)\\n",
         "",
         "tests/integration/test_catalog.py",

@@ -1,44 +1,30 @@
-"""Open the lake: DuckDB with its extensions, the S3 secret, DuckLake attached as `lakehouse`.
-
-A SQLite catalog takes one writer at a time: a transaction that overlaps another commit fails, and
-DuckLake does not retry it. So every writing transaction holds one file lock beside the catalog
-(measured with 4 processes: 12 commits a second and no error; without it 12 of 40 commits fail).
-Postgres needs no lock.
-"""
+"""Open the lake: DuckDB with its extensions, the S3 secret, DuckLake attached as `lakehouse`."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import logging
-import os
 import random
 import sqlite3
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
 from lotus_lake import failures
+from lotus_lake.credentials import renewed_credentials, secret_statement
 from lotus_lake.errors import (
-    CatalogUnavailableError,
     CommitConflictError,
     SettingsError,
 )
-from lotus_lake.settings import S3Access, Settings
+from lotus_lake.locking import write_lock
+from lotus_lake.settings import Settings
 from lotus_lake.sql import literal
-from lotus_lake.storage import access_errors
-
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
 
 LAKE = "lakehouse"
 META = f"{LAKE}.meta"
@@ -51,16 +37,13 @@ STAGING_TABLE_ID = (
     f"AND {METADATA}.ducklake_table.end_snapshot IS NULL"
 )
 
-_S3_SECRET, _CATALOG_SECRET = "lotus_lake_s3", "lotus_lake_catalog"
+_CATALOG_SECRET = "lotus_lake_catalog"  # noqa: S105  the name of one
 
 COMMIT_ATTEMPTS = 12
 _DUCKLAKE_RETRIES = 20
 _CREATE_ATTEMPTS = 10
 # Postgres's words, as DuckLake passes them on.
 _CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "already exists")
-LOCK_TIMEOUT_SECONDS = 900.0
-# boto3 asks for new keys a quarter of an hour before they expire.
-RENEWAL_SECONDS = 60.0
 
 _CONFLICT_TEXTS = (
     "transaction conflict",
@@ -327,91 +310,6 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
     return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
 
 
-def secret_statement(access: S3Access, credentials: Credentials | None = None) -> str | None:
-    """The CREATE SECRET statement for DuckDB; `None` when no credentials are known.
-
-    Args:
-        access: How to reach the store.
-        credentials: Of boto3's chain, where the access names no keys; asked for if missing.
-
-    Raises:
-        SettingsError: The chain names credentials that are no such.
-    """
-    key_id, secret, token = access.access_key_id, access.secret_access_key, access.session_token
-    values: dict[str, str | bool | None] = {
-        "KEY_ID": key_id,
-        "SECRET": secret.get_secret_value() if secret else None,
-        "SESSION_TOKEN": token.get_secret_value() if token else None,
-    }
-    if key_id is None:
-        credentials = credentials or _chain_credentials()
-        if credentials is None:
-            return None
-        with access_errors():
-            frozen = credentials.get_frozen_credentials()
-        values = {
-            "KEY_ID": frozen.access_key,
-            "SECRET": frozen.secret_key,
-            "SESSION_TOKEN": frozen.token,
-        }
-    values["REGION"] = access.region
-    if access.endpoint_url:
-        scheme, _, host = access.endpoint_url.partition("://")
-        values |= {"ENDPOINT": host.rstrip("/"), "USE_SSL": scheme == "https", "URL_STYLE": "path"}
-    words = [f"{name} {literal(value)}" for name, value in values.items() if value is not None]
-    return f"CREATE OR REPLACE SECRET {_S3_SECRET} (TYPE s3, {', '.join(words)})"
-
-
-@contextlib.contextmanager
-def renewed_credentials(con: duckdb.DuckDBPyConnection, access: S3Access) -> Iterator[None]:
-    """Replace the keys of a role before they expire, as long as the block runs.
-
-    boto3's clients renew their keys by themselves; DuckDB has those that it was given. A statement
-    that is running opens its next file with the new ones.
-    """
-    credentials = _chain_credentials() if access.access_key_id is None else None
-    if not hasattr(credentials, "refresh_needed"):  # keys that stay, or none
-        yield
-        return
-    done = threading.Event()
-    renewal = threading.Thread(
-        target=_renew, args=(con.cursor(), access, credentials, done), daemon=True
-    )
-    renewal.start()
-    try:
-        yield
-    finally:
-        done.set()
-        renewal.join()
-
-
-def _renew(
-    con: duckdb.DuckDBPyConnection,
-    access: S3Access,
-    credentials: Credentials,
-    done: threading.Event,
-) -> None:
-    known = None
-    with con:
-        while not done.wait(RENEWAL_SECONDS):
-            try:
-                statement = secret_statement(access, credentials)
-            except SettingsError as error:  # the next look may succeed before the keys expire
-                log.warning("the keys of the role could not be renewed: %s", error)
-                continue
-            if statement and statement != known:
-                con.execute(statement)
-                known = statement
-
-
-def _chain_credentials() -> Credentials | None:
-    """What boto3's own chain finds: variables, profiles, a role of the container or machine."""
-    import boto3  # 0.4 s that commands about files on disk do not have to wait
-
-    with access_errors():
-        return boto3.Session().get_credentials()
-
-
 def load_extensions(con: duckdb.DuckDBPyConnection, catalog_kind: str) -> None:
     """Load what the lake needs, from the installed wheels, or else from DuckDB's own repository.
 
@@ -440,53 +338,3 @@ def _extension_wheel(name: str) -> Path | None:
     folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
     file = folder / f"{name}.duckdb_extension"
     return file if file.exists() else None
-
-
-@contextlib.contextmanager
-def write_lock(settings: Settings) -> Iterator[None]:
-    """Hold the one-writer lock of a SQLite catalog; nothing to hold for Postgres.
-
-    The kernel drops the lock when the process dies, however it dies.
-
-    Raises:
-        CatalogUnavailableError: Another process held it for a quarter of an hour.
-    """
-    if settings.catalog.kind != "sqlite":
-        yield
-        return
-    path = Path(f"{settings.catalog.address}.lock")
-    failures.make_folder(path.parent, "LAKE_CATALOG")
-    try:
-        file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise failures.of_folder(path.parent, "LAKE_CATALOG", error) from error
-    with file:
-        _wait_for_lock(file)
-        with contextlib.suppress(OSError):  # a full disk: whoever waits is told less
-            file.truncate(0)
-            file.write(f"process {os.getpid()}: {' '.join(sys.argv)[:200]}\n".encode())
-        yield
-
-
-def _wait_for_lock(file: FileIO) -> None:
-    started, warned = time.monotonic(), False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            waited = time.monotonic() - started
-        if waited > LOCK_TIMEOUT_SECONDS:
-            raise CatalogUnavailableError(
-                f"{file.name} was held for {waited:.0f} s by {_holder(file)}",
-                hint="stop that process, or use a Postgres catalog for several writers",
-            )
-        if waited > 10 and not warned:
-            log.info("waiting to write: %s is held by %s", file.name, _holder(file))
-            warned = True
-        time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
-
-
-def _holder(file: FileIO) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace").strip() or "an unknown process"

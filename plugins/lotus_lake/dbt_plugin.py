@@ -13,7 +13,9 @@ from typing import Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
-from lotus_lake.catalog import configure, renewed_credentials, write_lock
+from lotus_lake.catalog import configure
+from lotus_lake.credentials import renewed_credentials
+from lotus_lake.locking import write_lock
 from lotus_lake.settings import Settings
 
 _until_exit = ExitStack()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lotus_lake import data_files, inlined, orphans
-from lotus_lake.catalog import LAKE, META, Lake, write_lock
+from lotus_lake.catalog import LAKE, META, Lake
+from lotus_lake.locking import write_lock
 from lotus_lake.settings import Settings
 from lotus_lake.storage import list_objects, s3_client
 

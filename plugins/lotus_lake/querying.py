@@ -9,8 +9,9 @@ from typing import Any
 
 import duckdb
 
-from lotus_lake.catalog import LAKE, Lake, write_lock
+from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import PermanentError
+from lotus_lake.locking import write_lock
 
 # What a read-only catalog does not refuse by itself. CREATE is not among them: PIVOT makes a
 # temporary type, and nothing can be created in the lake.

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotus_lake.catalog import LAKE, Lake, open_lake, write_lock
+from lotus_lake.catalog import LAKE, Lake, open_lake
 from lotus_lake.errors import TransientError
 from lotus_lake.failures import is_gone
 from lotus_lake.feeder.batching import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.listing import list_files
 from lotus_lake.feeder.registering import register_batch
+from lotus_lake.locking import write_lock
 from lotus_lake.maintenance import upkeep
 from lotus_lake.manifest import dbt_project_dir
 from lotus_lake.reconciling import reconcile

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
-from lotus_lake import catalog as catalog_module
+from lotus_lake import credentials
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.settings import S3Access, Settings
 from lotus_lake.storage import s3_client
@@ -187,7 +187,7 @@ def test_a_role_is_enough_and_its_keys_are_renewed_under_an_open_lake(
     proxy: Proxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catalog_module, "RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(credentials, "RENEWAL_SECONDS", 0.1)
     made = make_feed()
     feed = Feed(with_role, made.stream, s3_client(with_role.s3), made.sent)
     made.put("part_0.parquet")

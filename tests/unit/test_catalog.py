@@ -10,7 +10,8 @@ import duckdb
 import pytest
 from pydantic import SecretStr
 
-from lotus_lake.catalog import attach_statement, is_conflict, load_extensions, secret_statement
+from lotus_lake.catalog import attach_statement, is_conflict, load_extensions
+from lotus_lake.credentials import secret_statement
 from lotus_lake.settings import S3Access, Settings
 
 HOSTILE = "it's \"a\" \\ secret'); DROP SCHEMA main; --"

@@ -7,9 +7,10 @@ import re
 import time
 from pathlib import Path
 
-from lotus_lake.catalog import LOCK_TIMEOUT_SECONDS, Lake
+from lotus_lake.catalog import Lake
 from lotus_lake.doctor.results import Result, ok, problem, skipped
 from lotus_lake.initialising import missing_indexes
+from lotus_lake.locking import LOCK_TIMEOUT_SECONDS
 from lotus_lake.reading import open_to_read
 from lotus_lake.settings import Settings
 
