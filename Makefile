@@ -10,10 +10,11 @@ READY := $(VENV)/.ready
 SEED ?= 7
 SCALE ?= 1
 PORT ?= 8080
+S3_TESTS ?= tests/integration tests/chaos/test_store_restarts.py tests/pipeline/test_disaster.py tests/unit/test_storage.py
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +50,10 @@ demo-clean: $(READY) ## Forget the demo: bucket, lake and Airflow's database
 test: $(READY) ## The whole fast test suite, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
 
+test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root on Debian it is installed)
+	@tests/install_ceph.sh
+	S3_SERVER=ceph $(BIN)/python -m pytest -n 2 --dist loadfile $(S3_TESTS) $(ARGS)
+
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
@@ -77,7 +82,7 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
-	$(BIN)/shellcheck .ci/run deploy/*.sh
+	$(BIN)/shellcheck .ci/run deploy/*.sh tests/*.sh
 	$(BIN)/python -m lotus_lake.cli validate
 	$(BIN)/python -m lotus_lake.cli catalog --check
 	$(BIN)/python tests/check_terraform.py

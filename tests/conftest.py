@@ -16,6 +16,7 @@ from lotus_lake.catalog import LAKE, Lake, configure
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests.catalogs import POSTGRES, SQLITE
+from tests.ceph import is_wanted, missing_programs, run_ceph
 from tests.feeds import Feed, write_stream
 from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
 
@@ -32,9 +33,15 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
-    """A real S3 server."""
-    with run_s3() as server:
-        yield server
+    """A real S3 server: rclone's, or Ceph's with `S3_SERVER=ceph`."""
+    if not is_wanted():
+        with run_s3() as server:
+            yield server
+        return
+    if missing := missing_programs():
+        pytest.skip(f"Ceph is not installed: no {', '.join(missing)}; see tests/install_ceph.sh")
+    with run_ceph() as ceph:
+        yield ceph.s3
 
 
 @pytest.fixture(scope="session")

@@ -9,3 +9,5 @@ Layers, imports point only upwards in this list:
     feeder                       list -> batch -> register -> cursor -> cleanup
     cli, airflow                 the two front ends
 """
+
+__version__ = "0.1.0"

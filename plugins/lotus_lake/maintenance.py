@@ -10,7 +10,7 @@ from lotus_lake import data_files, inlined, orphans
 from lotus_lake.catalog import LAKE, META, Lake
 from lotus_lake.locking import write_lock
 from lotus_lake.settings import Settings
-from lotus_lake.storage import list_objects, s3_client
+from lotus_lake.storage import present, s3_client
 
 # Never younger than the longest transaction: a snapshot that expires under an open one loses the
 # conflict that would have stopped a double registration.
@@ -130,12 +130,6 @@ def _not_retired(lake: Lake) -> list[str]:
         return []
     root = lake.settings.uri("")
     keys = [uri.removeprefix(root) for uri in listed]
-    client = s3_client(lake.settings.s3)
-    present = [
-        item
-        for folder in sorted({key.rsplit("/", 1)[0] + "/" for key in keys})
-        for item in list_objects(client, lake.settings.bucket, folder)
-    ]
     retired = {
         tuple(row)
         for row in lake.rows(
@@ -144,11 +138,10 @@ def _not_retired(lake: Lake) -> list[str]:
             [keys],
         )
     }
-    wanted = set(keys)
     return [
         root + item.key
-        for item in present
-        if item.key in wanted and (item.key, item.etag, item.size_bytes) not in retired
+        for item in present(s3_client(lake.settings.s3), lake.settings.bucket, keys)
+        if (item.key, item.etag, item.size_bytes) not in retired
     ]
 
 

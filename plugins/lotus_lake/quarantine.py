@@ -12,7 +12,7 @@ from lotus_lake.errors import PermanentError
 from lotus_lake.keys import key_problem
 from lotus_lake.ledger import FileEvent
 from lotus_lake.reconciling import requeue
-from lotus_lake.storage import list_objects, s3_client
+from lotus_lake.storage import s3_client, still_there
 from lotus_lake.streams import Stream
 
 
@@ -74,7 +74,11 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
     files = _quarantined(lake, stream, keys)
     prefix = stream.prefix(lake.settings.raw_prefix)
     problems = {file.key: key_problem(prefix, file.key) for file in files}
-    usable = _still_there(lake, [file for file in files if problems[file.key] is None])
+    usable = still_there(
+        s3_client(lake.settings.s3),
+        lake.settings.bucket,
+        [file for file in files if problems[file.key] is None],
+    )
     for key in keys:
         if problem := problems[key]:
             raise PermanentError(
@@ -87,19 +91,6 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
                 hint="the next run lands what is there now; `lotus-lake quarantine drop` the other",
             )
     return requeue(lake, stream, usable, run_id)
-
-
-def _still_there(lake: Lake, files: Sequence[FileEvent]) -> list[FileEvent]:
-    """The files whose object has neither gone nor changed."""
-    if not files:
-        return []
-    client = s3_client(lake.settings.s3)
-    there = {
-        (item.key, item.etag, item.size_bytes)
-        for folder in sorted({file.key.rsplit("/", 1)[0] + "/" for file in files})
-        for item in list_objects(client, lake.settings.bucket, folder)
-    }
-    return [file for file in files if (file.key, file.etag, file.size_bytes) in there]
 
 
 def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:

@@ -20,7 +20,7 @@ from lotus_lake.keys import natural_order
 from lotus_lake.ledger import LANDED, LANDED_SQL, FileEvent
 from lotus_lake.reconciling import requeue
 from lotus_lake.sql import identifier
-from lotus_lake.storage import list_objects
+from lotus_lake.storage import still_there
 from lotus_lake.streams import Stream
 
 if TYPE_CHECKING:
@@ -120,11 +120,17 @@ def rewind(
         How many files are fed again.
 
     Raises:
+        PermanentError: A generation of an overwrite stream is not whole any more.
         StorageUnavailableError: The bucket could not be listed; nothing was done.
     """
     if not plan.files:
         return 0
-    again = _still_there(lake, stream, plan.files, client) if client else []
+    again = still_there(client, lake.settings.bucket, plan.files) if client else []
+    if client and stream.overwrites and len(again) < len(plan.files):
+        raise PermanentError(
+            f"{stream.id}: objects of this generation are gone: it cannot be fed again",
+            hint="let Airbyte sync the stream again",
+        )
     marks = watermarks(lake, plan.models)
 
     def unit() -> None:
@@ -138,24 +144,6 @@ def rewind(
 
     lake.commit(f"{stream.id}: rewind {len(plan.files)} files, run {run_id}", unit)
     return requeue(lake, stream, again, run_id)
-
-
-def _still_there(
-    lake: Lake, stream: Stream, files: Sequence[FileEvent], client: S3Client
-) -> list[FileEvent]:
-    """The files whose object has neither gone nor changed."""
-    prefix = stream.prefix(lake.settings.raw_prefix)
-    there = {
-        (item.key, item.etag, item.size_bytes)
-        for item in list_objects(client, lake.settings.bucket, prefix)
-    }
-    found = [file for file in files if _identity(file) in there]
-    if stream.overwrites and len(found) < len(files):
-        raise PermanentError(
-            f"{stream.id}: objects of this generation are gone: it cannot be fed again",
-            hint="let Airbyte sync the stream again",
-        )
-    return found
 
 
 def _landed_in(lake: Lake, stream: Stream) -> dict[tuple[str, str, int], int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.failures import TLS_HINT
@@ -28,6 +28,20 @@ class RawObject:
     etag: str
     size_bytes: int
     last_modified: datetime
+
+
+class _File(Protocol):
+    """What is known to have been an object."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+FileT = TypeVar("FileT", bound=_File)
 
 
 def s3_client(access: S3Access) -> S3Client:
@@ -129,6 +143,32 @@ def list_objects(
             yield from page_objects(page)
     except (BotoCoreError, ClientError) as error:
         raise listing_error(bucket, prefix, error) from error
+
+
+def present(client: S3Client, bucket: str, keys: Iterable[str]) -> list[RawObject]:
+    """The objects that have these keys now; their folders are listed.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused.
+    """
+    wanted = set(keys)
+    return [
+        item
+        for folder in sorted({key.rsplit("/", 1)[0] + "/" for key in wanted})
+        for item in list_objects(client, bucket, folder)
+        if item.key in wanted
+    ]
+
+
+def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[FileT]:
+    """The files whose object has neither gone nor changed.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused.
+    """
+    found = present(client, bucket, (file.key for file in files))
+    there = {(item.key, item.etag, item.size_bytes) for item in found}
+    return [file for file in files if (file.key, file.etag, file.size_bytes) in there]
 
 
 def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavailableError:

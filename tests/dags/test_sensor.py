@@ -80,11 +80,8 @@ def feeds(environment: dict[str, str], s3: S3Server, client: S3Client) -> Mappin
 
 
 def _put_empty_objects(feed: Feed, s3: S3Server, day: date, count: int) -> None:
-    """Put many objects at once, as files of the server's folder."""
-    folder = s3.folder / feed.settings.bucket / feed.key("", day)
-    folder.mkdir(parents=True)
-    for number in range(count):
-        (folder / f"empty_{number}.parquet").touch()
+    keys = (feed.key(f"empty_{number}.parquet", day) for number in range(count))
+    s3.put_many(feed.settings.bucket, keys, b"")
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pytest
@@ -18,6 +19,7 @@ from lotus_lake.cli import app
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.maintenance import upkeep
+from lotus_lake.orphans import schedule_orphans
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests.catalogs import on_postgres
@@ -153,6 +155,46 @@ def test_the_feeder_can_do_its_work_and_needs_every_right_that_it_has(
     feeder.run("plan")
     assert feeder.policy.denied == []
     assert set(feeder.policy.used) == feeder.policy.actions
+
+
+def test_all_of_upkeep_needs_no_other_rights(
+    fed: Feed, roles: Mapping[str, Role], s3: S3Server
+) -> None:
+    feeder, root = roles["feeder"], fed.settings.uri("")
+    with open_lake(fed.settings) as lake:
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.grown (number BIGINT)")
+        for start in range(0, 9000, 1000):  # files
+            lake.con.execute(f"INSERT INTO {LAKE}.main.grown FROM range({start}, {start + 1000})")
+        for start in range(9000, 9100, 5):  # rows in the catalog
+            lake.con.execute(f"INSERT INTO {LAKE}.main.grown FROM range({start}, {start + 5})")
+        lake.con.execute(f"DELETE FROM {LAKE}.main.grown WHERE number % 2 = 0")
+        orphan = f"lake/main/grown/ducklake-{uuid4()}.parquet"
+        fed.client.put_object(Bucket=fed.settings.bucket, Key=orphan, Body=b"left behind")
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        assert schedule_orphans(lake, tomorrow).files == (root + orphan,)
+    before = objects(fed, s3)
+    deleted: list[str] = []
+    for _ in range(3):
+        report = feeder.run("maintain")
+        if not deleted:
+            (work,) = (
+                work for work in report["compaction"]["tables"] if work["table"] == "main.grown"
+            )
+            assert set(work["steps"]) == {"flush", "rewrite", "merge"}
+        deleted += report["files_deleted"]
+        with open_lake(fed.settings) as lake:
+            age(lake, timedelta(days=10))
+    gone = {address.removeprefix(root) for address in deleted}
+    assert orphan in gone
+    assert len({key for key in gone if key.startswith("lake/main/grown/")}) > 9
+    assert fed.key("old.parquet", OLD_DAY) in gone
+    assert objects(fed, s3).isdisjoint(gone)
+    assert gone - before == set()
+    with open_lake(roles["reader"].settings, read_only=True) as lake:
+        assert lake.rows(f"SELECT count(*), sum(number) FROM {LAKE}.main.grown") == [
+            (4550, sum(range(1, 9100, 2)))
+        ]
+    assert feeder.policy.denied == []
 
 
 def test_the_feeder_can_touch_nothing_but_the_two_prefixes(

@@ -15,6 +15,7 @@ from lotus_lake.cli import (
     maintaining,
     scaffolding,
     validating,
+    version,
 )
 from lotus_lake.errors import LotusLakeError
 
@@ -34,6 +35,7 @@ files.add_to(app)
 maintaining.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
+version.add_to(app)
 
 
 def main() -> None:
