@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 import pytest
 import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from lotus_lake import data_files, maintenance
+from lotus_lake import __version__, data_files, maintenance
 from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.cli import app
 from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
@@ -121,6 +122,17 @@ def test_every_command_with_arguments_has_an_example_that_it_accepts(name: str) 
     length = len(name.split())
     assert (program, words[:length]) == ("lotus-lake", name.split())
     command.make_context(name, words[length:])  # raises on a word that it does not know
+
+
+def test_the_versions_at_work_are_told(run: Command, settings: Settings) -> None:
+    said = run("--version").stdout
+    assert said.startswith(f"lotus-lake {__version__}, DuckDB {duckdb.__version__}, DuckLake ")
+    with open_lake(settings) as lake:
+        (made,) = lake.metadata_rows("SELECT value FROM ducklake_metadata WHERE key = 'version'")
+        extension = lake.value(
+            "SELECT extension_version FROM duckdb_extensions() WHERE extension_name = 'ducklake'"
+        )
+    assert said.endswith(f"DuckLake {extension} (catalog format {made[0]})\n")
 
 
 def test_a_missing_argument_is_named(run: Command) -> None:

@@ -167,12 +167,11 @@ def test_all_of_upkeep_needs_no_other_rights(
             lake.con.execute(f"INSERT INTO {LAKE}.main.grown FROM range({start}, {start + 1000})")
         for start in range(9000, 9100, 5):  # rows in the catalog
             lake.con.execute(f"INSERT INTO {LAKE}.main.grown FROM range({start}, {start + 5})")
-        lake.con.execute(f"DELETE FROM {LAKE}.main.grown WHERE number % 2 = 0")
+        lake.con.execute(f"DELETE FROM {LAKE}.main.grown WHERE number < 500")
         orphan = f"lake/main/grown/ducklake-{uuid4()}.parquet"
         fed.client.put_object(Bucket=fed.settings.bucket, Key=orphan, Body=b"left behind")
         tomorrow = datetime.now(UTC) + timedelta(days=1)
         assert schedule_orphans(lake, tomorrow).files == (root + orphan,)
-    before = objects(fed, s3)
     deleted: list[str] = []
     for _ in range(3):
         report = feeder.run("maintain")
@@ -189,10 +188,9 @@ def test_all_of_upkeep_needs_no_other_rights(
     assert len({key for key in gone if key.startswith("lake/main/grown/")}) > 9
     assert fed.key("old.parquet", OLD_DAY) in gone
     assert objects(fed, s3).isdisjoint(gone)
-    assert gone - before == set()
     with open_lake(roles["reader"].settings, read_only=True) as lake:
         assert lake.rows(f"SELECT count(*), sum(number) FROM {LAKE}.main.grown") == [
-            (4550, sum(range(1, 9100, 2)))
+            (8600, sum(range(500, 9100)))
         ]
     assert feeder.policy.denied == []
 

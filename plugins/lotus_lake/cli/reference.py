@@ -23,9 +23,10 @@ PROGRAM = "lotus-lake"
 
 _INTRODUCTION = """\
 `make setup` puts `lotus-lake` into `.venv/bin`; `lotus-lake --install-completion` teaches the shell
-the names of commands, sources and streams. Data goes to stdout, all else to stderr, and `--json` is
-for scripts. The exit code is 0 when all is well, 1 when something failed or has to be looked at, 2
-when the arguments are wrong; what differs is said with the command.
+the names of commands, sources and streams. `lotus-lake --version` names the versions of lotus-lake,
+DuckDB and DuckLake, and the format of the catalogs that they make. Data goes to stdout, all else to
+stderr, and `--json` is for scripts. The exit code is 0 when all is well, 1 when something failed or
+has to be looked at, 2 when the arguments are wrong; what differs is said with the command.
 """
 _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 _KINDS = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
