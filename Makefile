@@ -10,14 +10,16 @@ READY := $(VENV)/.ready
 SEED ?= 7
 SCALE ?= 1
 PORT ?= 8080
-S3_TESTS ?= tests/integration tests/chaos/test_store_restarts.py tests/pipeline/test_disaster.py tests/unit/test_storage.py
+# What meets a store; and the part of it in which stores differ.
+S3_TESTS := tests/integration tests/unit/test_storage.py tests/pipeline/test_disaster.py tests/chaos/test_store_restarts.py
+S3_QUICK := $(patsubst %,tests/integration/test_%.py,real_store exactly_once nothing_is_late overwrite_streams quarantine reconcile replaced_object)
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("Lotus Lake needs Python 3.11 to 3.13, %s is %d.%d; hint: make PYTHON=python3.11 ..." % (sys.executable, *v))'
@@ -53,6 +55,9 @@ test: $(READY) ## The whole fast test suite, two files at a time
 test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root on Debian it is installed)
 	@tests/install_ceph.sh
 	S3_SERVER=ceph $(BIN)/python -m pytest -n 2 --dist loadfile $(S3_TESTS) $(ARGS)
+
+test-s3-quick: S3_TESTS := $(S3_QUICK)
+test-s3-quick: test-s3 ## The same for what stores do differently
 
 e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)

@@ -1,6 +1,7 @@
 """The catalog is lost, with a dump and without one: every table comes back as it was.
 
-Drills of docs/backup-and-recovery.md; they run the commands that stand there.
+Drills of docs/backup-and-recovery.md and of the upgrades of docs/deployment.md; they run the
+commands that stand there.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +26,7 @@ from lotus_lake.maintenance import upkeep
 from lotus_lake.reconciling import reconcile
 from lotus_lake.storage import RawObject, list_objects
 from samples import History, SampleFile
+from tests.catalogs import on_postgres
 from tests.consuming import age
 from tests.pipeline.driver import PROJECT, DbtError, Pipeline, chosen_streams
 from tests.servers import PostgresServer, postgres_install
@@ -200,6 +204,49 @@ def test_a_dump_as_old_as_it_may_be_brings_everything_back(
     assert sum(days_go_by(pipeline) for _ in range(4)) > 0
     pipeline.dbt("run", *TABLES)
     nothing_is_wrong(pipeline, history)
+
+
+@on_postgres
+def test_an_upgrade_that_is_rolled_back_loses_and_doubles_nothing(
+    pipeline: Pipeline,
+    history: History,
+    files: list[SampleFile],
+    dump: Callable[[], None],
+    lose: Callable[[], None],
+    restore: Callable[[], None],
+) -> None:
+    half = len(files) // 2
+    work_off(pipeline, files[:half])
+    dump()
+    migrate(pipeline)
+    work_off(pipeline, files[half:])
+    nothing_is_wrong(pipeline, history)
+    since = pipeline.value(f"SELECT count(*) FROM {META}.feeder_files")
+
+    lose()
+    restore()
+    assert pipeline.value(f"SELECT count(*) FROM {META}.feeder_files") < since
+    assert pipeline.wrong_tables(history, TABLES) != {}
+    # The next run, and not only a reconciliation, finds what the restored ledger does not know.
+    pipeline.feed(*STREAMS)
+    pipeline.dbt("run", *TABLES)
+    nothing_is_wrong(pipeline, history)
+    assert set(reconcile_all(pipeline).values()) == {0}
+
+
+def migrate(pipeline: Pipeline) -> None:
+    """Run the script of the page; with one DuckLake at hand it finds nothing to migrate."""
+    page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    script = page.partition("python - <<'PYTHON'\n")[2].partition("PYTHON\n")[0]
+    assert "AUTOMATIC_MIGRATION true" in script
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(script)],
+        env=pipeline.environment | {"PYTHONPATH": str(PROJECT / "plugins")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_a_dump_everything_comes_back_from_files(

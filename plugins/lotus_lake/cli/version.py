@@ -43,6 +43,7 @@ def versions() -> str:
             "__ducklake_metadata_lake.ducklake_metadata "
             "WHERE extension_name = 'ducklake' AND key = 'version'"
         ).fetchall()
+        con.execute("DETACH lake")
     return (
         f"lotus-lake {__version__}, DuckDB {duckdb.__version__}, "
         f"DuckLake {ducklake} (catalog format {catalog_format})"
