@@ -103,6 +103,13 @@ class PostgresServer:
         """How to reach a database, in libpq's words."""
         return f"host=127.0.0.1 port={self.port} dbname={database} user=postgres"
 
+    def lose_database(self, dsn: str) -> None:
+        """Put an empty database in the place of one."""
+        (name,) = (word[7:] for word in dsn.split() if word.startswith("dbname="))
+        self.disconnect_all(dsn)
+        self.execute(self.dsn("postgres"), f'DROP DATABASE "{name}"')
+        self.create_database(name)
+
     def create_database(self, name: str) -> str:
         """Create an empty database; returns how to reach it."""
         self.execute(self.dsn("postgres"), f'CREATE DATABASE "{name}"')
@@ -197,6 +204,11 @@ def postgres_install() -> Path:
     if spec is None or spec.origin is None:
         raise RuntimeError("no Postgres; hint: install the extra `dev`")
     return max(Path(spec.origin).parent.glob("pginstall*"))
+
+
+def postgres_program(name: str, *arguments: str) -> None:
+    """Run a program of Postgres, such as `pg_dump`."""
+    subprocess.run([str(postgres_install() / "bin" / name), *arguments], check=True)
 
 
 def _postgres_binaries(root: Path, user: pwd.struct_passwd | None) -> tuple[Path, dict[str, str]]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from tests.feeds import DAY, Feed
 from tests.policies import POLICIES, Policy
 from tests.proxy import run_proxy
 from tests.refusing import put_misfit
-from tests.servers import PostgresServer, S3Server
+from tests.servers import PostgresServer, S3Server, postgres_program
 
 MODEL = "int_shop__orders"
 OLD_DAY = DAY - timedelta(days=60)
@@ -224,6 +225,26 @@ def test_the_reader_sees_all_that_the_feeder_sees(fed: Feed, roles: Mapping[str,
     assert reader.run("query", f"SELECT count(*) AS n FROM main.{MODEL}") == [{"n": 5}]
     assert reader.policy.denied == []
     assert set(reader.policy.used) == reader.policy.actions
+
+
+def test_a_dump_by_the_feeder_is_restored_with_the_rights_of_all(
+    fed: Feed, roles: Mapping[str, Role], postgres: PostgresServer, tmp_path: Path
+) -> None:
+    catalog, dump = fed.settings.catalog.address, str(tmp_path / "lake.dump")
+    with open_lake(fed.settings) as lake:
+        before = contents(lake)
+    postgres_program("pg_dump", "--format=custom", f"--file={dump}", catalog)
+    superuser = catalog.replace("user=lake_feeder", "user=postgres")
+    postgres.lose_database(superuser)
+    postgres_program("pg_restore", "--exit-on-error", f"--dbname={superuser}", dump)
+    with open_lake(roles["reader"].settings, read_only=True) as lake:
+        assert contents(lake) == before
+    with open_lake(fed.settings) as lake:
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.later AS SELECT 1 AS number")
+    with open_lake(roles["reader"].settings, read_only=True) as lake:
+        assert lake.value(f"SELECT number FROM {LAKE}.main.later") == 1
+        with pytest.raises((duckdb.Error, LotusLakeError), match=REFUSED):
+            lake.con.execute(ACTS["drop"])
 
 
 REFUSED = "(?i)read-?only|permission denied|must be owner|403"

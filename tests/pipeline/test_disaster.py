@@ -29,7 +29,7 @@ from samples import History, SampleFile
 from tests.catalogs import on_postgres
 from tests.consuming import age
 from tests.pipeline.driver import PROJECT, DbtError, Pipeline, chosen_streams
-from tests.servers import PostgresServer, postgres_install
+from tests.servers import PostgresServer, postgres_program
 
 STREAMS = ("shopify__orders", "shopify__order_refunds")
 MODEL = "int_shopify__orders"
@@ -73,7 +73,9 @@ def dump(pipeline: Pipeline, tmp_path: Path, request: pytest.FixtureRequest) -> 
             with closing(sqlite3.connect(catalog.address)) as connection:
                 connection.execute("VACUUM INTO ?", [str(tmp_path / "dump")])
         else:
-            _program("pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", catalog.address)
+            postgres_program(
+                "pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", catalog.address
+            )
 
     return run
 
@@ -89,10 +91,7 @@ def lose(pipeline: Pipeline, request: pytest.FixtureRequest) -> Callable[[], Non
                 path.unlink()
             return
         server: PostgresServer = request.getfixturevalue("postgres")
-        server.disconnect_all(catalog.address)
-        (name,) = (word[7:] for word in catalog.address.split() if word.startswith("dbname="))
-        server.execute(server.dsn("postgres"), f'DROP DATABASE "{name}"')
-        server.create_database(name)
+        server.lose_database(catalog.address)
 
     return run
 
@@ -106,16 +105,12 @@ def restore(pipeline: Pipeline, tmp_path: Path) -> Callable[[], None]:
         if catalog.kind == "sqlite":
             (tmp_path / "dump").rename(catalog.address)
         else:
-            _program(
+            postgres_program(
                 "pg_restore", "--exit-on-error", f"--dbname={catalog.address}",
                 str(tmp_path / "dump"),
             )  # fmt: skip
 
     return run
-
-
-def _program(name: str, *arguments: str) -> None:
-    subprocess.run([str(postgres_install() / "bin" / name), *arguments], check=True)
 
 
 def work_off(pipeline: Pipeline, files: list[SampleFile]) -> None:
