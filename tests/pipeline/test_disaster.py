@@ -97,11 +97,12 @@ def lose(pipeline: Pipeline, request: pytest.FixtureRequest) -> Callable[[], Non
 
 
 @pytest.fixture
-def restore(pipeline: Pipeline, tmp_path: Path) -> Callable[[], None]:
-    """Restore the dump."""
+def restore(pipeline: Pipeline, lose: Callable[[], None], tmp_path: Path) -> Callable[[], None]:
+    """Lose the catalog, and restore the dump."""
     catalog = pipeline.settings.catalog
 
     def run() -> None:
+        lose()
         if catalog.kind == "sqlite":
             (tmp_path / "dump").rename(catalog.address)
         else:
@@ -171,7 +172,6 @@ def test_a_dump_as_old_as_it_may_be_brings_everything_back(
     history: History,
     files: list[SampleFile],
     dump: Callable[[], None],
-    lose: Callable[[], None],
     restore: Callable[[], None],
 ) -> None:
     third = len(files) // 3
@@ -186,7 +186,6 @@ def test_a_dump_as_old_as_it_may_be_brings_everything_back(
     assert retired(pipeline) > retired_before
     nothing_is_wrong(pipeline, history)
 
-    lose()
     restore()
     assert retired(pipeline) == retired_before
     landed = reconcile_all(pipeline)
@@ -207,7 +206,6 @@ def test_an_upgrade_that_is_rolled_back_loses_and_doubles_nothing(
     history: History,
     files: list[SampleFile],
     dump: Callable[[], None],
-    lose: Callable[[], None],
     restore: Callable[[], None],
 ) -> None:
     half = len(files) // 2
@@ -218,7 +216,6 @@ def test_an_upgrade_that_is_rolled_back_loses_and_doubles_nothing(
     nothing_is_wrong(pipeline, history)
     since = pipeline.value(f"SELECT count(*) FROM {META}.feeder_files")
 
-    lose()
     restore()
     assert pipeline.value(f"SELECT count(*) FROM {META}.feeder_files") < since
     assert pipeline.wrong_tables(history, TABLES) != {}
