@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
-from lotus_lake.errors import SchemaMismatchError
+from lotus_lake.errors import PermanentError, SchemaMismatchError
 from lotus_lake.feeder.batching import plan_batches
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.generations import readiness
@@ -162,6 +162,19 @@ def test_the_same_keys_may_come_again(stream: Refreshes, lake: Lake) -> None:
 @on_sqlite
 def test_nothing_is_retired(stream: Refreshes, lake: Lake) -> None:
     assert retire_files(lake, stream.feed.stream, [], "run") == Retirement()
+
+
+@on_sqlite
+def test_half_of_a_generation_is_never_fed_again(stream: Refreshes, lake: Lake) -> None:
+    feed = stream.feed
+    one, other = sorted(feed.sent)
+    stream.delete(one)
+    plan = plan_rewind(lake, feed.stream, Point(key=other), [])
+    before = feed.guard(lake)
+    with pytest.raises(PermanentError, match="objects of this generation are gone"):
+        rewind(lake, feed.stream, plan, "by hand", feed.client)
+    assert feed.guard(lake) == before
+    assert feed.landed(lake) == stream.expected(1)
 
 
 @on_sqlite

@@ -12,7 +12,14 @@ from pydantic import SecretStr
 
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.settings import S3Access
-from lotus_lake.storage import Fingerprint, RawObject, list_objects, page_objects, s3_client
+from lotus_lake.storage import (
+    Fingerprint,
+    RawObject,
+    list_objects,
+    page_objects,
+    s3_client,
+    still_there,
+)
 from tests.requests import counted
 from tests.servers import S3Server
 
@@ -76,6 +83,21 @@ def test_an_object_is_known_by_key_etag_and_size(client: S3Client, bucket: str) 
     assert before[0].etag != after.etag
     assert '"' not in after.etag
     assert after.last_modified.tzinfo is not None
+
+
+def test_files_are_there_as_long_as_nobody_deletes_or_replaces_them(
+    client: S3Client, bucket: str
+) -> None:
+    for key in ("raw/day=1/a", "raw/day=1/b", "raw/day=1/c", "raw/day=2/d", "raw/day=3/e"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"one")
+    files = [item for item in list_objects(client, bucket, "raw/") if item.key != "raw/day=1/c"]
+    client.delete_object(Bucket=bucket, Key="raw/day=1/a")
+    client.put_object(Bucket=bucket, Key="raw/day=3/e", Body=b"two")
+    with counted(client) as requests:
+        left = still_there(client, bucket, files)
+    assert [file.key for file in left] == ["raw/day=1/b", "raw/day=2/d"]
+    assert requests == ["ListObjectsV2"] * 3
+    assert still_there(client, bucket, []) == []
 
 
 def test_an_empty_prefix_is_no_error(client: S3Client, bucket: str) -> None:
