@@ -129,8 +129,8 @@ MUTATIONS = (
     Mutation(
         "upkeep compares what it deletes with what was retired",
         "plugins/lotus_lake/maintenance.py",
-        "    protected = _not_retired(lake)",
-        "    protected = _not_retired(lake)[:0]",
+        "    protected = [*_not_retired(lake), ",
+        "    protected = [",
         "tests/integration/test_retirement.py::"
         "test_an_object_that_was_written_anew_is_not_deleted_for_the_one_that_was_retired",
     ),
