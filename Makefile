@@ -16,7 +16,7 @@ S3_QUICK := $(patsubst %,tests/integration/test_%.py,real_store exactly_once not
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -59,12 +59,15 @@ test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root o
 test-s3-quick: S3_TESTS := $(S3_QUICK)
 test-s3-quick: test-s3 ## The same for what stores do differently
 
-e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
+e2e: $(READY) ## Airflow's own processes, on one machine and with Celery, while files arrive
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at scale 1; report in .lake/chaos
 	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
 	TPCH_SCALE=1 $(BIN)/python -m pytest -q tests/known_answer
+
+distributed: $(READY) ## 20 streams on two Celery workers; a worker, the scheduler and Postgres are killed
+	@$(BIN)/python -m tests.distributed $(ARGS)
 
 walkthrough: $(READY) ## Walk a new user's way once more, and write docs/walkthrough.md
 	@$(BIN)/python -m tests.walkthrough

@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make distributed ARGS=...")
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=420, help="in which they arrive")
+    parser.add_argument("--seconds", type=float, default=300, help="in which they arrive")
     parser.add_argument("--kills", nargs="*", choices=VICTIMS, metavar="PART",
                         default=["worker-1", "scheduler", "postgres"])  # fmt: skip
     parser.add_argument("--seed", type=int, default=7)

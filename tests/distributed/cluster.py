@@ -121,8 +121,9 @@ def run_cluster(
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{address}",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(CONCURRENCY),
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT_SECONDS),
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",
             # A task that a worker took and had not begun when it was killed is sent again.
-            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "120",
             "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
         }
         migration = start_airflow(["db", "migrate"], env, logs / "db-migrate.log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ POSTGRES = "postgres"
 VICTIMS = (*WORKERS, "scheduler", "triggerer", "dag-processor", "api-server", POSTGRES)
 DAYS = 10
 _OUTCOMES = "'registered', 'copied', 'empty', 'quarantined'"
-_PATIENCE_SECONDS = 1800
+_PATIENCE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def run(root: Path, size: Size, tell: Callable[[str], None] = print) -> Outcome:
                     cluster.kill(name)
 
             drill.arrive(kill)
-            drill.wait(drill.is_all_decided, "every file is in the ledger", 5)
+            drill.wait(drill.is_all_decided, "every file is in the ledger", 10)
             drill.wait(drill.is_at_rest, "only sensors wait", 5)
             return drill.outcome(time.monotonic() - started)
 
@@ -168,26 +169,22 @@ class Drill:
 
     def arrive(self, kill: Callable[[str], None]) -> None:
         """Let the files arrive, and kill in between, each when it has something to do."""
-        size, started = self.size, time.monotonic()
-        waiting = list(size.kills)
-        while (arrived := len(self.workload.dropped)) < size.files:
-            due = min(size.files, int(size.files * (time.monotonic() - started) / size.seconds) + 1)
-            for number in range(arrived, due):
+        size, waiting, started = self.size, list(self.size.kills), time.monotonic()
+
+        def step() -> bool:
+            arrived = len(self.workload.dropped)
+            share = min(1.0, (time.monotonic() - started) / size.seconds)
+            for number in range(arrived, math.ceil(size.files * share)):
                 self.workload.day = number * DAYS // size.files
-                subject = self.workload.chance.choice(self.subjects)
-                self.workload.drop(1, subject)
-            done = len(size.kills) - len(waiting)
-            if waiting and due > size.files * (done + 1) / (len(size.kills) + 1):
-                if self._has_work(waiting[0]):
-                    name = waiting.pop(0)
-                    kill(name)
-                    self.tell(f"{due} files have arrived, killed {name}")
-            self.cluster.tend()
-            time.sleep(0.5)
-        for name in waiting:
-            self.wait(lambda name=name: self._has_work(name), f"{name} has work")
-            kill(name)
-            self.tell(f"all files have arrived, killed {name}")
+                self.workload.drop(1, self.workload.chance.choice(self.subjects))
+            is_time = share > 1 - len(waiting) / (len(size.kills) + 1)
+            if waiting and is_time and self._has_work(waiting[0]):
+                kill(waiting[0])
+                self.tell(f"{len(self.workload.dropped)} files have arrived, killed {waiting[0]}")
+                del waiting[0]
+            return share == 1 and not waiting
+
+        self.wait(step, "all files have arrived, and all are killed that were to be")
 
     def _has_work(self, name: str) -> bool:
         """Whether a task that writes to the lake runs: on this worker, if it is one."""
@@ -211,14 +208,13 @@ class Drill:
         return int(decided) >= self.size.files
 
     def is_at_rest(self) -> bool:
-        """Whether every stream's sensor waits, and nothing else is to be done."""
-        states = Counter(dict(self.cluster.rows(
-            "SELECT task_instance.state, count(*) FROM task_instance JOIN dag_run "
-            "USING (dag_id, run_id) WHERE dag_run.state IN ('queued', 'running') GROUP BY 1"
-        )))  # fmt: skip
-        waiting = states.pop("deferred", 0)
-        busy = sum(states[state] for state in ("scheduled", "queued", "running", "up_for_retry"))
-        return waiting == self.size.streams and busy == 0
+        """Whether every stream's sensor waits, nothing else runs, and no asset update waits."""
+        (counts,) = self.cluster.rows(
+            "SELECT (SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')), "
+            "(SELECT count(*) FROM task_instance WHERE state = 'deferred'), "
+            "(SELECT count(*) FROM asset_dag_run_queue)"
+        )
+        return counts == (self.size.streams, self.size.streams, 0)
 
     def outcome(self, seconds: float) -> Outcome:
         """Compare everything, and count."""
