@@ -16,10 +16,10 @@ S3_QUICK := $(patsubst %,tests/integration/test_%.py,real_store exactly_once not
 
 export PYTHONPATH := plugins:.
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 
 help: ## Show this help
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(READY): requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("Lotus Lake needs Python 3.11 to 3.13, %s is %d.%d; hint: make PYTHON=python3.11 ..." % (sys.executable, *v))'
@@ -50,7 +50,7 @@ demo-clean: $(READY) ## Forget the demo: bucket, lake and Airflow's database
 	@$(BIN)/python -m samples.demo clean
 
 test: $(READY) ## The whole fast test suite, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not distributed" $(ARGS)
 
 test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root on Debian it is installed)
 	@tests/install_ceph.sh
@@ -59,7 +59,7 @@ test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root o
 test-s3-quick: S3_TESTS := $(S3_QUICK)
 test-s3-quick: test-s3 ## The same for what stores do differently
 
-e2e: $(READY) ## Airflow's own processes, on one machine and with Celery, while files arrive
+e2e: $(READY) ## Scheduler, triggerer and api-server against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at scale 1; report in .lake/chaos
@@ -68,6 +68,9 @@ chaos: $(READY) ## 1,200 kills of every process on both catalogs, then TPC-H at 
 
 distributed: $(READY) ## 20 streams on two Celery workers; a worker, the scheduler and Postgres are killed
 	@$(BIN)/python -m tests.distributed $(ARGS)
+
+distributed-quick: $(READY) ## The same with 4 streams, 120 files and one kill
+	$(BIN)/python -m pytest -m distributed $(ARGS)
 
 walkthrough: $(READY) ## Walk a new user's way once more, and write docs/walkthrough.md
 	@$(BIN)/python -m tests.walkthrough

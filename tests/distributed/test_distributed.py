@@ -10,7 +10,7 @@ from tests.distributed.cluster import WORKERS
 from tests.distributed.run import Size, run
 
 
-@pytest.mark.e2e
+@pytest.mark.distributed
 @pytest.mark.timeout(900)
 def test_no_file_is_lost_or_doubled_when_a_worker_is_killed(tmp_path: Path) -> None:
     outcome = run(tmp_path, Size(streams=4, files=120, seconds=40, kills=[WORKERS[0]]))
