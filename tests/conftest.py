@@ -12,7 +12,7 @@ import duckdb
 import hypothesis
 import pytest
 
-from lotus_lake.catalog import LAKE, Lake, configure, load_extensions
+from lotus_lake.catalog import LAKE, Lake, configure
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests.catalogs import POSTGRES, SQLITE
@@ -29,13 +29,6 @@ hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def httpfs_knows_no_keys() -> None:
-    """DuckDB's httpfs keeps the `AWS_*` variables of the moment when a process first loads it."""
-    with duckdb.connect(":memory:") as connection:
-        load_extensions(connection, "sqlite")
 
 
 @pytest.fixture(scope="session")
