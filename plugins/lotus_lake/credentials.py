@@ -36,10 +36,11 @@ def secret_statement(access: S3Access, credentials: Credentials | None = None) -
         SettingsError: The chain names credentials that are no such.
     """
     key_id, secret, token = access.access_key_id, access.secret_access_key, access.session_token
-    values: dict[str, str | bool | None] = {
-        "KEY_ID": key_id,
-        "SECRET": secret.get_secret_value() if secret else None,
-        "SESSION_TOKEN": token.get_secret_value() if token else None,
+    # Empty, not left out: for what is left out DuckDB takes the environment's, another key's.
+    values: dict[str, str | bool] = {
+        "KEY_ID": key_id or "",
+        "SECRET": secret.get_secret_value() if secret else "",
+        "SESSION_TOKEN": token.get_secret_value() if token else "",
     }
     if key_id is None:
         credentials = credentials or _chain_credentials()
@@ -48,15 +49,15 @@ def secret_statement(access: S3Access, credentials: Credentials | None = None) -
         with access_errors():
             frozen = credentials.get_frozen_credentials()
         values = {
-            "KEY_ID": frozen.access_key,
-            "SECRET": frozen.secret_key,
-            "SESSION_TOKEN": frozen.token,
+            "KEY_ID": frozen.access_key or "",
+            "SECRET": frozen.secret_key or "",
+            "SESSION_TOKEN": frozen.token or "",
         }
     values["REGION"] = access.region
     if access.endpoint_url:
         scheme, _, host = access.endpoint_url.partition("://")
         values |= {"ENDPOINT": host.rstrip("/"), "USE_SSL": scheme == "https", "URL_STYLE": "path"}
-    words = [f"{name} {literal(value)}" for name, value in values.items() if value is not None]
+    words = [f"{name} {literal(value)}" for name, value in values.items()]
     return f"CREATE OR REPLACE SECRET {_S3_SECRET} (TYPE s3, {', '.join(words)})"
 
 

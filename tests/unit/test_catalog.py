@@ -71,7 +71,8 @@ def test_the_secret_of_an_endpoint_uses_path_addresses(con: duckdb.DuckDBPyConne
     statement = secret_statement(access)
     assert statement == (
         "CREATE OR REPLACE SECRET lotus_lake_s3 (TYPE s3, KEY_ID 'key', SECRET 'secret', "
-        "REGION 'eu-north-1', ENDPOINT '127.0.0.1:9000', USE_SSL false, URL_STYLE 'path')"
+        "SESSION_TOKEN '', REGION 'eu-north-1', ENDPOINT '127.0.0.1:9000', USE_SSL false, "
+        "URL_STYLE 'path')"
     )
     assert stored_secret(con, statement)["endpoint"] == "127.0.0.1:9000"
 
@@ -85,7 +86,7 @@ def test_without_an_endpoint_it_is_amazon() -> None:
     access = S3Access(access_key_id="key", secret_access_key=SecretStr("s"))
     assert secret_statement(access) == (
         "CREATE OR REPLACE SECRET lotus_lake_s3 "
-        "(TYPE s3, KEY_ID 'key', SECRET 's', REGION 'us-east-1')"
+        "(TYPE s3, KEY_ID 'key', SECRET 's', SESSION_TOKEN '', REGION 'us-east-1')"
     )
 
 
@@ -97,13 +98,22 @@ def test_a_hostile_secret_stays_a_value(con: duckdb.DuckDBPyConnection) -> None:
     assert stored["session_token"] == "it's a token"
 
 
+def test_what_a_key_lacks_is_not_taken_from_another_one(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of another key")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of another key")
+    stored = stored_secret(con, secret_statement(S3Access(access_key_id="key")))
+    assert (stored["secret"], stored["session_token"]) == ("", "")
+
+
 def test_without_keys_those_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-chain")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     assert secret_statement(S3Access()) == (
-        "CREATE OR REPLACE SECRET lotus_lake_s3 "
-        "(TYPE s3, KEY_ID 'of-the-chain', SECRET 'hidden', REGION 'us-east-1')"
+        "CREATE OR REPLACE SECRET lotus_lake_s3 (TYPE s3, KEY_ID 'of-the-chain', SECRET 'hidden', "
+        "SESSION_TOKEN '', REGION 'us-east-1')"
     )
 
 
