@@ -59,6 +59,14 @@ MUTATIONS = (
         "tests/integration/test_bounded_work.py",
     ),
     Mutation(
+        "registrations are compared as of the ledger's snapshot",
+        "plugins/lotus_lake/data_files.py",
+        "AND begin_snapshot <= ? ",
+        "AND (begin_snapshot <= ? OR true) ",
+        "tests/integration/test_exactly_once.py::"
+        "test_a_file_that_lands_while_all_is_compared_is_not_taken_for_unknown",
+    ),
+    Mutation(
         "second look at the ledger, in the transaction",
         f"{FEEDER}/registering.py",
         "    return [outcome for outcome in outcomes if outcome.file.position in waiting]",

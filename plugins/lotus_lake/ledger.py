@@ -92,6 +92,18 @@ EVENT_COLUMNS = (
     "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, "
     "data_file, generation_id"
 )
+_NO_BOUND = 2**63 - 1
+# Only files that were queued at these positions are looked at, so that the length of the history
+# costs nothing.
+_PENDING = (
+    "(FROM ("
+    + files_sql(
+        "source = ? AND stream = ? AND key IN ("
+        f"SELECT key FROM {META}.file_events WHERE source = ? AND stream = ? "
+        "AND event = 'discovered' AND position BETWEEN ? AND ?)"
+    )
+    + ") WHERE event = 'discovered' AND position BETWEEN ? AND ?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,20 +351,6 @@ def _first_pending(lake: Lake, stream: Stream, guard: Guard) -> int:
             [guard.file_count + 1, *_positions(stream, guard.first_pending)],
         )
     )
-
-
-_NO_BOUND = 2**63 - 1
-# Only files that were queued at these positions are looked at, so that the length of the history
-# costs nothing.
-_PENDING = (
-    "(FROM ("
-    + files_sql(
-        "source = ? AND stream = ? AND key IN ("
-        f"SELECT key FROM {META}.file_events WHERE source = ? AND stream = ? "
-        "AND event = 'discovered' AND position BETWEEN ? AND ?)"
-    )
-    + ") WHERE event = 'discovered' AND position BETWEEN ? AND ?)"
-)
 
 
 def _positions(stream: Stream, first: int | None, last: int | None = None) -> list[object]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from lotus_lake import data_files
 from lotus_lake.catalog import META, Lake, open_lake
 from lotus_lake.feeder.batching import Batch, plan_batches
 from lotus_lake.feeder.registering import Registration, register_batch
@@ -104,6 +106,23 @@ def test_feeders_that_start_together_on_nothing_land_each_file_once(feed: Feed) 
     assert children.finish(*racers) == [0, 0, 0]
     with open_lake(feed.settings) as lake:
         assert_landed_once(feed, lake)
+
+
+def test_a_file_that_lands_while_all_is_compared_is_not_taken_for_unknown(
+    feed: Feed, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.put("part_0.parquet")
+    feed.run(lake)
+    of_snapshot = data_files._live
+
+    def another_lands_first(*arguments: Any) -> Any:
+        feed.put("part_1.parquet")
+        assert feed.run_afresh().total.registered == 1
+        return of_snapshot(*arguments)
+
+    monkeypatch.setattr(data_files, "_live", another_lands_first)
+    assert data_files.count_unknown(lake, feed.stream) == 0
+    assert_landed_once(feed, lake)
 
 
 # BEGIN, guard, pending, add files, earlier versions, events, cursor, guard, message, COMMIT, look
