@@ -65,6 +65,8 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     plot = Plot("merging", "10,000 spread rows into a table", "rows of the table", "seconds of CPU")
     for count in sizes:
         models = [OURS, ORIGINAL, NAIVE, *(_LAYOUTS if count == 10_000_000 else ())]
+        if quick and count == sizes[0]:
+            models = [OURS]
         with run_store() as store:
             variables = environment(folder, store, write_stream(folder, validation="footer"))
             variables |= {"LAKE_PROJECT_DIR": str(PROJECT), "DBT_SEND_ANONYMOUS_USAGE_STATS": "0"}
@@ -73,8 +75,9 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
             _arrive(store, folder, f"{count}-first", _first_files(count))
             assert measured(lotus, environment=variables).result > 0
             _dbt(report, store, variables, dbt_dir, (OURS, count, "first"))
-            others = (str(dbt_dir), "run", "--select", ORIGINAL, NAIVE)
-            measured(run_dbt, *others, environment=variables)
+            if others := [model for model in models if model in (ORIGINAL, NAIVE)]:
+                select = (str(dbt_dir), "run", "--select", *others)
+                measured(run_dbt, *select, environment=variables)
             measured(copy_layouts, models, environment=variables)
             for number, kind in enumerate(kinds, start=1):
                 _arrive(store, folder, f"{count}-{kind}", _new_files(count, kind, number))
@@ -195,3 +198,7 @@ def _judge(report: Report, sizes: list[int], kinds: tuple[str, ...]) -> None:
             f"{peak:,.0f} MB",
             peak < _MEMORY_LIMIT_MB,
         )
+    report.remark(
+        "LAKE_MEMORY_LIMIT is what DuckDB keeps to; Python, dbt and what DuckDB does not count come "
+        "on top. A worker's memory is reckoned with that in docs/deployment.md."
+    )

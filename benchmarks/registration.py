@@ -46,6 +46,7 @@ WANTED = {0.0: 5, ROUND_TRIP_SECONDS: 15}
 def run(report: Report, folder: Path, *, quick: bool) -> None:
     """Measure; see the module's text."""
     sizes, compared = ([60, 120], 60) if quick else ([500, 1000, 5000], 1000)
+    trips = [ROUND_TRIP_SECONDS] if quick else list(WANTED)
     file = write_file(folder / "file.parquet")
     plot = Plot("registration", "Time per file, from listing to commit", "files", "ms a file")
     ways: dict[str, Callable[[], int]] = {LOTUS: lotus, FOOTER: lotus, ORIGINAL: as_original,
@@ -54,7 +55,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
         for count in sizes:
             with run_store(partial(objects_of_days, count, FILES_PER_DAY, str(file))) as store:
                 for kind, postgres in kinds.items():
-                    for delay in WANTED:
+                    for delay in trips:
                         for way, function in ways.items():
                             if count != compared and way != LOTUS:
                                 continue
@@ -64,7 +65,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
                             done, requests = _measure(store, delay, function, variables)
                             assert done.result == count, (way, done.result)
                             _note(report, plot, (kind, delay, way, count), done, requests)
-    _judge(report, sizes, compared)
+    _judge(report, sizes, compared, trips)
 
 
 def lotus() -> int:
@@ -140,14 +141,15 @@ def _note(
         report.point(plot, series, count, done.seconds * 1000 / count)
 
 
-def _judge(report: Report, sizes: list[int], compared: int) -> None:
+def _judge(report: Report, sizes: list[int], compared: int, trips: list[float]) -> None:
     rows = report.tables["Registration"].rows
     found: dict[Any, Any] = {
         (kind, trip, count, way): (seconds, requests)
         for kind, trip, count, way, seconds, *_, requests, _ in rows
     }
     kinds = sorted({str(row[0]) for row in rows})
-    for delay, wanted in WANTED.items():
+    for delay in trips:
+        wanted = WANTED[delay]
         trip = f"{delay * 1000:.0f} ms"
         for way in (LOTUS, FOOTER):
             ratios = {
@@ -160,13 +162,23 @@ def _judge(report: Report, sizes: list[int], compared: int) -> None:
                 ", ".join(f"{kind} {ratio:.1f}x" for kind, ratio in ratios.items()),
                 min(ratios.values()) >= wanted,
             )
+        bounds = [
+            found[kind, trip, compared, ORIGINAL][0] / found[kind, trip, compared, NAIVE][0]
+            for kind in kinds
+        ]
+        report.remark(
+            f"{trip}: one call and one commit for all {compared:,} files, which keeps no ledger "
+            f"and reads no value, is {' and '.join(f'{bound:.1f}' for bound in bounds)} times as "
+            "fast as the original. The rest of that is DuckLake's own work on a file, and what it "
+            "writes to the catalog for each of its columns."
+        )
     growth = {
         (kind, f"{delay * 1000:.0f} ms"): (
             found[kind, f"{delay * 1000:.0f} ms", sizes[-1], LOTUS][0] / sizes[-1]
         )
         / (found[kind, f"{delay * 1000:.0f} ms", sizes[0], LOTUS][0] / sizes[0])
         for kind in kinds
-        for delay in WANTED
+        for delay in trips
     }
     report.target(
         f"cost of a file at {sizes[-1]:,} within 1.3 times of that at {sizes[0]:,}",

@@ -75,7 +75,7 @@ class Report:
     def step(self, text: str) -> None:
         """Say what is done now."""
         seconds = time.monotonic() - self.started
-        print(f"    {seconds:6.0f} s  {text}", file=sys.stderr, flush=True)
+        print(f"{self.file.stem:>12} {seconds:4.0f} s  {text}", file=sys.stderr, flush=True)
 
     def row(self, table: str, **cells: Cell) -> None:
         """Append a row to a table; names of cells become columns, `_` is a space."""

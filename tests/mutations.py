@@ -1,7 +1,8 @@
 """`make mutants`: take one protection away at a time, and see the test that is there for it fail.
 
-Works on a copy of the tracked files. A protection whose test still passes is reported, and the
-exit code is 1: either the test proves nothing, or the protection is not needed.
+Works on copies of the tracked files. All tests must pass first with nothing taken away. A
+protection whose test still passes then is reported, and the exit code is 1: either the test proves
+nothing, or the protection is not needed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,30 +237,37 @@ def main() -> int:
     parser.add_argument("word", nargs="?", default="", help="only protections with this word")
     word = parser.parse_args().word
     chosen = [mutation for mutation in MUTATIONS if word in mutation.protection]
+    if not _passes([mutation.test for mutation in chosen]):
+        return 1
     survivors = [mutation for mutation in chosen if not _is_killed(mutation)]
     print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} protections are proved by their test")
     return 1 if survivors or not chosen else 0
 
 
+def _passes(tests: Sequence[str]) -> bool:
+    """Whether the tests pass with nothing taken away: one that always fails proves nothing."""
+    started = time.monotonic()
+    with _copy_of_project() as copy:
+        result = _pytest(copy, *dict.fromkeys(tests))
+    passes = result.returncode == 0
+    verdict = "passed" if passes else "FAILED, so nothing can be proved"
+    print(f"nothing taken away: {verdict} ({time.monotonic() - started:.0f} s)", flush=True)
+    if not passes:
+        print(result.stdout[-2000:], result.stderr[-1000:])
+    return passes
+
+
 def _is_killed(mutation: Mutation) -> bool:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lotus-mutant-") as name:
-        copy = Path(name)
-        _copy_project(copy)
+    with _copy_of_project() as copy:
         file = copy / mutation.file
         text = file.read_text(encoding="utf-8")
         old, new = mutation.old.replace("\\n", "\n"), mutation.new.replace("\\n", "\n")
         if text.count(old) != 1:
-            raise SystemExit(f"{mutation.file}: {text.count(old)} places hold {old!r}, not one")
+            print(f"{mutation.protection}: STALE, {mutation.file} holds it {text.count(old)} times")
+            return False
         file.write_text(text.replace(old, new), encoding="utf-8")
-        result = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", mutation.test],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": f"plugins{os.pathsep}."},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = _pytest(copy, mutation.test)
     failed = re.findall(r"^FAILED (\S+)", result.stdout, re.MULTILINE)
     killed = result.returncode == 1 and bool(failed)
     verdict = f"failed {failed[0].split('::')[-1]}" if failed else f"SURVIVED {mutation.test}"
@@ -265,6 +275,24 @@ def _is_killed(mutation: Mutation) -> bool:
     if not killed:
         print(result.stdout[-2000:], result.stderr[-1000:])
     return killed
+
+
+def _pytest(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"plugins{os.pathsep}."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def _copy_of_project() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lotus-mutant-") as name:
+        _copy_project(Path(name))
+        yield Path(name)
 
 
 def _copy_project(target: Path) -> None:
