@@ -199,6 +199,6 @@ def _judge(report: Report, sizes: list[int], kinds: tuple[str, ...]) -> None:
             peak < _MEMORY_LIMIT_MB,
         )
     report.remark(
-        "LAKE_MEMORY_LIMIT is what DuckDB keeps to; Python, dbt and what DuckDB does not count come "
-        "on top. A worker's memory is reckoned with that in docs/deployment.md."
+        "LAKE_MEMORY_LIMIT is what DuckDB keeps to; Python, dbt and what DuckDB does not count "
+        "come on top. docs/deployment.md reckons a worker's memory with that."
     )
