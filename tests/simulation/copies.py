@@ -20,7 +20,7 @@ from pathlib import Path
 from lotus_lake.catalog import open_lake
 from lotus_lake.settings import CatalogAddress, Settings
 
-ROUNDS = 25
+ROUNDS = 200
 
 
 def copy_lake(settings: Settings, folder: Path) -> Settings:
