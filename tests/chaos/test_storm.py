@@ -24,7 +24,7 @@ def assert_right(storm: Storm) -> None:
 
 def test_actors_killed_at_any_step_lose_and_double_nothing(storm: Storm) -> None:
     for name in ACTORS:
-        storm.systematic(name, step=15)
+        storm.systematic(name, step=30)
     storm.round(kills=12, faults=0.02)
     assert_right(storm)
     killed = storm.tally.kills

@@ -1,8 +1,10 @@
 """`make simulate`: 30 days of hourly syncs, side by side with and without upkeep.
 
+`ARGS="--upkeep with"` leaves the lake without upkeep out, which takes most of the time.
+
 Prints a line a day, then tables for docs/maintenance.md, and writes every figure to
-.lake/simulation/days.csv. With a SQLite catalog the lakes are copied on some days, and the copies
-are compared in the end, in turns.
+.lake/simulation/days.csv. The lakes are copied on some days, and the copies are compared in the
+end, in turns.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lotus_lake.catalog import Lake
 from lotus_lake.settings import Settings
 from lotus_lake.storage import s3_client
 from tests.pipeline.driver import PROJECT
-from tests.servers import S3Server, run_postgres, run_s3
-from tests.simulation.branch import QUERIES, Branch, Day
+from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
+from tests.simulation.branch import QUERIES, Branch, Day, poll
 from tests.simulation.copies import compare, copy_lake
 from tests.simulation.shop import Shop, write_streams
 
@@ -34,14 +38,19 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=50_000, help="orders of the backfill")
     parser.add_argument("--catalog", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--upkeep", choices=["both", "with", "without"], default="both")
     chosen = parser.parse_args()
     shop = Shop(chosen.seed, chosen.history)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         server = stack.enter_context(run_s3())
+        client = s3_client(server.access)
+        on_postgres = chosen.catalog == "postgres"
+        postgres = stack.enter_context(run_postgres()) if on_postgres else None
         copies: dict[str, Settings] = {}
         branches = [
             stack.enter_context(branch)
-            for branch in _branches(Path(folder), server, chosen.catalog, stack)
+            for branch in _branches(Path(folder), server, postgres)
+            if chosen.upkeep in ("both", _name(branch))
         ]
         for hour in range(chosen.days * HOURS):
             files = shop.sync(hour)
@@ -50,23 +59,29 @@ def main() -> None:
                 if hour % HOURS == HOURS - 1:
                     branch.end_day()
                     print(_line(branch), flush=True)
-                    if chosen.catalog == "sqlite" and len(branch.days) in _some(chosen.days):
-                        name = f"day {len(branch.days)} {_name(branch)}"
-                        copies[name] = copy_lake(branch.settings, Path(folder, name))
+                    if len(branch.days) in _some(chosen.days):
+                        name = f"day-{len(branch.days)}-{_name(branch)}"
+                        copies[name] = copy_lake(
+                            branch.settings, Path(folder, name), client, postgres
+                        )
         for branch in branches:
             assert branch.rows() == shop.expected()
             assert all(path.startswith(branch.settings.raw_uri) for path in branch.registered())
         _write(branches)
         print("\n" + "\n".join(_table(branches)))
-        for name, found in compare(copies, QUERIES).items():
+        runs: dict[str, Callable[[Lake], object]] = {
+            name: partial(Lake.rows, sql=sql) for name, sql in QUERIES.items()
+        }
+        runs["poll"] = partial(poll, client=client)
+        print("\ncopies: milliseconds of CPU, and of time")
+        for name, found in compare(copies, runs).items():
             print(f"{name}: {found}")
 
 
-def _branches(folder: Path, server: S3Server, catalog: str, stack: ExitStack) -> Iterator[Branch]:
+def _branches(folder: Path, server: S3Server, postgres: PostgresServer | None) -> Iterator[Branch]:
     client = s3_client(server.access)
     addresses = {}
-    if catalog == "postgres":
-        postgres = stack.enter_context(run_postgres())
+    if postgres:
         addresses = {n: f"postgres:{postgres.create_database(n)}" for n in ("off", "on")}
     for name in ("off", "on"):
         client.create_bucket(Bucket=f"simulation-{name}")

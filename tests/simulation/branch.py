@@ -23,7 +23,7 @@ from lotus_lake.feeder.listing import list_files
 from lotus_lake.maintenance import untouchable_since, upkeep
 from lotus_lake.orphans import schedule_orphans
 from lotus_lake.settings import Settings
-from lotus_lake.streams import StreamFile
+from lotus_lake.streams import find_stream
 from lotus_lake.table_sizes import read_sizes, record_sizes, refresh_statistics
 from tests.consuming import age
 from tests.pipeline.driver import feed_stream
@@ -100,8 +100,7 @@ class Branch:
     def __enter__(self) -> Branch:
         self._stack = ExitStack()
         self.lake = self._stack.enter_context(open_lake(self.settings))
-        folder = self.settings.streams_dir / "shopify"
-        self.streams = [StreamFile(folder / f"{name}.json").load() for name in STREAMS]
+        self.streams = [find_stream(self.settings.streams_dir, "shopify", n) for n in STREAMS]
         self.requests = 0
         self.client.meta.events.register("before-send.s3", self._count)
         return self
@@ -178,9 +177,9 @@ class Branch:
                 for name, query in QUERIES.items()
             }
             before = self.requests
-            self._poll(reader)
+            poll(reader, self.client)
             requests = self.requests - before
-            poll_ms = _cpu_ms(lambda: self._poll(reader))
+            poll_ms = _cpu_ms(lambda: poll(reader, self.client))
         return Day(
             day=len(self.days) + 1,
             query_ms=query_ms,
@@ -195,13 +194,6 @@ class Branch:
             upkeep_seconds=round(upkeep_seconds, 2),
         )
 
-    def _poll(self, lake: Lake) -> None:
-        """A run that finds nothing, of one stream."""
-        stream = self.streams[0]
-        assert list_files(lake, stream, self.client, "poll").discovered == 0
-        assert plan_batches(lake, stream) == []
-        assert not read_state(lake, stream, "poll", [f"int_{stream.id}"]).unprocessed
-
     def _objects(self) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.settings.bucket, Prefix=self.settings.raw_prefix
@@ -210,6 +202,14 @@ class Branch:
 
     def _count(self, **_: object) -> None:
         self.requests += 1
+
+
+def poll(lake: Lake, client: S3Client) -> None:
+    """A run that finds nothing, of one stream."""
+    stream = find_stream(lake.settings.streams_dir, "shopify", STREAMS[0])
+    assert list_files(lake, stream, client, "poll").discovered == 0
+    assert plan_batches(lake, stream) == []
+    assert not read_state(lake, stream, "poll", [f"int_{stream.id}"]).unprocessed
 
 
 def _cpu_ms(run: object) -> float:
