@@ -55,7 +55,7 @@ bare()
 def run(report: Report, folder: Path, *, quick: bool) -> None:
     """Measure; see the module's text."""
     files = [file for file in generate().files if file.stream == "orders"]
-    repeats = 1 if quick else 3
+    repeats = 1 if quick else 2
     waves = [files[number :: 2 * repeats] for number in range(2 * repeats)]
     with lake_with_bucket(folder, ["orders"]) as variables:
         bare_dags = folder / "bare"

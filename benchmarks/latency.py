@@ -42,7 +42,7 @@ Span = tuple[datetime, datetime]
 
 def run(report: Report, folder: Path, *, quick: bool) -> None:
     """Measure; see the module's text."""
-    sizes, waves = ([1], 1) if quick else ([1, 10, 50], 5)
+    sizes, waves = ([1], 1) if quick else ([1, 10, 50], 3)
     plot = Plot("latency", "From the bucket to fct_sales", "streams", "seconds", logarithmic="x")
     for count in sizes:
         seconds, parts = _measure(report, folder / str(count), count, waves)

@@ -57,7 +57,9 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
                 for kind, postgres in kinds.items():
                     for delay in trips:
                         for way, function in ways.items():
-                            if count != compared and way != LOTUS:
+                            if count != compared and (way != LOTUS or (delay and not quick)):
+                                continue
+                            if delay and way == NAIVE:  # one request after the other
                                 continue
                             validation = "footer" if way == FOOTER else "full"
                             streams = write_stream(folder, validation=validation, max_batches=500)
@@ -162,30 +164,31 @@ def _judge(report: Report, sizes: list[int], compared: int, trips: list[float]) 
                 ", ".join(f"{kind} {ratio:.1f}x" for kind, ratio in ratios.items()),
                 min(ratios.values()) >= wanted,
             )
-        bounds = [
-            found[kind, trip, compared, ORIGINAL][0] / found[kind, trip, compared, NAIVE][0]
-            for kind in kinds
-        ]
-        report.remark(
-            f"{trip}: one call and one commit for all {compared:,} files, which keeps no ledger "
-            f"and reads no value, is {' and '.join(f'{bound:.1f}' for bound in bounds)} times as "
-            "fast as the original. The rest of that is DuckLake's own work on a file, and what it "
-            "writes to the catalog for each of its columns."
-        )
+    trip = f"{trips[0] * 1000:.0f} ms"
     growth = {
-        (kind, f"{delay * 1000:.0f} ms"): (
-            found[kind, f"{delay * 1000:.0f} ms", sizes[-1], LOTUS][0] / sizes[-1]
-        )
-        / (found[kind, f"{delay * 1000:.0f} ms", sizes[0], LOTUS][0] / sizes[0])
+        kind: (found[kind, trip, sizes[-1], LOTUS][0] / sizes[-1])
+        / (found[kind, trip, sizes[0], LOTUS][0] / sizes[0])
         for kind in kinds
-        for delay in trips
     }
     report.target(
         f"cost of a file at {sizes[-1]:,} within 1.3 times of that at {sizes[0]:,}",
-        ", ".join(f"{' '.join(case)} {ratio:.2f}x" for case, ratio in growth.items()),
+        ", ".join(f"{kind} {ratio:.2f}x" for kind, ratio in growth.items()),
         max(growth.values()) <= 1.3,
     )
     most = max(found[key][1] for key in found if key[3] == FOOTER)
     report.target(
         "footers: at most 2 requests a file", f"{most:.2f}, listing included", most <= 2.1
     )
+    if trips[0] == 0:
+        bounds = ", ".join(
+            f"{kind} {found[kind, trip, compared, ORIGINAL][0] / seconds:.1f}x, {seconds:.1f} s"
+            for kind in kinds
+            for seconds in [found[kind, trip, compared, NAIVE][0]]
+        )
+        report.remark(
+            f"One call and one commit for all {compared:,} files, which keeps no ledger and reads "
+            f"no value, is so many times as fast as the original: {bounds}. That is DuckLake's "
+            "own work: a file's footer, and a row of the catalog for each of its columns. Nothing "
+            "that registers by `ducklake_add_data_files` gets below these seconds, nor, with a "
+            "round trip, below them and the floor's; both targets would need less."
+        )

@@ -25,18 +25,22 @@ _COMPARED_EVENTS = 100_000
 def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
     """Files that the ledger holds to be landed and that the landing table does not have."""
     rows: list[Any] = []
+    bucket = lake.settings.uri("")
     with lake.snapshot() as snapshot:
         for keys in ledger.key_ranges(lake, stream, _COMPARED_EVENTS):
             rows += lake.rows(
                 f"SELECT {EVENT_COLUMNS} FROM {META}.feeder_files WHERE source = ? AND stream = ? "
-                f"AND key BETWEEN ? AND ? AND event IN {LANDED_SQL} "
-                f"AND coalesce(data_file, ? || key) NOT IN {_LIVE} ORDER BY key",
+                f"AND key BETWEEN ? AND ? AND event IN {LANDED_SQL} AND "
+                f"coalesce(data_file, ? || key) NOT IN (FROM {_LIVE} WHERE {_NEAR}) ORDER BY key",
                 [
                     stream.source,
                     stream.name,
                     *keys,
-                    lake.settings.uri(""),
+                    bucket,
                     *_live(stream, snapshot),
+                    bucket + keys[0],
+                    bucket + keys[1],
+                    bucket,
                 ],
             )
     return [FileEvent(*row) for row in rows]
@@ -60,14 +64,31 @@ def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
 
 def count_unknown(lake: Lake, stream: Stream) -> int:
     """Registrations of the landing table that the ledger knows nothing of, or that are doubled."""
+    of_stream = [stream.source, stream.name]
+    events = lake.value(
+        f"SELECT count(*) FROM {META}.file_events WHERE source = ? AND stream = ?", of_stream
+    )
+    parts = 1 + events // (2 * _COMPARED_EVENTS)
     with lake.snapshot() as snapshot:
-        return int(
-            lake.value(
-                "SELECT count(*) - count(DISTINCT data_file) FILTER (data_file IN ("
-                f"SELECT coalesce(data_file, ? || key) FROM {META}.file_events "
-                f"WHERE source = ? AND stream = ?)) FROM {_LIVE}",
-                [lake.settings.uri(""), stream.source, stream.name, *_live(stream, snapshot)],
+        return sum(
+            int(
+                lake.value(
+                    "SELECT count(*) - count(DISTINCT data_file) FILTER (data_file IN ("
+                    "SELECT known FROM (SELECT coalesce(data_file, ? || key) AS known "
+                    f"FROM {META}.file_events WHERE source = ? AND stream = ?) "
+                    f"WHERE hash(known) % ? = ?)) FROM {_LIVE} WHERE hash(data_file) % ? = ?",
+                    [
+                        lake.settings.uri(""),
+                        *of_stream,
+                        parts,
+                        part,
+                        *_live(stream, snapshot),
+                        parts,
+                        part,
+                    ],
+                )
             )
+            for part in range(parts)
         )
 
 
@@ -171,6 +192,10 @@ _LIVE = (
     f"WHERE table_id = ({STAGING_TABLE_ID}) AND begin_snapshot <= ? "
     "AND (end_snapshot IS NULL OR end_snapshot > ?))"
 )
+
+# Of a range of addresses, and of copies, which are elsewhere. The empty text keeps the comparison
+# from the catalog's server, which may order texts in another way.
+_NEAR = "(data_file || '' BETWEEN ? AND ? OR NOT starts_with(data_file, ?))"
 
 
 def _live(stream: Stream, snapshot: int) -> tuple[str, int, int]:

@@ -197,23 +197,27 @@ def _threads(lake: Lake, threads: int) -> Iterator[None]:
 
 def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
     by_uri = {lake.settings.uri(file.key): file for file in files}
-    rows: list[Any] = lake.rows(
-        "SELECT parquet_file_metadata[1].file_name, parquet_file_metadata[1].file_size_bytes, "
-        "parquet_file_metadata[1].num_rows, "
-        "md5(list_transform(parquet_schema, lambda leaf: struct_pack(n := leaf.name, "
-        "t := leaf.type, r := leaf.repetition_type, c := leaf.num_children, "
-        "k := leaf.converted_type, l := leaf.logical_type, s := leaf.scale, "
-        "p := leaf.precision))::VARCHAR), "
-        # The tree itself is wanted only where it has such a column: fetching it takes 1 ms.
-        f"CASE WHEN len(list_filter(parquet_schema, lambda leaf: leaf.logical_type = "
-        f"{literal(_NULL_TYPE)})) > 0 THEN list_transform(parquet_schema, lambda leaf: "
-        f"struct_pack(n := leaf.name, c := leaf.num_children, u := leaf.logical_type = "
-        f"{literal(_NULL_TYPE)})) END FROM parquet_full_metadata(?::JSON::VARCHAR[])",
+    # First what needs no more than a footer: `parquet_schema` reads fewer at once, and finds them
+    # in the cache then.
+    sizes: list[Any] = lake.rows(
+        "SELECT file_name, file_size_bytes, num_rows "
+        "FROM parquet_file_metadata(?::JSON::VARCHAR[])",
         [listed(by_uri)],
     )
+    schemas: list[Any] = lake.rows(
+        "SELECT file_name, md5(list(struct_pack(n := name, t := type, r := repetition_type, "
+        "c := num_children, k := converted_type, l := logical_type, s := scale, p := precision) "
+        "ORDER BY column_id)::VARCHAR), "
+        # The tree itself is wanted only where it has a column of no type.
+        f"CASE WHEN bool_or(logical_type = {literal(_NULL_TYPE)}) THEN list(struct_pack(n := name, "
+        f"c := num_children, u := logical_type = {literal(_NULL_TYPE)}) ORDER BY column_id) END "
+        "FROM parquet_schema(?::JSON::VARCHAR[]) GROUP BY file_name",
+        [listed(by_uri)],
+    )
+    shapes = {uri: (shape, _untyped(leaves or ())) for uri, shape, leaves in schemas}
     return [
-        Footer(by_uri[uri], size_bytes, row_count, shape, _untyped(leaves or ()))
-        for uri, size_bytes, row_count, shape, leaves in rows
+        Footer(by_uri[uri], size_bytes, row_count, *shapes[uri])
+        for uri, size_bytes, row_count in sizes
     ]
 
 
