@@ -26,7 +26,7 @@ from tests.servers import PostgresServer, postgres_program
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-ROUNDS = 200
+ROUNDS = 50
 
 
 def copy_lake(
