@@ -48,7 +48,8 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     sizes, compared = ([60, 120], 60) if quick else ([500, 1000, 5000], 1000)
     trips = [ROUND_TRIP_SECONDS] if quick else list(WANTED)
     file = write_file(folder / "file.parquet")
-    plot = Plot("registration", "Time per file, from listing to commit", "files", "ms a file")
+    plot = Plot("registration", "Time per file, from listing to commit", "files", "ms a file",
+                logarithmic="x")  # fmt: skip
     ways: dict[str, Callable[[], int]] = {LOTUS: lotus, FOOTER: lotus, ORIGINAL: as_original,
                                           NAIVE: as_naive, FLOOR: only_footers}  # fmt: skip
     with catalogs() as kinds:
