@@ -18,8 +18,8 @@ from lotus_lake.streams import Stream
 
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
 _FIRST_OWN_ID = 2**62
-# Events of the ledger whose files are compared at once, with all that is known of them: 70 MB.
-_COMPARED_EVENTS = 100_000
+# Events of the ledger whose files are compared at once, with all that is known of them.
+_COMPARED_EVENTS = 50_000
 
 
 def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
@@ -68,7 +68,7 @@ def count_unknown(lake: Lake, stream: Stream) -> int:
     events = lake.value(
         f"SELECT count(*) FROM {META}.file_events WHERE source = ? AND stream = ?", of_stream
     )
-    parts = 1 + events // (2 * _COMPARED_EVENTS)
+    parts = 1 + events // (4 * _COMPARED_EVENTS)
     with lake.snapshot() as snapshot:
         return sum(
             int(
