@@ -191,5 +191,6 @@ def _judge(report: Report, sizes: list[int], compared: int, trips: list[float]) 
             f"no value, is so many times as fast as the original: {bounds}. That is DuckLake's "
             "own work: a file's footer, and a row of the catalog for each of its columns. Nothing "
             "that registers by `ducklake_add_data_files` gets below these seconds, nor, with a "
-            "round trip, below them and the floor's; both targets would need less."
+            "round trip, below them and the floor's: the first target would need less, the second "
+            "hardly more."
         )
