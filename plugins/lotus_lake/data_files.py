@@ -26,6 +26,7 @@ def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
     """Files that the ledger holds to be landed and that the landing table does not have."""
     rows: list[Any] = []
     bucket = lake.settings.uri("")
+    raw = lake.settings.uri(stream.prefix(lake.settings.raw_prefix))
     with lake.snapshot() as snapshot:
         for keys in ledger.key_ranges(lake, stream, _COMPARED_EVENTS):
             rows += lake.rows(
@@ -40,7 +41,7 @@ def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
                     *_live(stream, snapshot),
                     bucket + keys[0],
                     bucket + keys[1],
-                    bucket,
+                    raw,
                 ],
             )
     return [FileEvent(*row) for row in rows]
@@ -193,8 +194,8 @@ _LIVE = (
     "AND (end_snapshot IS NULL OR end_snapshot > ?))"
 )
 
-# Of a range of addresses, and of copies, which are elsewhere. The empty text keeps the comparison
-# from the catalog's server, which may order texts in another way.
+# Of a range of addresses, and of copies, which are not below the stream's prefix. The empty text
+# keeps the comparison from the catalog's server, which may order texts in another way.
 _NEAR = "(data_file || '' BETWEEN ? AND ? OR NOT starts_with(data_file, ?))"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from lotus_lake import data_files
@@ -19,7 +18,7 @@ from lotus_lake.reconciling import Reconciliation, reconcile
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import consume, expire_and_clean
-from tests.feeds import DAY, SHAPE, Feed, parquet, some_rows
+from tests.feeds import DAY, Feed, parquet, some_rows
 
 NOTHING = Reconciliation(
     listed=0,
@@ -151,32 +150,6 @@ def test_a_registration_by_hand_of_another_object_is_reported(feed: Feed, lake: 
     found = run(feed)
     assert found.unknown_data_files == 1
     assert "by hand" in found.problems[0]
-
-
-def test_a_comparison_in_many_parts_finds_everything_once(
-    feed: Feed, lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = [feed.put(f"part_{number}.parquet") for number in range(7)]
-    text_ids = {**SHAPE, "id": pa.string()}
-    rows = [{**row, "id": str(row["id"])} for row in some_rows(2)]
-    copied = feed.put("part_3a.parquet", rows, shape=text_ids)
-    feed.run(lake)
-    assert feed.events(lake)[copied] == ["copied"]
-    feed.client.put_object(
-        Bucket=feed.settings.bucket, Key="elsewhere/a.parquet", Body=parquet(some_rows(2))
-    )
-    for key in (keys[2], "elsewhere/a.parquet"):
-        lake.con.execute(
-            f"CALL ducklake_add_data_files('{LAKE}', ?, ?, schema => 'staging', "
-            "allow_missing => true)",
-            [feed.stream.landing_table, lake.settings.uri(key)],
-        )
-    head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
-    lost = [(lake.settings.uri(keys[5]), head + 1)]
-    assert data_files.forget(lake, feed.stream, lost) == 1
-    monkeypatch.setattr("lotus_lake.data_files._COMPARED_EVENTS", 2)
-    found = run(feed)
-    assert found == expect(listed=8, requeued=1, unknown_data_files=2, registered=1, rows=3)
 
 
 @on_sqlite
