@@ -28,13 +28,13 @@ ALL, ONE, NAIVE = "all", "one", "all, one manifest"
 _MODEL = """\
 {{{{ config(unique_key='id', tags=['{name}']) }}}}
 
-with landed as (
-    select * from {{{{ landed_rows('{source}', '{stream}') }}}}
+with landed as not materialized (
+    select *, {{{{ source_updated_at('updated_at') }}}} as _source_updated_at
+    from {{{{ landed_rows('{source}', '{stream}') }}}}
 ),
 
 newest as (
-    select *, {{{{ source_updated_at('updated_at') }}}} as _source_updated_at from landed
-    {{{{ newest_wins('id') }}}}
+    {{{{ newest_wins('landed', 'id') }}}}
 )
 
 select * from newest

@@ -80,7 +80,8 @@ def _section(
         lines += ["It did not come to its end:", "", "```text", result["error"].strip(), "```", ""]
     for table in result["tables"]:
         lines += [f"{table['title']}:", "", *_table(table["columns"], table["rows"]), ""]
-    lines += [f"{remark}\n" for remark in result["remarks"]]
+    for remark in result["remarks"]:
+        lines += [remark, ""]
     for plot in result["plots"]:
         draw(plot, plots / f"{plot['name']}.png")
         lines += [f"![{plot['title']}](plots/{plot['name']}.png)", ""]

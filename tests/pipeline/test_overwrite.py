@@ -22,24 +22,24 @@ MODEL = "int_shop__orders"
 SQL = """\
 {{ config(materialized='table', tags=['shop__orders']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('shop', 'orders') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as order_id,
         status,
         _airbyte_generation_id,
         _airbyte_extracted_at,
         _airbyte_raw_id,
-        'epoch'::timestamptz as _source_updated_at
+        'epoch'::timestamptz as _source_updated_at,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('order_id') }}
+    {{ newest_wins('renamed', 'order_id') }}
 )
 
 select * from newest

@@ -20,11 +20,11 @@ from lotus_lake.streams import Stream
 
 PROJECT = Path(__file__).resolve().parents[2] / "include" / "dbt"
 _MODEL = """
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows(source_name, stream_name) }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as order_id,
         status,
@@ -32,13 +32,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('order_id') }}
+    {{ newest_wins('renamed', 'order_id') }}
 )
 
 select * from newest

@@ -240,7 +240,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def rendered(sql: str, landed: str) -> str:
     """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
-    rows = f"(select *, 0 as _lake_snapshot_id from {landed})"
+    rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
     stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
     template = jinja2.Environment(autoescape=False).from_string(MACROS.read_text() + stub + sql)
     return template.render(config=lambda **_: "")

@@ -147,7 +147,7 @@ PROBLEMS: list[tuple[str, Edit, list[tuple[str, int, str]]]] = [
     ),
     (
         "newest by another key",
-        (SQL, "newest_wins('order_id')", "newest_wins('customer_id')"),
+        (SQL, "newest_wins('renamed', 'order_id')", "newest_wins('renamed', 'customer_id')"),
         [(SQL, 31, "keeps the newest by customer_id, but merges by order_id")],
     ),
     (

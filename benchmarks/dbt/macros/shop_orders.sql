@@ -1,6 +1,6 @@
 {# The model of the benchmarks' stream over some rows of its landing table; one row per order. #}
 {% macro shop_orders(rows) -%}
-with renamed as (
+with renamed as not materialized (
     select
         id as order_id,
         customer_id,
@@ -11,13 +11,13 @@ with renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from {{ rows }}
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('order_id') }}
+    {{ newest_wins('renamed', 'order_id') }}
 )
 
 select * from newest

@@ -1,6 +1,7 @@
 {#
     The rows of a landing table that the model has still to process, each with the id of the
-    snapshot it landed in as `_lake_snapshot_id`.
+    snapshot it landed in as `_lake_snapshot_id`, and as `_lake_row_id` with a number that no other
+    row of the landing table has.
 
     A first run and a full refresh read the whole table. An increment reads the window that the
     pre-hook `advance_watermark` fixed in this very transaction, and opens only the files that
@@ -16,16 +17,20 @@
 {% macro landed_rows(source_name, stream_name) -%}
     {%- set landing = source(source_name, stream_name) -%}
     {%- if model.resource_type == 'unit_test' -%}
-        (select *, 0 as _lake_snapshot_id from {{ landing }})
+        (
+            select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id
+            from {{ landing }}
+        )
     {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}
         {{- refuse_to_lose_retired_rows(source_name, stream_name) -}}
         (
-            select *, snapshot_id as _lake_snapshot_id from {{ landing }}
+            select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
+            from {{ landing }}
             where year is not null
         )
     {%- elif window_start_exists() -%}
         (
-            select *, snapshot_id as _lake_snapshot_id
+            select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
             from ducklake_table_insertions(
                 '{{ landing.database }}', '{{ landing.schema }}', '{{ landing.identifier }}',
                 getvariable('landed_start'), getvariable('landed_to')
@@ -34,7 +39,8 @@
         )
     {%- else -%}
         (
-            select *, snapshot_id as _lake_snapshot_id from {{ landing }}
+            select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
+            from {{ landing }}
             where snapshot_id > getvariable('landed_from') and year is not null
         )
     {%- endif -%}

@@ -1,13 +1,45 @@
 {#
-    One row per key: the newest version among the rows read. The order is total, so that it does
-    not matter how versions are spread over files and batches; `merge_update_condition` in
-    dbt_project.yml compares the same columns with the rows that are there already.
+    One row per key: the newest version among `rows`, a relation or a CTE with `_lake_row_id`. The
+    order is total, so that it does not matter how versions are spread over files and batches;
+    `merge_update_condition` in dbt_project.yml compares the same columns with the rows that are
+    there already.
+
+    Older versions are looked for in the key and the columns of the order alone, and only among
+    keys that are there more than once, so that whole rows are neither sorted nor kept in memory.
+    For that the CTEs that lead to `rows` are `not materialized`: each look reads the columns that
+    it needs, and no others.
 #}
-{% macro newest_wins(key) -%}
-    qualify row_number() over (
-        partition by {{ key }}
-        order by _airbyte_extracted_at desc, _source_updated_at desc, _airbyte_raw_id desc
-    ) = 1
+{% macro newest_wins(rows, key) -%}
+    {%- set columns = key.split(',') | map('trim') | list -%}
+    select {{ rows }}.* exclude (_lake_row_id)
+    from {{ rows }}
+    anti join (
+        select {{ rows }}._lake_row_id, {{ columns | join(', ') }}
+        from {{ rows }}
+        semi join (
+            select {{ columns | join(', ') }}
+            from {{ rows }}
+            group by {{ columns | join(', ') }}
+            having count(*) > 1
+        ) as repeated
+            on {{ same_values(columns, rows, 'repeated') }}
+        qualify row_number() over (
+            partition by {{ columns | join(', ') }}
+            order by
+                _airbyte_extracted_at desc, _source_updated_at desc, _airbyte_raw_id desc,
+                _lake_row_id desc
+        ) > 1
+    ) as older
+        on {{ rows }}._lake_row_id = older._lake_row_id and {{ same_values(columns, rows, 'older') }}
+{%- endmacro %}
+
+
+{# That two relations have the same values in some columns; NULL is the same as NULL. #}
+{% macro same_values(columns, one, other) -%}
+    {%- for column in columns -%}
+        {{ one }}.{{ column }} is not distinct from {{ other }}.{{ column }}
+        {{- ' and ' if not loop.last }}
+    {%- endfor -%}
 {%- endmacro %}
 
 

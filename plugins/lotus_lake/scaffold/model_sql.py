@@ -20,24 +20,24 @@ def model_sql(stream: Stream, model: ModelColumns) -> str:
             f"{_INDENT}_airbyte_raw_id",
             f"{_INDENT}{{{{ source_updated_at('{model.cursor}') }}}} as _source_updated_at",
             f"{_INDENT}_lake_snapshot_id",
+            f"{_INDENT}_lake_row_id",
         ]
     )
     return f"""\
 {config_call(stream, model.key)}
 
-with landed as (
+with landed as not materialized (
     select * from {{{{ landed_rows('{stream.source}', '{stream.name}') }}}}
 ),
 
-renamed as (
+renamed as not materialized (
     select
 {columns}
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{{{ newest_wins('{", ".join(model.key)}') }}}}
+    {{{{ newest_wins('renamed', '{", ".join(model.key)}') }}}}
 )
 
 select * from newest

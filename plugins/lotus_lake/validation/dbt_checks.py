@@ -108,7 +108,7 @@ def keys(project: Project) -> Iterator[Problem]:
                 )
             continue
         for call in model.newest:
-            named = tuple(part.strip() for part in call.arguments[0].split(","))
+            named = tuple(part.strip() for part in call.arguments[1].split(","))
             if set(named) != set(model.unique_key):
                 yield Problem(
                     model.file,

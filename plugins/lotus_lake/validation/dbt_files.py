@@ -17,7 +17,7 @@ from lotus_lake.validation.yaml_lines import LINE, line_of, load_with_lines
 _JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\{\{-?\s*config\((.*?)\)\s*-?\}\}", re.DOTALL)
 _LANDED_ROWS = re.compile(r"landed_rows\(\s*['\"](\w*)['\"]\s*,\s*['\"](\w*)['\"]\s*\)")
-_NEWEST_WINS = re.compile(r"newest_wins\(\s*['\"]([^'\"]*)['\"]\s*\)")
+_NEWEST_WINS = re.compile(r"newest_wins\(\s*['\"](\w*)['\"]\s*,\s*['\"]([^'\"]*)['\"]\s*\)")
 # A value that only dbt can work out, such as `var('x')`.
 UNKNOWN = object()
 

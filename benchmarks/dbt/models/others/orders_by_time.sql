@@ -2,7 +2,7 @@
 
 {%- set rows %}
     (
-        select *, 0 as _lake_snapshot_id from {{ source('shop', 'orders') }}
+        select *, 0 as _lake_snapshot_id, rowid as _lake_row_id from {{ source('shop', 'orders') }}
         where year is not null
         {% if is_incremental() %}
             and _airbyte_extracted_at > (select max(_airbyte_extracted_at) from {{ this }})

@@ -3,11 +3,11 @@
     integers cast back from what Airbyte made of them, in their newest version.
 #}
 {% macro newest_rows(stream_name, decimals=[], integers=[]) -%}
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('tpch', stream_name) }}
 ),
 
-typed as (
+typed as not materialized (
     select
         * exclude (updated_at, _airbyte_meta, _airbyte_generation_id, year, month, day)
         {%- if decimals or integers %}
@@ -23,8 +23,7 @@ typed as (
 ),
 
 newest as (
-    select * from typed
-    {{ newest_wins(config.get('unique_key') | join(', ')) }}
+    {{ newest_wins('typed', config.get('unique_key') | join(', ')) }}
 )
 
 select * from newest

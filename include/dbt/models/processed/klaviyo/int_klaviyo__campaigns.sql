@@ -1,10 +1,10 @@
 {{ config(unique_key='campaign_id', tags=['klaviyo__campaigns']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'campaigns') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as campaign_id,
         attributes.name as campaign_name,
@@ -18,13 +18,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('landed.updated_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('campaign_id') }}
+    {{ newest_wins('renamed', 'campaign_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='event_id', tags=['klaviyo__events']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'events') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as event_id,
         relationships.profile.data.id as profile_id,
@@ -16,13 +16,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('datetime') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('event_id') }}
+    {{ newest_wins('renamed', 'event_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='flow_id', tags=['klaviyo__flows']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'flows') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as flow_id,
         attributes.name as flow_name,
@@ -16,13 +16,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('flow_id') }}
+    {{ newest_wins('renamed', 'flow_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='list_id', tags=['klaviyo__lists']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'lists') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as list_id,
         attributes.name as list_name,
@@ -14,13 +14,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('list_id') }}
+    {{ newest_wins('renamed', 'list_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='metric_id', tags=['klaviyo__metrics']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'metrics') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as metric_id,
         attributes.name as metric_name,
@@ -13,13 +13,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('metric_id') }}
+    {{ newest_wins('renamed', 'metric_id') }}
 )
 
 select * from newest

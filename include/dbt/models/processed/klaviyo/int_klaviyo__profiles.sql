@@ -1,10 +1,10 @@
 {{ config(unique_key='profile_id', tags=['klaviyo__profiles']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('klaviyo', 'profiles') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as profile_id,
         attributes.email,
@@ -27,13 +27,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('profile_id') }}
+    {{ newest_wins('renamed', 'profile_id') }}
 )
 
 select * from newest

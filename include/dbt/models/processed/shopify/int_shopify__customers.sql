@@ -1,10 +1,10 @@
 {{ config(unique_key='customer_id', tags=['shopify__customers']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('shopify', 'customers') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as customer_id,
         email,
@@ -19,13 +19,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('customer_id') }}
+    {{ newest_wins('renamed', 'customer_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='refund_id', tags=['shopify__order_refunds']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('shopify', 'order_refunds') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as refund_id,
         order_id,
@@ -18,13 +18,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('created_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('refund_id') }}
+    {{ newest_wins('renamed', 'refund_id') }}
 )
 
 select * from newest

@@ -1,10 +1,10 @@
 {{ config(unique_key='order_id', tags=['shopify__orders']) }}
 
-with landed as (
+with landed as not materialized (
     select * from {{ landed_rows('shopify', 'orders') }}
 ),
 
-renamed as (
+renamed as not materialized (
     select
         id as order_id,
         customer.id as customer_id,
@@ -22,13 +22,13 @@ renamed as (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated_at') }} as _source_updated_at,
-        _lake_snapshot_id
+        _lake_snapshot_id,
+        _lake_row_id
     from landed
 ),
 
 newest as (
-    select * from renamed
-    {{ newest_wins('order_id') }}
+    {{ newest_wins('renamed', 'order_id') }}
 )
 
 select * from newest
