@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from xml.etree import ElementTree
 
 from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.failures import TLS_HINT
@@ -105,6 +106,44 @@ def list_request(bucket: str, prefix: str, start_after: str | None) -> dict[str,
     return request if start_after is None else {**request, "StartAfter": start_after}
 
 
+def read_listings_fast(client: Any) -> None:
+    """Let a client, boto's or aiobotocore's, read listings in a quarter of the time.
+
+    botocore's parser of any answer takes 0.1 s for a page, most of it for the times; a poll is
+    little else. So objects are read here, with the few fields that are wanted of them, and
+    botocore parses what is left of the page.
+    """
+    client.meta.events.register(
+        "before-parse.s3.ListObjectsV2", _take_objects, unique_id=read_listings_fast.__qualname__
+    )
+
+
+def _take_objects(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    try:
+        # botocore parses the same text with the same parser, and expat ends bombs by itself.
+        page = ElementTree.fromstring(response_dict["body"])  # noqa: S314
+    except ElementTree.ParseError:
+        return  # botocore says what is wrong with it
+    namespace = page.tag.rpartition("ListBucketResult")[0]
+    objects = page.findall(f"{namespace}Contents")
+    if not objects:
+        return
+    customized_response_dict["Contents"] = [
+        {
+            "Key": item.findtext(f"{namespace}Key"),
+            "ETag": item.findtext(f"{namespace}ETag"),
+            "Size": int(item.findtext(f"{namespace}Size", "")),
+            "LastModified": datetime.fromisoformat(item.findtext(f"{namespace}LastModified", "")),
+        }
+        for item in objects
+    ]
+    for item in objects:
+        page.remove(item)
+    response_dict["body"] = ElementTree.tostring(page)
+
+
 def page_objects(page: Mapping[str, Any]) -> list[RawObject]:
     """The objects of one page of a listing, without folder markers."""
     return [
@@ -135,6 +174,7 @@ def list_objects(
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
+    read_listings_fast(client)
     pages = client.get_paginator("list_objects_v2").paginate(
         **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
     )

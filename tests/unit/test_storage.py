@@ -100,6 +100,16 @@ def test_files_are_there_as_long_as_nobody_deletes_or_replaces_them(
     assert still_there(client, bucket, []) == []
 
 
+def test_objects_are_read_as_boto_reads_them(s3: S3Server, client: S3Client, bucket: str) -> None:
+    for name in ("a.parquet", "b c+d%20e&f;<g>'h'.parquet", "Größe=1/é.parquet", "empty"):
+        client.put_object(Bucket=bucket, Key=f"raw/{name}", Body=name.encode()[:-5])
+    with closing(s3_client(s3.access)) as plain:
+        pages = plain.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="raw/")
+        expected = [item for page in pages for item in page_objects(page)]
+    assert list(list_objects(client, bucket, "raw/")) == expected
+    assert len({item.size_bytes for item in expected}) == len(expected) == 4
+
+
 def test_an_empty_prefix_is_no_error(client: S3Client, bucket: str) -> None:
     assert list(list_objects(client, bucket, "raw/")) == []
 

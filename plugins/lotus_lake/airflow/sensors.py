@@ -44,6 +44,7 @@ from lotus_lake.storage import (
     list_request,
     listing_error,
     page_objects,
+    read_listings_fast,
 )
 from lotus_lake.streams import Stream, find_stream
 
@@ -328,6 +329,7 @@ class BucketChangedTrigger(BaseTrigger):
         digest = Fingerprint()
         request = list_request(bucket, prefix, self.arguments["start_after"])
         async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call]
+            read_listings_fast(client)
             async for page in client.get_paginator("list_objects_v2").paginate(**request):
                 digest.update(page_objects(page))
         return digest.text()
