@@ -86,12 +86,12 @@ def stream() -> Stream:
 
 
 def prepare() -> None:
-    """Make the lake with ledger, guard and landing table."""
-    from lotus_lake import landing, ledger
+    """What `lotus-lake init` does: ledger, guard, landing table, and indexes in Postgres."""
+    from lotus_lake import initialising
 
     with open_lake(Settings.from_env()) as lake:
-        ledger.initialise(lake, stream())
-        landing.reconcile(lake, stream())
+        initialising.prepare(lake, stream())
+        initialising.create_indexes(lake)
 
 
 def write_file(file: Path, rows: int = 200, first_id: int = 0) -> Path:
