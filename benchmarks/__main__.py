@@ -120,7 +120,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Let a process put its servers away and write down what it has; then end its group."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
+        process.wait(60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -51,6 +51,9 @@ _LOOKBACK_DAYS = 30
 _MEMORY_MB = 512
 _REPEATS = 3
 _ON_SQLITE = "Lotus Lake: sensor on SQLite"
+_NAIVE = "naive: S3KeySensor"
+# The naive look, and a reconcile on SQLite, take minutes with more objects.
+_FEWER = 100_000
 
 
 def run(report: Report, folder: Path, *, quick: bool) -> None:
@@ -74,8 +77,10 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
                     ("original: cursor of today", glob_of_cursor, None),
                     ("original: cursor of last month", glob_of_old_cursor, None),
                     ("original: no cursor", glob_of_all, None),
-                    ("naive: S3KeySensor", wildcard_poke, import_airflow),
+                    (_NAIVE, wildcard_poke, import_airflow),
                 ):
+                    if how == _NAIVE and count > _FEWER:
+                        continue
                     store.take_counts()
                     lake = lakes[SQLITE if how == _ON_SQLITE else POSTGRES]
                     done = measured(function, environment=lake | airflow, before=before)
@@ -87,9 +92,9 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
                     report.row("Comparing the window with the ledger", catalog=kind,
                                ledger_rows=count, keys_in_window=window,
                                median_seconds=median(checked))  # fmt: skip
-                if count == sizes[-1]:
-                    for kind, lake in lakes.items():
-                        _reconcile(report, kind, lake, store, count)
+                if count in (sizes[-1], _FEWER):
+                    kind = SQLITE if count == _FEWER else POSTGRES
+                    _reconcile(report, kind, lakes[kind], store, count)
     _judge(report, sizes, window)
     report.remark(
         "SQLite has no index that DuckLake's queries could use, so each statement of a look reads "
@@ -287,8 +292,7 @@ def _judge(report: Report, sizes: list[int], window: int) -> None:
     report.target(
         f"at most {bound} LIST for {window:,} keys in the window, the same at all sizes",
         ", ".join(str(listings) for listings, _ in looks["Lotus Lake: sensor"])
-        + f"; original without cursor {looks['original: no cursor'][-1][0]:,}, naive "
-        f"{looks['naive: S3KeySensor'][-1][0]:,}",
+        + f"; original without cursor {looks['original: no cursor'][-1][0]:,}",
         max(listings for listings, _ in ours) <= bound and len(set(ours)) == 1,
     )
     report.target(
@@ -305,11 +309,11 @@ def _judge(report: Report, sizes: list[int], window: int) -> None:
         ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in checks),
         max(float(str(seconds)) for _, seconds in checks) < 1,
     )
-    peaks = [float(str(row[-1])) for row in report.tables["Reconcile"].rows]
+    peaks = {str(row[0]): float(str(row[-1])) for row in report.tables["Reconcile"].rows}
     report.target(
         f"reconcile of {sizes[-1]:,} keys below {_MEMORY_MB} MB",
-        ", ".join(f"{peak:.0f} MB" for peak in peaks),
-        max(peaks) < _MEMORY_MB,
+        f"{peaks[POSTGRES]:.0f} MB",
+        max(peaks.values()) < _MEMORY_MB,
     )
 
 

@@ -176,6 +176,20 @@ MUTATIONS = (
         "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",
     ),
     Mutation(
+        "older versions are left out of a first build",
+        "include/dbt/macros/newest_wins.sql",
+        "        ) > 1",
+        "        ) > 2",
+        "tests/property/test_any_order_of_batches.py",
+    ),
+    Mutation(
+        "a row is told from its copies",
+        "include/dbt/macros/newest_wins.sql",
+        "        on {{ rows }}._lake_row_id = older._lake_row_id and",
+        "        on",
+        "tests/property/test_any_order_of_batches.py",
+    ),
+    Mutation(
         "what is new is told by snapshots, not by time",
         "include/dbt/macros/landed_rows.sql",
         """            where snapshot_id > getvariable('landed_from') and year is not null

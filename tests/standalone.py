@@ -60,7 +60,7 @@ class Deployment:
         return int(instances["total_entries"])
 
     def wait_until(
-        self, true: Callable[[], bool], what: str, seconds: float = 300, pause: float = 1
+        self, true: Callable[[], bool], what: str, seconds: float = 600, pause: float = 1
     ) -> None:
         """Wait for something to come true.
 

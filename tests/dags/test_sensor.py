@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
+from lotus_lake.airflow import sensors
 from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
 from lotus_lake.catalog import open_lake
 from lotus_lake.errors import SchemaMismatchError, StorageUnavailableError
@@ -505,6 +507,33 @@ def test_the_trigger_fires_on_a_file_that_came_before_it_started(
 ) -> None:
     feed.put("part_1.parquet")
     assert asyncio.run(first_event(trigger)) == {"status": "changed"}
+
+
+def test_the_trigger_opens_a_client_for_many_looks_and_another_when_its_time_is_over(
+    trigger: BucketChangedTrigger, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[S3Hook] = []
+    open_client = S3Hook.get_async_conn
+
+    async def counted(hook: S3Hook) -> Any:
+        opened.append(hook)
+        return await open_client(hook)
+
+    monkeypatch.setattr(S3Hook, "get_async_conn", counted)
+
+    async def look(times: int) -> int:
+        waiting, before = asyncio.create_task(first_event(trigger)), len(proxy.listings)
+        while len(proxy.listings) < before + times:
+            await asyncio.sleep(0.02)
+        proxy.refusing = True
+        assert (await waiting)["status"] == "error"
+        proxy.refusing = False
+        return len(opened)
+
+    assert asyncio.run(look(5)) == 1
+    opened.clear()
+    monkeypatch.setattr(sensors, "_CLIENT_SECONDS", 0.01)
+    assert asyncio.run(look(3)) >= 3
 
 
 def test_the_trigger_says_that_it_could_not_list(

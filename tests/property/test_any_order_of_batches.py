@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lotus_lake.catalog import STAGING
 from tests.catalogs import on_sqlite
 from tests.property import processed
 from tests.property.conftest import MakeWorld
@@ -91,3 +92,23 @@ def test_any_order_and_repetition_of_batches_gives_the_same_processed_table(
 
 
 _digests: set[str] = set()
+
+
+def test_copies_of_a_file_land_and_leave_one_row_of_each_record(make_world: MakeWorld) -> None:
+    with make_world(batch_files=2) as world:
+        for day in range(3):
+            world.put("part_0.parquet", day, CONTENTS[0])
+        world.run(world.lake)
+        processed.process(world.lake, world.feed.stream)
+        expected = as_processed(newest(FILES[0]))
+        assert processed.rows(world.lake, world.feed.stream) == expected
+        world.put("part_0.parquet", 3, CONTENTS[0])
+        world.put("part_0.parquet", 4, CONTENTS[0])
+        world.run(world.lake)
+        processed.process(world.lake, world.feed.stream)
+        assert processed.rows(world.lake, world.feed.stream) == expected
+        landed = f"{STAGING}.{world.feed.stream.landing_table}"
+        rows, ids = world.lake.rows(
+            f"SELECT count(*), count(DISTINCT rowid) FROM {landed} WHERE year IS NOT NULL"
+        )[0]
+        assert rows == ids == 5 * len(FILES[0])

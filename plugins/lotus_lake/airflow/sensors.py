@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _CHUNK_OBJECTS = 5_000
+_CLIENT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,32 +305,39 @@ class BucketChangedTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """List, compare, sleep; a listing that fails is an event, never swallowed."""
-        bucket, prefix = self.arguments["bucket"], self.arguments["prefix"]
+        changed = False
         try:
-            while True:
-                await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
-                woken = time.time() >= (self.arguments["wake_at"] or float("inf"))
-                if (
-                    woken
-                    or await self._fingerprint(bucket, prefix) != self.arguments["fingerprint"]
-                ):
-                    yield TriggerEvent({"status": "changed"})  # type: ignore[no-untyped-call]
-                    return
+            while not changed:
+                # Opening a client takes longer than most listings; a new one knows of new keys.
+                async with await self._client() as client:
+                    renewed_at = time.monotonic() + _CLIENT_SECONDS
+                    while not changed and time.monotonic() < renewed_at:
+                        changed = await self._has_changed(client)
         except (BotoCoreError, ClientError, OSError) as error:
-            message = str(listing_error(bucket, prefix, error))
+            message = str(listing_error(self.arguments["bucket"], self.arguments["prefix"], error))
             yield TriggerEvent({"status": "error", "message": message})  # type: ignore[no-untyped-call]
+        else:
+            yield TriggerEvent({"status": "changed"})  # type: ignore[no-untyped-call]
 
-    async def _fingerprint(self, bucket: str, prefix: str) -> str:
+    async def _client(self) -> Any:
         use_embedded_s3()
         hook = S3Hook(
             aws_conn_id=self.arguments["aws_conn_id"],
             region_name=self.arguments["region_name"],
             verify=self.arguments["verify"],
         )
+        return await hook.get_async_conn()  # type: ignore[no-untyped-call]
+
+    async def _has_changed(self, client: Any) -> bool:
+        """Whether, after a pause, the listing is another one, or it is time to look anyway."""
+        await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
+        if time.time() >= (self.arguments["wake_at"] or float("inf")):
+            return True
+        read_listings_fast(client)
         digest = Fingerprint()
-        request = list_request(bucket, prefix, self.arguments["start_after"])
-        async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call]
-            read_listings_fast(client)
-            async for page in client.get_paginator("list_objects_v2").paginate(**request):
-                digest.update(page_objects(page))
-        return digest.text()
+        request = list_request(
+            *(self.arguments[name] for name in ("bucket", "prefix", "start_after"))
+        )
+        async for page in client.get_paginator("list_objects_v2").paginate(**request):
+            digest.update(page_objects(page))
+        return digest.text() != str(self.arguments["fingerprint"])

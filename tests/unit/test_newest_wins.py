@@ -1,0 +1,77 @@
+"""The macro `newest_wins`, against the same in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import jinja2
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+MACROS = Path(__file__).resolve().parents[2] / "include" / "dbt" / "macros" / "newest_wins.sql"
+# Key in two parts, extracted, updated, raw id; few values each, so that all kinds of ties come up.
+Row = tuple[int | None, str | None, int, int, str]
+rows = st.tuples(
+    st.sampled_from([1, 2, None]),
+    st.sampled_from(["a", "b", None]),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.sampled_from(["x", "y", "z"]),
+)
+
+
+def newest(found: Sequence[Row], key: str) -> list[tuple[object, ...]]:
+    """Rows that the macro leaves, each with its place in `found`, in that order."""
+    template = jinja2.Environment(autoescape=False).from_string(
+        MACROS.read_text(encoding="utf-8") + "{{ newest_wins('versions', key) }}"
+    )
+    start = datetime(2026, 3, 10, tzinfo=UTC)
+    with duckdb.connect() as con:
+        con.execute(
+            "CREATE TABLE versions (one INTEGER, two VARCHAR, _airbyte_extracted_at TIMESTAMPTZ, "
+            "_source_updated_at TIMESTAMPTZ, _airbyte_raw_id VARCHAR, _lake_row_id BIGINT, "
+            "place BIGINT)"
+        )
+        for place, (one, two, extracted, updated, raw_id) in enumerate(found):
+            moments = [start + timedelta(hours=hours) for hours in (extracted, updated)]
+            con.execute(
+                "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [one, two, *moments, raw_id, place, place],
+            )
+        left = con.execute(f"FROM ({template.render(key=key)}) ORDER BY place")
+        assert [column[0] for column in left.description or ()] == [
+            "one", "two", "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id", "place",
+        ]  # fmt: skip
+        return left.fetchall()
+
+
+@given(found=st.lists(rows, max_size=12))
+@example(found=[])
+@example(found=[(1, "a", 0, 0, "x")] * 3)
+@example(found=[(None, None, 0, 0, "x"), (None, None, 1, 0, "x"), (1, None, 0, 0, "x")])
+def test_one_row_of_each_key_is_left_the_newest(found: list[Row]) -> None:
+    expected = {}
+    for place, row in sorted(enumerate(found), key=lambda item: (item[1][2:], item[0])):
+        expected[row[:2]] = place
+    left = newest(found, "one, two")
+    assert [row[-1] for row in left] == sorted(expected.values())
+    assert len({row[:2] for row in left}) == len(left)
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ((1, "a", 2, 0, "x"), (1, "b", 1, 2, "z")),
+        ((1, "a", 1, 2, "x"), (1, "b", 1, 1, "z")),
+        ((1, "a", 1, 1, "y"), (1, "b", 1, 1, "x")),
+    ],
+)
+def test_when_it_was_read_comes_before_when_it_changed_and_that_before_the_raw_id(
+    newer: Row, older: Row
+) -> None:
+    for found in ([newer, older], [older, newer]):
+        assert [row[1] for row in newest(found, "one")] == ["a"]
