@@ -49,8 +49,8 @@ demo-stop: $(READY) ## Stop the demo's S3 server; everything stays on disk
 demo-clean: $(READY) ## Forget the demo: bucket, lake and Airflow's database
 	@$(BIN)/python -m samples.demo clean
 
-test: $(READY) ## The whole fast test suite, four files at a time
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not e2e and not distributed" $(ARGS)
+test: $(READY) ## The whole fast test suite, three files at a time
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not e2e and not distributed" $(ARGS)
 
 test-s3: $(READY) ## The tests that meet a store, on Ceph's S3 server (as root on Debian it is installed)
 	@tests/install_ceph.sh

@@ -396,7 +396,7 @@ def test_a_wait_that_ends_in_the_worker_skips_the_run(
     deployment: Callable[..., Deployment], proxy: Proxy
 ) -> None:
     orders = deployment(deferrable=False)
-    run = orders.run(wait_seconds=1)
+    run = orders.run(wait_seconds=6)
     assert run.state == "success"
     assert run.tasks == dict.fromkeys(TASKS, "skipped")
     assert len(proxy.listings) > 1  # it was rescheduled in between
