@@ -308,7 +308,7 @@ class BucketChangedTrigger(BaseTrigger):
         changed = False
         try:
             while not changed:
-                # Opening a client takes longer than most listings; a new one knows of new keys.
+                # Opening a client for each look would cost CPU; a new one knows of new keys.
                 async with await self._client() as client:
                     renewed_at = time.monotonic() + _CLIENT_SECONDS
                     while not changed and time.monotonic() < renewed_at:
