@@ -128,8 +128,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def run_alone(name: str, saved: Path, *, quick: bool) -> None:
     """Run one benchmark here; what it has found until it fails is kept."""
-    signal.signal(signal.SIGTERM, _stop)
     report = Report(saved / f"{name}.json", quick=quick)
+
+    def stop(number: int, frame: object) -> None:
+        report.error = "ended from outside, or its time was over"
+        report.save()  # before servers are put away: that may take longer than there is time
+        _stop(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
     folder = Path(tempfile.mkdtemp(prefix=f"lotus-bench-{name}-"))
     try:
         importlib.import_module(f"benchmarks.{name}").run(report, folder, quick=quick)
