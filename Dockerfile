@@ -28,8 +28,9 @@ COPY include include
 COPY dags dags
 
 # Fails the build when streams, derived files and models do not fit together, and bakes in the dbt
-# manifest, so that no container parses the dbt project.
-RUN python -m lotus_lake.cli validate \
+# manifest, so that no container parses the dbt project, and bytecode, so that no process compiles.
+RUN python -m compileall -q plugins dags \
+    && python -m lotus_lake.cli validate \
     && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
     && mkdir -p .lake logs && chown -R 50000:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
 

@@ -15,6 +15,8 @@ S3_TESTS := tests/integration tests/unit/test_storage.py tests/pipeline/test_dis
 S3_QUICK := $(patsubst %,tests/integration/test_%.py,real_store exactly_once nothing_is_late overwrite_streams quarantine reconcile replaced_object)
 
 export PYTHONPATH := plugins:.
+# With it every process compiles what it imports, which for Airflow takes as long as the imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
 

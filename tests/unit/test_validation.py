@@ -151,6 +151,21 @@ PROBLEMS: list[tuple[str, Edit, list[tuple[str, int, str]]]] = [
         [(SQL, 31, "keeps the newest by customer_id, but merges by order_id")],
     ),
     (
+        "newest of no rows",
+        (SQL, "newest_wins('renamed', 'order_id')", "newest_wins('order_id')"),
+        [(SQL, 31, "calls newest_wins('order_id'), which takes a CTE and its key")],
+    ),
+    (
+        "rows that cannot be told apart",
+        (SQL, "        _lake_snapshot_id,\n        _lake_row_id\n", "        _lake_snapshot_id\n"),
+        [(SQL, 30, "CTE renamed does not list _lake_row_id, which newest_wins needs")],
+    ),
+    (
+        "record without its own time",
+        (SQL, " as _source_updated_at", " as _updated_at"),
+        [(SQL, 31, "CTE renamed does not list _source_updated_at, which newest_wins needs")],
+    ),
+    (
         "key that is not tested",
         (YAML, "        data_tests: [unique, not_null]\n", ""),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from lotus_lake.validation.dbt_files import (
 )
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project
+
+# The columns of the order of versions, and the one that tells rows apart.
+_NEWEST_NEEDS = ("_airbyte_extracted_at", "_airbyte_raw_id", "_source_updated_at", "_lake_row_id")
 
 
 def every_stream_has_a_model(project: Project) -> Iterator[Problem]:
@@ -107,17 +111,39 @@ def keys(project: Project) -> Iterator[Problem]:
                     model.line,
                 )
             continue
-        for call in model.newest:
-            named = tuple(part.strip() for part in call.arguments[1].split(","))
-            if set(named) != set(model.unique_key):
+        yield from _newest(model)
+        yield from _key_tests(model)
+
+
+def _newest(model: ProcessedModel) -> Iterator[Problem]:
+    for call in model.newest:
+        rows, key = call.arguments
+        if key is None:
+            yield Problem(
+                model.file,
+                f"calls newest_wins('{rows}'), which takes a CTE and its key",
+                f"newest_wins('<name of the CTE>', '{', '.join(model.unique_key)}')",
+                call.line,
+            )
+            continue
+        listing = model.listing.get(str(rows))
+        for column in _NEWEST_NEEDS if listing else ():
+            if not re.search(rf"\b{column}\b", str(listing)):
                 yield Problem(
                     model.file,
-                    f"keeps the newest by {', '.join(named)}, but merges by "
-                    f"{', '.join(model.unique_key)}",
-                    "use the same columns in newest_wins and unique_key",
+                    f"CTE {rows} does not list {column}, which newest_wins needs",
+                    f"add {column} to the columns of {rows}",
                     call.line,
                 )
-        yield from _key_tests(model)
+        named = tuple(part.strip() for part in key.split(","))
+        if set(named) != set(model.unique_key):
+            yield Problem(
+                model.file,
+                f"keeps the newest by {', '.join(named)}, but merges by "
+                f"{', '.join(model.unique_key)}",
+                "use the same columns in newest_wins and unique_key",
+                call.line,
+            )
 
 
 def _key_tests(model: ProcessedModel) -> Iterator[Problem]:

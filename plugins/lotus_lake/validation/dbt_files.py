@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,21 @@ from lotus_lake.validation.yaml_lines import LINE, line_of, load_with_lines
 _JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\{\{-?\s*config\((.*?)\)\s*-?\}\}", re.DOTALL)
 _LANDED_ROWS = re.compile(r"landed_rows\(\s*['\"](\w*)['\"]\s*,\s*['\"](\w*)['\"]\s*\)")
-_NEWEST_WINS = re.compile(r"newest_wins\(\s*['\"](\w*)['\"]\s*,\s*['\"]([^'\"]*)['\"]\s*\)")
+_NEWEST_WINS = re.compile(
+    r"newest_wins\(\s*['\"]([^'\"]*)['\"]\s*(?:,\s*['\"]([^'\"]*)['\"]\s*)?\)"
+)
+_CTE = re.compile(r"\b(\w+)\s+as\s+(?:not\s+)?(?:materialized\s*)?\(", re.IGNORECASE)
+_STAR = re.compile(r"(?:\bselect\s+(?:distinct\s+)?|,\s*)(?:\w+\.)?\*", re.IGNORECASE)
+_PARENTHESIS = re.compile(r"[()]")
 # A value that only dbt can work out, such as `var('x')`.
 UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a macro in a model: its arguments, and its line."""
+    """A call of a macro in a model: its arguments, None for one that is left out, and its line."""
 
-    arguments: tuple[str, ...]
+    arguments: tuple[str | None, ...]
     line: int
 
 
@@ -52,6 +57,7 @@ class ProcessedModel:
         line: Where the SQL calls `config`.
         landed: Calls of `landed_rows`.
         newest: Calls of `newest_wins`.
+        listing: Text of each of its CTEs that lists its columns, instead of taking all with `*`.
         properties: What YAMLs say about it; more than one is an error of dbt.
     """
 
@@ -60,6 +66,7 @@ class ProcessedModel:
     line: int
     landed: tuple[Call, ...]
     newest: tuple[Call, ...]
+    listing: Mapping[str, str]
     properties: tuple[ModelProperties, ...] = ()
 
     @property
@@ -188,6 +195,7 @@ def _model(path: Path, inherited: Mapping[str, Any], problems: list[Problem]) ->
         line=line,
         landed=_calls(_LANDED_ROWS, text),
         newest=_calls(_NEWEST_WINS, text),
+        listing={name: body for name, body in _ctes(text) if not _STAR.search(body)},
     )
 
 
@@ -212,6 +220,17 @@ def _calls(pattern: re.Pattern[str], text: str) -> tuple[Call, ...]:
     return tuple(Call(match.groups(), _line(text, match)) for match in pattern.finditer(text))
 
 
+def _ctes(text: str) -> Iterator[tuple[str, str]]:
+    """Name and text of what stands in `name as (...)`."""
+    for start in _CTE.finditer(text):
+        depth = 1
+        for mark in _PARENTHESIS.finditer(text, start.end()):
+            depth += 1 if mark[0] == "(" else -1
+            if not depth:
+                yield start[1], text[start.end() : mark.start()]
+                break
+
+
 def _line(text: str, match: re.Match[str]) -> int:
     return text.count("\n", 0, match.start()) + 1
 
@@ -234,9 +253,7 @@ def _with_properties(
     config = dict(model.config)
     for entry in properties:
         config = {**entry.config, **config, "tags": _all_tags(entry.config, config)}
-    return ProcessedModel(
-        model.file, config, model.line, model.landed, model.newest, tuple(properties)
-    )
+    return replace(model, config=config, properties=tuple(properties))
 
 
 def _all_tags(*configs: Mapping[str, Any]) -> Any:
