@@ -18,9 +18,9 @@ _VERSIONS = ("duckdb", "duckdb-extension-ducklake", "apache-airflow", "astronome
 _HEAD = """\
 # Results
 
-Written by `make bench` (`python -m benchmarks`), which runs everything, and by `python -m
-benchmarks NAME ...`, which runs some again; not by hand. `make bench-quick` does the same at small
-sizes, to see that it still runs.
+Written by `make bench` (`python -m benchmarks`), which runs everything but `volume`, and by
+`python -m benchmarks NAME ...`, which runs some (again); not by hand. `make bench-quick` does the
+same at small sizes, to see that it still runs.
 
 {machine}
 

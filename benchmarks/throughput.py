@@ -4,13 +4,11 @@ The floor is one scan of the same files that writes the columns of the processed
 same casts, to Parquet. *Landing* goes from the first listing to the last commit; `full` validation
 reads every value once before the files land. *Processed* is dbt's time for the first run of the
 model, which keeps the newest version of each key. The starts of dbt and Airflow are not part of it.
-`BENCH_SCALE` is TPC-H's scale factor; 16 makes about 10 GB of raw files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -45,7 +43,11 @@ _DECIMALS = ("l_quantity", "l_extendedprice", "l_discount", "l_tax")
 
 def run(report: Report, folder: Path, *, quick: bool) -> None:
     """Measure; see the module's text."""
-    scale = 0.01 if quick else float(os.environ.get("BENCH_SCALE", "3"))
+    load(report, folder, scale=0.01 if quick else 3)
+
+
+def load(report: Report, folder: Path, *, scale: float) -> None:
+    """Measure at a scale factor of TPC-H: about 0.45 GB of raw files for each 1."""
     report.step(f"TPC-H, scale {scale:g}")
     truth = tpch.generate(folder / "truth.duckdb", scale)
     streams = folder / "streams"
