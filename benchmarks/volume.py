@@ -1,7 +1,7 @@
 """The same initial load with 10 GB of raw files.
 
-It is not part of `make bench`, whose time it would double: `make bench ARGS=volume` runs it, and
-needs 50 GB of disk.
+It is not part of `make bench`, which it would make a quarter of an hour longer: `make bench
+ARGS=volume` runs it, and needs 35 GB of disk.
 """
 
 from __future__ import annotations
