@@ -157,6 +157,8 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
         # Each task is a process of its own: more of them than cores only wait for each other.
         "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "10",
+        # 5 s by default, which an api-server that has just started may need for its first answers.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
         "SCARF_NO_ANALYTICS": "true",
