@@ -58,6 +58,28 @@ def told(settings: Settings) -> list[tuple[str, int, str]]:
     return [(str(p.file.relative_to(settings.project_dir)), p.line, p.message) for p in found]
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "select order_id, columns(*) from landed",
+        "select landed.* exclude (test) from landed",
+        "from landed",
+        "select {{ star('landed') }} from landed",
+        "select id, {% for c in columns %}{{ c }}, {% endfor %} from landed",
+        "select _airbyte_extracted_at, -- a) of the sync\n _airbyte_raw_id, _source_updated_at, "
+        "_lake_row_id from landed",
+        "select _airbyte_extracted_at, /* ) */ _airbyte_raw_id, "
+        "{{ source_updated_at('updated_at') }} as _source_updated_at, _lake_row_id from landed",
+    ],
+)
+def test_nothing_is_said_of_columns_that_may_be_there(settings: Settings, columns: str) -> None:
+    path = settings.project_dir / SQL
+    text = path.read_text("utf-8")
+    body = text[text.index("    select\n        id as") : text.index("),\n\nnewest")]
+    path.write_text(text.replace(body, columns + "\n"), "utf-8")
+    assert told(settings) == []
+
+
 def test_this_project_has_no_problem() -> None:
     project = read_project(Settings.from_env({"LAKE_PROJECT_DIR": str(PROJECT)}))
     assert len(project.streams) == len(project.dbt.models) == len(project.dbt.sources) == 9

@@ -21,7 +21,10 @@ _NEWEST_WINS = re.compile(
     r"newest_wins\(\s*['\"]([^'\"]*)['\"]\s*(?:,\s*['\"]([^'\"]*)['\"]\s*)?\)"
 )
 _CTE = re.compile(r"\b(\w+)\s+as\s+(?:not\s+)?(?:materialized\s*)?\(", re.IGNORECASE)
-_STAR = re.compile(r"(?:\bselect\s+(?:distinct\s+)?|,\s*)(?:\w+\.)?\*", re.IGNORECASE)
+_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+# A list of columns that the text alone tells: no star, no block, no macro in place of a column.
+_LISTING = re.compile(r"\s*select\b", re.IGNORECASE)
+_UNLISTED = re.compile(r"\*|\{%|(?:\bselect|,)\s*\{\{[^}]*\}\}\s*(?:,|\bfrom\b)", re.IGNORECASE)
 _PARENTHESIS = re.compile(r"[()]")
 # A value that only dbt can work out, such as `var('x')`.
 UNKNOWN = object()
@@ -57,7 +60,7 @@ class ProcessedModel:
         line: Where the SQL calls `config`.
         landed: Calls of `landed_rows`.
         newest: Calls of `newest_wins`.
-        listing: Text of each of its CTEs that lists its columns, instead of taking all with `*`.
+        listing: Text of each of its CTEs that lists all its columns by name.
         properties: What YAMLs say about it; more than one is an error of dbt.
     """
 
@@ -195,7 +198,7 @@ def _model(path: Path, inherited: Mapping[str, Any], problems: list[Problem]) ->
         line=line,
         landed=_calls(_LANDED_ROWS, text),
         newest=_calls(_NEWEST_WINS, text),
-        listing={name: body for name, body in _ctes(text) if not _STAR.search(body)},
+        listing=dict(_listings(_SQL_COMMENT.sub("", text))),
     )
 
 
@@ -220,14 +223,16 @@ def _calls(pattern: re.Pattern[str], text: str) -> tuple[Call, ...]:
     return tuple(Call(match.groups(), _line(text, match)) for match in pattern.finditer(text))
 
 
-def _ctes(text: str) -> Iterator[tuple[str, str]]:
-    """Name and text of what stands in `name as (...)`."""
+def _listings(text: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each CTE that lists all its columns by name."""
     for start in _CTE.finditer(text):
         depth = 1
         for mark in _PARENTHESIS.finditer(text, start.end()):
             depth += 1 if mark[0] == "(" else -1
             if not depth:
-                yield start[1], text[start.end() : mark.start()]
+                body = text[start.end() : mark.start()]
+                if _LISTING.match(body) and not _UNLISTED.search(body):
+                    yield start[1], body
                 break
 
 
