@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -84,6 +85,7 @@ def run(seed: Seed = 7, scale: Scale = 1) -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 8080) -> None:
     """Bring up Airflow's scheduler and web UI on the demo's lake; Ctrl-C ends them."""
+    expect_free(port)
     env = environment() | web_environment(port)
     prepare(env)
     console.print(
@@ -165,6 +167,20 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
         "DO_NOT_TRACK": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def expect_free(port: int) -> None:
+    """Fail now, and not when the scheduler runs already beside that of an earlier `demo-ui`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SystemExit(
+                f"port {port} of 127.0.0.1: {error.strerror}\n"
+                "hint: end the `make demo-ui` that is running; for another program, "
+                "make demo-ui PORT=8090"
+            ) from None
 
 
 def prepare(env: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -24,6 +25,7 @@ from typer.testing import CliRunner
 from lotus_lake.storage import s3_client
 from samples import History, SampleFile, generate, write_files
 from samples.__main__ import app
+from samples.demo import app as demo
 from tests.servers import S3Server
 
 if TYPE_CHECKING:
@@ -652,3 +654,11 @@ def test_the_command_refuses_an_unknown_stream() -> None:
     result = CliRunner().invoke(app, ["list", "--stream", "shopify/products"])
     assert result.exit_code == 2
     assert "shopify/orders" in result.stderr
+
+
+def test_no_second_airflow_starts_on_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(demo, ["ui", "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"port {port} of 127.0.0.1: Address already in use\nhint: " in result.output
