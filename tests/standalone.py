@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,20 @@ class Deployment:
     logs: Path
 
     def get(self, path: str) -> Any:
-        """Read from Airflow's public API."""
-        token = self._request("/auth/token", {})["access_token"]
-        return self._request(f"/api/v2{path}", {"authorization": f"Bearer {token}"})
+        """Read from Airflow's public API.
+
+        It cannot show asset events while a run that they have triggered has not begun, and answers
+        with 500; so that is asked again for a minute.
+        """
+        for again in reversed(range(60)):
+            token = self._request("/auth/token", {})["access_token"]
+            try:
+                return self._request(f"/api/v2{path}", {"authorization": f"Bearer {token}"})
+            except urllib.error.HTTPError as error:
+                if error.code != 500 or not again:
+                    raise
+            time.sleep(1)
+        raise AssertionError("not reached")
 
     def _request(self, path: str, headers: dict[str, str]) -> Any:
         request = urllib.request.Request(self.url + path, headers=headers)
