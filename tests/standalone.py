@@ -40,15 +40,15 @@ class Deployment:
         It cannot show asset events while a run that they have triggered has not begun, and answers
         with 500; so that is asked again for a minute.
         """
-        for again in reversed(range(60)):
+        deadline = time.monotonic() + 60
+        while True:
             token = self._request("/auth/token", {})["access_token"]
             try:
                 return self._request(f"/api/v2{path}", {"authorization": f"Bearer {token}"})
             except urllib.error.HTTPError as error:
-                if error.code != 500 or not again:
+                if error.code != 500 or time.monotonic() > deadline:
                     raise
             time.sleep(1)
-        raise AssertionError("not reached")
 
     def _request(self, path: str, headers: dict[str, str]) -> Any:
         request = urllib.request.Request(self.url + path, headers=headers)
