@@ -68,6 +68,8 @@ def told(settings: Settings) -> list[tuple[str, int, str]]:
         "select id, {% for c in columns %}{{ c }}, {% endfor %} from landed",
         "select _airbyte_extracted_at, -- a) of the sync\n _airbyte_raw_id, _source_updated_at, "
         "_lake_row_id from landed",
+        "select replace(note, ')', '--') as note, _airbyte_extracted_at, _airbyte_raw_id, "
+        "_source_updated_at, _lake_row_id from landed",
         "select _airbyte_extracted_at, /* ) */ _airbyte_raw_id, "
         "{{ source_updated_at('updated_at') }} as _source_updated_at, _lake_row_id from landed",
     ],

@@ -21,7 +21,7 @@ _NEWEST_WINS = re.compile(
     r"newest_wins\(\s*['\"]([^'\"]*)['\"]\s*(?:,\s*['\"]([^'\"]*)['\"]\s*)?\)"
 )
 _CTE = re.compile(r"\b(\w+)\s+as\s+(?:not\s+)?(?:materialized\s*)?\(", re.IGNORECASE)
-_SQL_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_STRING_OR_COMMENT = re.compile(r"'[^']*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 # A list of columns that the text alone tells: no star, no block, no macro in place of a column.
 _LISTING = re.compile(r"\s*select\b", re.IGNORECASE)
 _UNLISTED = re.compile(r"\*|\{%|(?:\bselect|,)\s*\{\{[^}]*\}\}\s*(?:,|\bfrom\b)", re.IGNORECASE)
@@ -198,7 +198,7 @@ def _model(path: Path, inherited: Mapping[str, Any], problems: list[Problem]) ->
         line=line,
         landed=_calls(_LANDED_ROWS, text),
         newest=_calls(_NEWEST_WINS, text),
-        listing=dict(_listings(_SQL_COMMENT.sub("", text))),
+        listing=dict(_listings(_STRING_OR_COMMENT.sub("", text))),
     )
 
 
