@@ -31,7 +31,7 @@ COPY dags dags
 # manifest, so that no container parses the dbt project, and bytecode, so that no process compiles.
 RUN python -m compileall -q plugins dags \
     && python -m lotus_lake.cli validate \
-    && python -c "from lotus_lake.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
+    && python -c "from lotus_lake.project.manifest import ensure_manifest; from pathlib import Path; ensure_manifest(Path('.').absolute())" \
     && mkdir -p .lake logs && chown -R 50000:0 ${AIRFLOW_HOME} && chmod -R g=u ${AIRFLOW_HOME}
 
 # The command line, without a build step; and what the probes of Airflow's Helm chart call.

@@ -11,7 +11,7 @@ SEED ?= 7
 SCALE ?= 1
 PORT ?= 8080
 # What meets a store; and the part of it in which stores differ.
-S3_TESTS := tests/integration tests/unit/test_storage.py tests/pipeline/test_disaster.py tests/chaos/test_store_restarts.py
+S3_TESTS := tests/integration tests/unit/bucket/test_objects.py tests/pipeline/test_disaster.py tests/chaos/test_store_restarts.py
 S3_QUICK := $(patsubst %,tests/integration/test_%.py,real_store exactly_once nothing_is_late overwrite_streams quarantine reconcile replaced_object)
 
 export PYTHONPATH := plugins:.

@@ -26,13 +26,13 @@ from benchmarks.lakes import (
 from benchmarks.measuring import Measurement, measured
 from benchmarks.results import Plot, Report
 from benchmarks.store import BUCKET, run_store
-from lotus_lake.catalog import STAGING, open_lake
-from lotus_lake.feeder.batching import Batch, plan_batches
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.ledger import backlog
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.feeder.batch import Batch, plan_batches
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import STAGING, open_lake
+from lotus_lake.ledger.files import backlog
 
 TITLE = "Backlog"
 ROWS_PER_FILE = 200

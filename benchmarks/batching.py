@@ -23,11 +23,11 @@ from benchmarks.lakes import (
 from benchmarks.measuring import measured
 from benchmarks.results import Report
 from benchmarks.store import run_store
-from lotus_lake.catalog import open_lake
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.list import list_files
+from lotus_lake.lake.connection import open_lake
 
 TITLE = "Batching"
 _FILES_PER_DAY = 300

@@ -119,7 +119,7 @@ def write_project(folder: Path, count: int) -> Path:
 
 def parse_dbt(project: str) -> None:
     """Make the manifest."""
-    from lotus_lake.manifest import ensure_manifest
+    from lotus_lake.project.manifest import ensure_manifest
 
     ensure_manifest(Path(project))
 

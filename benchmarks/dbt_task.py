@@ -20,9 +20,9 @@ from pathlib import Path
 
 from benchmarks.dbtrun import DBT_DIR
 from benchmarks.results import Report, median
-from lotus_lake.manifest import dbt_executable, ensure_manifest
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.project.manifest import dbt_executable, ensure_manifest
 from samples import SampleFile, generate, write_files
 from samples.demo import PROJECT, airflow
 from tests.standalone import lake_with_bucket

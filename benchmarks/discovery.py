@@ -36,14 +36,14 @@ from benchmarks.lakes import (
 from benchmarks.measuring import Measurement, measured
 from benchmarks.results import Plot, Report, median
 from benchmarks.store import BUCKET, Requests, Store, run_store
-from lotus_lake import ledger
-from lotus_lake.catalog import META, METADATA, STAGING_TABLE_ID, open_lake
-from lotus_lake.feeder.listing import listing_start
-from lotus_lake.keys import partition_path
-from lotus_lake.reconciling import reconcile
-from lotus_lake.settings import Settings
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.bucket.objects import list_objects, s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.feeder.list import listing_start
+from lotus_lake.lake.connection import META, METADATA, STAGING_TABLE_ID, open_lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.sql import literal
-from lotus_lake.storage import list_objects, s3_client
 from tests.servers import PostgresServer
 
 TITLE = "Discovery"

@@ -13,11 +13,11 @@ from typing import Any
 import duckdb
 
 from benchmarks.store import BUCKET, Store
-from lotus_lake.catalog import open_lake
-from lotus_lake.keys import partition_path
-from lotus_lake.settings import Settings
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, find_stream
+from lotus_lake.lake.connection import open_lake
 from lotus_lake.sql import literal
-from lotus_lake.streams import Stream, find_stream
 from tests.servers import PostgresServer, run_postgres
 
 SOURCE, STREAM = "shop", "orders"
@@ -87,7 +87,7 @@ def stream() -> Stream:
 
 def prepare() -> None:
     """What `lotus-lake init` does: ledger, guard, landing table, and indexes in Postgres."""
-    from lotus_lake import initialising
+    from lotus_lake.repair import initialise as initialising
 
     with open_lake(Settings.from_env()) as lake:
         initialising.prepare(lake, stream())

@@ -25,10 +25,10 @@ from benchmarks import dag_factory
 from benchmarks.dbtrun import DBT_DIR, PROJECT
 from benchmarks.measuring import measured
 from benchmarks.results import Plot, Report
-from lotus_lake.catalog import open_lake
-from lotus_lake.manifest import ensure_manifest
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.project.manifest import ensure_manifest
 from samples import generate, write_files
 from samples.demo import table_rows
 from tests.pipeline.driver import chosen_streams, feed_stream

@@ -32,9 +32,9 @@ from benchmarks.measuring import measured
 from benchmarks.registration import lotus
 from benchmarks.results import Plot, Report
 from benchmarks.store import Store, run_store
-from lotus_lake.catalog import LAKE, open_lake
-from lotus_lake.keys import partition_path
-from lotus_lake.settings import Settings
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import LAKE, open_lake
 from lotus_lake.sql import literal
 
 TITLE = "Processed merge"

@@ -21,16 +21,17 @@ from benchmarks.lakes import EXTRACTED_AT, LAST_DAY, environment
 from benchmarks.measuring import Measurement, measured
 from benchmarks.results import Report
 from benchmarks.store import BUCKET, run_store
-from lotus_lake import landing, ledger
-from lotus_lake.catalog import open_lake
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.keys import partition_path
-from lotus_lake.settings import Settings
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import find_stream
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.landing import tables as landing
+from lotus_lake.ledger import files as ledger
 from lotus_lake.sql import literal
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import find_stream
 from tests.known_answer import tpch
 from tests.known_answer.splits import write_streams
 

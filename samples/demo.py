@@ -23,11 +23,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lotus_lake.catalog import META, Lake, open_lake
-from lotus_lake.manifest import ensure_manifest, load_models
-from lotus_lake.settings import EMBEDDED_S3_FILE, LAKE_DIR, Settings, find_project_dir
-from lotus_lake.storage import list_objects, s3_client
-from lotus_lake.streams import load_streams
+from lotus_lake.bucket.objects import list_objects, s3_client
+from lotus_lake.config.settings import EMBEDDED_S3_FILE, LAKE_DIR, Settings, find_project_dir
+from lotus_lake.config.streams import load_streams
+from lotus_lake.lake.connection import META, Lake, open_lake
+from lotus_lake.project.manifest import ensure_manifest, load_models
 from samples import History, SampleFile, embedded_s3, generate, write_files
 
 app = typer.Typer(

@@ -18,8 +18,8 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from lotus_lake.settings import S3Access
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import S3Access
 from tests.processes import START_SECONDS, answers, free_port, run_process, wait_for
 from tests.servers import KEY_ID, ROLE_KEYS, SECRET, S3Server
 

@@ -19,8 +19,8 @@ from typing import Any
 import kubernetes_validate
 import yaml
 
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import SettingsError
-from lotus_lake.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
 KUBERNETES, HELM = PROJECT / "deploy" / "kubernetes", PROJECT / "deploy" / "helm"

@@ -21,15 +21,15 @@ from typing import Any, Protocol
 import duckdb
 import pytest
 
-from lotus_lake import reconciling
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import Stream
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.repair import reconcile as reconciling
 
 CHILD_SECONDS = 120.0
 KILLED = -signal.SIGKILL

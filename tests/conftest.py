@@ -12,9 +12,9 @@ import duckdb
 import hypothesis
 import pytest
 
-from lotus_lake.catalog import LAKE, Lake, configure
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import LAKE, Lake, configure
 from tests.catalogs import POSTGRES, SQLITE
 from tests.ceph import is_wanted, missing_programs, run_ceph
 from tests.feeds import Feed, write_stream

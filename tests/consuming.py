@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from lotus_lake import ledger
-from lotus_lake.catalog import LAKE, META, Lake
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import LAKE, META, Lake
+from lotus_lake.ledger import files as ledger
 from tests.feeds import Feed
 
 

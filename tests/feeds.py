@@ -15,14 +15,14 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lotus_lake import ledger
-from lotus_lake.catalog import META, STAGING, Lake, open_lake
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.listing import Listing, list_files
-from lotus_lake.feeder.registering import Registration, register_batch
-from lotus_lake.keys import partition_path
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream, StreamFile
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, StreamFile
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.list import Listing, list_files
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake.connection import META, STAGING, Lake, open_lake
+from lotus_lake.ledger import files as ledger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -46,7 +46,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "guard row of the stream",
-        "plugins/lotus_lake/ledger.py",
+        "plugins/lotus_lake/ledger/files.py",
         """        f"UPDATE {_guard_table(stream)} SET version = ?, file_count = ?, cursor_path = ?, "
         "cursor_date = ?, first_pending = ? WHERE version = ?",""",
         """        "SELECT 1 WHERE ?::BIGINT > 0 AND ?::BIGINT >= 0 AND (?::VARCHAR IS NULL OR true) "
@@ -56,14 +56,14 @@ MUTATIONS = (
     ),
     Mutation(
         "place where the queue begins",
-        "plugins/lotus_lake/ledger.py",
+        "plugins/lotus_lake/ledger/files.py",
         "    first_pending = _first_pending(lake, stream, guard) if queued else guard.first_pending",
         "    first_pending = guard.file_count + 1 if queued else guard.first_pending",
         "tests/integration/test_bounded_work.py",
     ),
     Mutation(
         "registrations are compared as of the ledger's snapshot",
-        "plugins/lotus_lake/data_files.py",
+        "plugins/lotus_lake/ledger/registrations.py",
         "AND begin_snapshot <= ? ",
         "AND (begin_snapshot <= ? OR true) ",
         "tests/integration/test_exactly_once.py::"
@@ -71,7 +71,7 @@ MUTATIONS = (
     ),
     Mutation(
         "second look at the ledger, in the transaction",
-        f"{FEEDER}/registering.py",
+        f"{FEEDER}/register.py",
         "    return [outcome for outcome in outcomes if outcome.file.position in waiting]",
         "    return list(outcomes) if waiting is not None else []",
         "tests/integration/test_exactly_once.py::"
@@ -79,35 +79,35 @@ MUTATIONS = (
     ),
     Mutation(
         "identity by ETag and size",
-        "plugins/lotus_lake/ledger.py",
+        "plugins/lotus_lake/ledger/files.py",
         "    return [item for item in objects if (item.key, item.etag, item.size_bytes) not in known]",
         "    return [item for item in objects if item.key not in {key for key, *_ in known}]",
         "tests/integration/test_replaced_object.py",
     ),
     Mutation(
         "window that reaches behind the cursor",
-        "plugins/lotus_lake/keys.py",
+        "plugins/lotus_lake/bucket/keys.py",
         "        first_day = cursor_date - timedelta(days=lookback_days)",
         "        first_day = cursor_date - timedelta(days=0 * lookback_days)",
         "tests/integration/test_nothing_is_late.py",
     ),
     Mutation(
         "only earlier registrations are forgotten",
-        "plugins/lotus_lake/data_files.py",
+        "plugins/lotus_lake/ledger/registrations.py",
         "AND registered.begin_snapshot < bounds.before",
         "AND registered.begin_snapshot <> -bounds.before",
         "tests/integration/test_reload.py::test_a_feeder_that_is_behind_does_not_undo_a_reload",
     ),
     Mutation(
         "earlier registrations of an object are forgotten",
-        f"{FEEDER}/registering.py",
+        f"{FEEDER}/register.py",
         "data_files.forget(lake, stream, sorted(before))",
         "len([])",
         "tests/integration/test_reload.py::test_a_reloaded_object_has_its_new_rows_only",
     ),
     Mutation(
         "every value is read before a file lands",
-        f"{FEEDER}/deciding.py",
+        f"{FEEDER}/decision.py",
         'stream.feeder.validation == "full"',
         'stream.feeder.validation == "never"',
         "tests/integration/test_one_bad_file_stops_nothing.py::"
@@ -115,7 +115,7 @@ MUTATIONS = (
     ),
     Mutation(
         "casts must not change a value",
-        f"{FEEDER}/copying.py",
+        f"{FEEDER}/copies.py",
         "        elif lost[0]:",
         "        elif lost[0] and not lost:",
         "tests/integration/test_schema_changes.py::"
@@ -139,7 +139,7 @@ MUTATIONS = (
     ),
     Mutation(
         "upkeep compares what it deletes with what was retired",
-        "plugins/lotus_lake/maintenance.py",
+        "plugins/lotus_lake/upkeep/expiry.py",
         "    protected = [*_not_retired(lake), ",
         "    protected = [",
         "tests/integration/test_retirement.py::"
@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a generation waits until the old one is gone",
-        f"{FEEDER}/generations.py",
+        f"{FEEDER}/overwrite.py",
         '        if event in ("copied", "empty") and not of_newest:',
         "        if event is None and not of_newest:",
         "tests/integration/test_overwrite_streams.py::"
@@ -155,14 +155,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a generation with a bad file does not land",
-        f"{FEEDER}/generations.py",
+        f"{FEEDER}/overwrite.py",
         '    if any(outcome.event == "quarantined" for outcome in outcomes):',
         "    if not outcomes:",
         "tests/integration/test_overwrite_streams.py::test_a_bad_file_keeps_the_generation_before",
     ),
     Mutation(
         "one writer at a time on SQLite",
-        "plugins/lotus_lake/locking.py",
+        "plugins/lotus_lake/lake/write_lock.py",
         "        _wait_for_lock(file)\\n",
         "",
         "tests/integration/test_catalog.py",
@@ -222,21 +222,21 @@ MUTATIONS = (
     ),
     Mutation(
         "deleted files wait as long as a dump may need them",
-        "plugins/lotus_lake/maintenance.py",
+        "plugins/lotus_lake/upkeep/expiry.py",
         "    return max(FILE_DAYS, settings.backup_days)",
         "    return FILE_DAYS",
         "tests/pipeline/test_disaster.py::test_a_dump_as_old_as_it_may_be_brings_everything_back",
     ),
     Mutation(
         "no full refresh of a table that was rebuilt from its files",
-        "plugins/lotus_lake/rebuilding.py",
+        "plugins/lotus_lake/repair/rebuild.py",
         '        event="retired",',
         '        event="ignored",',
         "tests/pipeline/test_disaster.py::test_without_a_dump_everything_comes_back_from_files",
     ),
     Mutation(
         "keys of a role are renewed under an open lake",
-        "plugins/lotus_lake/catalog.py",
+        "plugins/lotus_lake/lake/connection.py",
         '    if not hasattr(credentials, "refresh_needed"):  # keys that stay, or none',
         "    if credentials is None or credentials:",
         "tests/integration/test_roles.py::"

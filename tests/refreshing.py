@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lotus_lake.streams import StreamFile
+from lotus_lake.config.streams import StreamFile
 from tests.feeds import SHAPE, Feed, some_rows
 
 GENERATION_SHAPE = {**SHAPE, "_airbyte_generation_id": pa.int64()}

@@ -10,9 +10,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from lotus_lake.catalog import open_lake
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.settings import Settings
+from lotus_lake.lake.connection import open_lake
 from tests.feeds import SHAPE, Feed, some_rows
 
 SECRETS = ("s3-secret-of-the-tests", "not-the-secret", "pg-secret")

@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg2
 from pydantic import SecretStr
 
-from lotus_lake.settings import S3Access
+from lotus_lake.config.settings import S3Access
 from tests.processes import START_SECONDS, answers, free_port, run_process, wait_for
 
 KEY_ID, SECRET = "lotus", "s3-secret-of-the-tests"

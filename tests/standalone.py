@@ -18,9 +18,9 @@ from typing import Any
 
 import duckdb
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
 from samples import embedded_s3
 from samples.demo import PROJECT, airflow, airflow_environment, table_rows, web_environment
 from tests.processes import free_port

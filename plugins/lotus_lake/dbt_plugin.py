@@ -13,10 +13,10 @@ from typing import Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
-from lotus_lake.catalog import configure
-from lotus_lake.credentials import renewed_credentials
-from lotus_lake.locking import write_lock
-from lotus_lake.settings import Settings
+from lotus_lake.bucket.credentials import renewed_credentials
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import configure
+from lotus_lake.lake.write_lock import write_lock
 
 _until_exit = ExitStack()
 atexit.register(_until_exit.close)

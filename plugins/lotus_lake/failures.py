@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import (
     CatalogUnavailableError,
     LotusLakeError,
@@ -19,7 +20,6 @@ from lotus_lake.errors import (
     SettingsError,
     StorageUnavailableError,
 )
-from lotus_lake.settings import Settings
 
 TLS_HINT = (
     "name the file of the certificate authority in AWS_CA_BUNDLE, or as `verify` in the extra of "

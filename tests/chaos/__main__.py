@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
 from tests.chaos.actors import ACTORS
 from tests.chaos.lakes import run_storm
 from tests.chaos.races import Race, race

@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import TransientError
 from lotus_lake.failures import is_gone
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.locking import write_lock
-from lotus_lake.maintenance import upkeep
-from lotus_lake.manifest import dbt_project_dir
-from lotus_lake.reconciling import reconcile
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.write_lock import write_lock
+from lotus_lake.project.manifest import dbt_project_dir
+from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.upkeep.expiry import upkeep
 from tests import children
 from tests.chaos.workload import SUBJECTS, Subject, stream_of
 from tests.children import Hook, Watched, let_pass

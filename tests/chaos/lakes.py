@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from lotus_lake.manifest import ensure_manifest
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.project.manifest import ensure_manifest
 from tests.chaos.storm import Storm
 from tests.chaos.workload import Workload, write_streams
 from tests.pipeline.driver import PROJECT

@@ -15,9 +15,9 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus_lake.catalog import LAKE, META, open_lake
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import LAKE, META, open_lake
 from tests import children
 from tests.chaos.actors import CONFLICT_LOG
 from tests.chaos.checks import Findings

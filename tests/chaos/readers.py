@@ -24,11 +24,11 @@ from typing import Any
 
 import duckdb
 
-from lotus_lake.catalog import LAKE, META, STAGING, Lake, open_lake
-from lotus_lake.consumers import watermarks
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.ledger import LANDED
-from lotus_lake.settings import Settings
+from lotus_lake.lake.connection import LAKE, META, STAGING, Lake, open_lake
+from lotus_lake.ledger.files import LANDED
+from lotus_lake.ledger.watermarks import watermarks
 from tests.chaos.workload import GROUP_ROWS, GROUP_SUM, SUBJECTS, Subject
 
 _LOOKS_PER_CONNECTION = 25

@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
 from tests import children
 from tests.chaos import actors
 from tests.chaos.actors import ACTORS, Job

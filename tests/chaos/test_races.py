@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
 from tests.chaos.races import race
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.settings import Settings
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
 from tests.catalogs import on_postgres
 from tests.children import Watched
 from tests.feeds import Feed

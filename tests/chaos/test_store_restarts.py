@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.bucket.objects import s3_client
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.storage import s3_client
+from lotus_lake.lake.connection import Lake, open_lake
 from tests.catalogs import on_postgres
 from tests.ceph import Ceph, missing_programs, run_ceph
 from tests.children import Watched

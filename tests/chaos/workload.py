@@ -18,9 +18,9 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from lotus_lake.keys import partition_path
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream, StreamFile
+from lotus_lake.bucket.keys import partition_path
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, StreamFile
 from tests.feeds import Shape, parquet
 from tests.pipeline.driver import PROJECT
 

@@ -19,7 +19,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, AssetAny
 from airflow.sdk.exceptions import ParamValidationError
 
-from lotus_lake.manifest import ensure_manifest
+from lotus_lake.project.manifest import ensure_manifest
 from tests.dags.conftest import PROJECT, load_dags
 
 STREAMS_DIR = PROJECT / "include" / "streams"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lotus_lake.airflow.operations import OPERATIONS_DAG_ID, Request, carry_out
-from lotus_lake.catalog import open_lake
 from lotus_lake.errors import PermanentError
-from lotus_lake.quarantine import list_quarantined
-from lotus_lake.rewinding import Point, plan_rewind
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.quarantine import list_quarantined
+from lotus_lake.repair.rewind import Point, plan_rewind
 from tests.airbyte_server import CLIENT_ID, CLIENT_SECRET, CONNECTION_ID, run_airbyte
 from tests.consuming import write_manifest
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT

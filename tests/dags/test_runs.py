@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.feeder.listing import Listing, list_files
-from lotus_lake.settings import CatalogAddress, Settings
-from lotus_lake.streams import find_stream
+from lotus_lake.config.settings import CatalogAddress, Settings
+from lotus_lake.config.streams import find_stream
+from lotus_lake.feeder.list import Listing, list_files
+from lotus_lake.lake.connection import open_lake
 from samples import SampleFile, generate, write_files
 from samples.demo import table_rows
 from tests.airbyte_server import AirbyteServer, run_airbyte

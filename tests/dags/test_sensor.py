@@ -22,11 +22,11 @@ from airflow.triggers.base import TriggerEvent
 
 from lotus_lake.airflow import sensors
 from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
-from lotus_lake.catalog import open_lake
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import StreamFile, find_stream
 from lotus_lake.errors import SchemaMismatchError, StorageUnavailableError
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.settings import Settings
-from lotus_lake.streams import StreamFile, find_stream
+from lotus_lake.feeder.list import list_files
+from lotus_lake.lake.connection import open_lake
 from tests.feeds import DAY, SHAPE, SOURCE, Feed, some_rows, write_stream
 from tests.proxy import Proxy
 from tests.servers import S3Server

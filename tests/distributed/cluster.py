@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import psycopg2
 
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
 from samples.demo import PROJECT, web_environment
 from tests.processes import free_port
 from tests.servers import PostgresServer, run_redis

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from lotus_lake.catalog import LAKE, META, open_lake
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.lake.connection import LAKE, META, open_lake
 from tests.chaos.checks import Findings, check
 from tests.chaos.workload import Subject, Workload
 from tests.distributed import shop

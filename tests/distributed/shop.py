@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from lotus_lake.manifest import dbt_project_dir, ensure_manifest
-from lotus_lake.scaffold.plan import plan_stream, write_plan
+from lotus_lake.config.settings import Settings
+from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest
+from lotus_lake.scaffold.stream_files import plan_stream, write_plan
 from lotus_lake.scaffold.stream_json import Choices
-from lotus_lake.settings import Settings
 from tests.chaos.workload import Row, Subject
 from tests.feeds import Shape
 from tests.pipeline.driver import DBT_DIR, PROJECT

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
 from samples import generate, write_files
 from tests.standalone import Deployment, lake_with_bucket, run_standalone
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lotus_lake.catalog import open_lake
+from lotus_lake.lake.connection import open_lake
 from tests.feeds import Feed
 
 

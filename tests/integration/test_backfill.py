@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
-from lotus_lake import ledger
-from lotus_lake.catalog import META, Lake, open_lake
 from lotus_lake.cli import app
 from lotus_lake.cli.airbyte_report import NOT_YET
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteNotFoundError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.settings import Settings
+from lotus_lake.lake.connection import META, Lake, open_lake
+from lotus_lake.ledger import files as ledger
 from tests.airbyte_server import CONNECTION_ID, AirbyteServer, attempt, run_airbyte
 from tests.catalogs import on_sqlite
 from tests.feeds import FIELDS, SHAPE, SOURCE, Feed, some_rows

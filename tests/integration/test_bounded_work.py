@@ -10,11 +10,11 @@ from dataclasses import replace
 import duckdb
 import pytest
 
-from lotus_lake.catalog import Lake
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.storage import s3_client
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import Lake
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed

@@ -11,12 +11,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lotus_lake import catalog, ledger
-from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, CommitConflictError, SettingsError
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.registering import Registration, register_batch
-from lotus_lake.settings import Settings
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake import connection as catalog
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.ledger import files as ledger
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed

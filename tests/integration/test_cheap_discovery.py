@@ -7,10 +7,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from lotus_lake import ledger
-from lotus_lake.catalog import Lake
-from lotus_lake.feeder.listing import listing_start
-from lotus_lake.storage import list_objects
+from lotus_lake.bucket.objects import list_objects
+from lotus_lake.feeder.list import listing_start
+from lotus_lake.lake.connection import Lake
+from lotus_lake.ledger import files as ledger
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 from tests.requests import counted

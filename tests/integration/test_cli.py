@@ -17,11 +17,13 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from lotus_lake import __version__, data_files, maintenance
-from lotus_lake.catalog import Lake, open_lake
+from lotus_lake import __version__
 from lotus_lake.cli import app
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
-from lotus_lake.settings import Settings
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.upkeep import expiry as maintenance
 from tests.feeds import DAY, SOURCE, Feed, write_stream
 from tests.integration.test_compaction import make_table
 from tests.refusing import duckdb_of_its_own

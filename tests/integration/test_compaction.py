@@ -7,10 +7,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lotus_lake import compaction, consumers, ledger
-from lotus_lake.catalog import LAKE, META, METADATA, STAGING, Lake, open_lake
-from lotus_lake.compaction import MIB, Compaction, DataFile, Step, compact, next_step
-from lotus_lake.inlined import InlinedRows, purge, read_inlined
+from lotus_lake.lake.connection import LAKE, META, METADATA, STAGING, Lake, open_lake
+from lotus_lake.lake.inlined_rows import InlinedRows, purge, read_inlined
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger import watermarks as consumers
+from lotus_lake.upkeep import compaction
+from lotus_lake.upkeep.compaction import MIB, Compaction, DataFile, Step, compact, next_step
 from tests import children
 from tests.catalogs import on_postgres
 from tests.consuming import consume, expire_and_clean

@@ -19,12 +19,12 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
-from lotus_lake import data_files
-from lotus_lake.catalog import LAKE, META, open_lake
 from lotus_lake.cli import app
 from lotus_lake.doctor import examine
-from lotus_lake.doctor.results import Finding
-from lotus_lake.feeder.listing import list_files
+from lotus_lake.doctor.findings import Finding
+from lotus_lake.feeder.list import list_files
+from lotus_lake.lake.connection import LAKE, META, open_lake
+from lotus_lake.ledger import registrations as data_files
 from tests.catalogs import on_postgres, on_sqlite
 from tests.consuming import consume, write_manifest
 from tests.feeds import Feed

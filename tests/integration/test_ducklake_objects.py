@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
 from tests.catalogs import on_sqlite
 
 METADATA = f"__ducklake_metadata_{LAKE}"

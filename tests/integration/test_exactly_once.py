@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lotus_lake import data_files
-from lotus_lake.catalog import META, Lake, open_lake
-from lotus_lake.feeder.batching import Batch, plan_batches
-from lotus_lake.feeder.registering import Registration, register_batch
+from lotus_lake.feeder.batch import Batch, plan_batches
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake.connection import META, Lake, open_lake
+from lotus_lake.ledger import registrations as data_files
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed

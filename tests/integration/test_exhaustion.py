@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lotus_lake.catalog import open_lake
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import ResourcesExhaustedError
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.settings import Settings
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import open_lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.refusing import duckdb_of_its_own, everything_lands, put_misfit, refused, unchanged

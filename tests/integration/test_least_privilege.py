@@ -15,14 +15,14 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
+from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli import app
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.maintenance import upkeep
-from lotus_lake.orphans import schedule_orphans
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.upkeep.expiry import upkeep
+from lotus_lake.upkeep.orphans import schedule_orphans
 from tests.catalogs import on_postgres
 from tests.consuming import age, consume, write_manifest
 from tests.feeds import DAY, Feed

@@ -7,10 +7,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from lotus_lake import ledger, quarantine
-from lotus_lake.catalog import Lake, open_lake
 from lotus_lake.errors import PermanentError
-from lotus_lake.reconciling import Reconciliation, reconcile, requeue
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.repair import quarantine
+from lotus_lake.repair.reconcile import Reconciliation, reconcile, requeue
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 

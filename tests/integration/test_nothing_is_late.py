@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from lotus_lake.catalog import META, Lake
+from lotus_lake.lake.connection import META, Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 

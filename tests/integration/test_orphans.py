@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from lotus_lake import data_files
-from lotus_lake.catalog import LAKE, Lake
 from lotus_lake.errors import SettingsError, UpkeepRefusedError
-from lotus_lake.maintenance import untouchable_since, upkeep
-from lotus_lake.orphans import schedule_orphans
-from lotus_lake.table_sizes import read_sizes
+from lotus_lake.lake.connection import LAKE, Lake
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.upkeep.expiry import untouchable_since, upkeep
+from lotus_lake.upkeep.orphans import schedule_orphans
+from lotus_lake.upkeep.sizes import read_sizes
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import age
@@ -157,9 +157,9 @@ def test_what_a_killed_compaction_wrote_is_found(lake: Lake) -> None:
 def test_files_of_a_lake_on_s3_are_listed_there(
     lake: Lake, environment: dict[str, str], bucket: str, one_duckdb: None
 ) -> None:
-    from lotus_lake.catalog import open_lake
-    from lotus_lake.settings import Settings
-    from lotus_lake.storage import s3_client
+    from lotus_lake.bucket.objects import s3_client
+    from lotus_lake.config.settings import Settings
+    from lotus_lake.lake.connection import open_lake
 
     catalog = environment["LAKE_CATALOG"].replace("catalog.sqlite", "other.sqlite")
     settings = Settings.from_env(

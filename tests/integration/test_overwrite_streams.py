@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
 from lotus_lake.errors import PermanentError, SchemaMismatchError
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import Retirement, retire_files
-from lotus_lake.feeder.generations import readiness
-from lotus_lake.feeder.registering import Registration
-from lotus_lake.reconciling import reconcile
-from lotus_lake.rewinding import Point, plan_rewind, rewind
+from lotus_lake.feeder.overwrite import readiness
+from lotus_lake.feeder.register import Registration
+from lotus_lake.lake.connection import LAKE, STAGING, Lake, open_lake
+from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed, parquet, some_rows

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from lotus_lake import quarantine
-from lotus_lake.catalog import Lake
 from lotus_lake.errors import PermanentError
-from lotus_lake.feeder.registering import Registration
+from lotus_lake.feeder.register import Registration
+from lotus_lake.lake.connection import Lake
+from lotus_lake.repair import quarantine
 from tests.catalogs import on_sqlite
 from tests.feeds import SHAPE, Feed, parquet, some_rows
 

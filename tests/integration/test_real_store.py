@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from lotus_lake.catalog import LAKE, META, Lake, open_lake
-from lotus_lake.compaction import compact
-from lotus_lake.maintenance import untouchable_since, upkeep
-from lotus_lake.orphans import schedule_orphans
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import LAKE, META, Lake, open_lake
+from lotus_lake.upkeep.compaction import compact
+from lotus_lake.upkeep.expiry import untouchable_since, upkeep
+from lotus_lake.upkeep.orphans import schedule_orphans
 from tests.catalogs import on_sqlite
 from tests.ceph import is_wanted
 from tests.consuming import age

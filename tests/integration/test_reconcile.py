@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from lotus_lake import data_files
-from lotus_lake.catalog import LAKE, Lake, open_lake
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.listing import CHUNK_OBJECTS
-from lotus_lake.reconciling import Reconciliation, reconcile
+from lotus_lake.feeder.list import CHUNK_OBJECTS
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.repair.reconcile import Reconciliation, reconcile
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import consume, expire_and_clean
@@ -183,7 +183,7 @@ def test_gaps_are_found_in_every_chunk_of_a_listing(
     assert CHUNK_OBJECTS > 1000
     keys = sorted(feed.put(f"part_{number}.parquet", rows=1) for number in range(7))
     feed.run(lake)
-    monkeypatch.setattr("lotus_lake.feeder.listing.CHUNK_OBJECTS", 2)
+    monkeypatch.setattr("lotus_lake.feeder.list.CHUNK_OBJECTS", 2)
     gone = [keys[0], keys[3], keys[4], keys[6]]
     delete(feed, *gone)
     assert run(feed).missing == 4

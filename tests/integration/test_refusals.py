@@ -15,19 +15,15 @@ from botocore.retries.standard import ExponentialBackoff
 from pydantic import SecretStr
 
 from lotus_lake import cli
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.errors import (
-    CatalogUnavailableError,
-    SettingsError,
-    StorageUnavailableError,
-)
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import CatalogAddress, Settings
+from lotus_lake.errors import CatalogUnavailableError, SettingsError, StorageUnavailableError
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.maintenance import upkeep
-from lotus_lake.settings import CatalogAddress, Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.upkeep.expiry import upkeep
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
 from tests.refusing import SECRETS, everything_lands, put_misfit, refused, unchanged

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from lotus_lake import quarantine
-from lotus_lake.catalog import LAKE, Lake, open_lake
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.registering import Registration, register_batch
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.repair import quarantine
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.consuming import consume, expire_and_clean

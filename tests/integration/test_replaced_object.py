@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from lotus_lake.catalog import META, Lake, open_lake
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.listing import Listing
-from lotus_lake.feeder.registering import Registration, register_batch
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.list import Listing
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake.connection import META, Lake, open_lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 

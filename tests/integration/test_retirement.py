@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lotus_lake import ledger
-from lotus_lake.catalog import LAKE, Lake, open_lake
-from lotus_lake.consumers import has_unprocessed, watermarks
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.maintenance import Upkeep, upkeep
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
+from lotus_lake.upkeep.expiry import Upkeep, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import age, consume, expire_and_clean

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from lotus_lake.catalog import LAKE, Lake, open_lake
-from lotus_lake.consumers import has_unprocessed, watermarks
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.registering import Registration
-from lotus_lake.rewinding import Plan, Point, plan_rewind, rewind
+from lotus_lake.feeder.register import Registration
+from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
+from lotus_lake.repair.rewind import Plan, Point, plan_rewind, rewind
 from tests.catalogs import on_sqlite
 from tests.consuming import consume
 from tests.feeds import DAY, SHAPE, Feed, some_rows

@@ -16,10 +16,10 @@ from typing import Any
 import boto3
 import pytest
 
-from lotus_lake import credentials
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.settings import S3Access, Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket import credentials
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import S3Access, Settings
+from lotus_lake.lake.connection import Lake, open_lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.proxy import Proxy, run_proxy

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lotus_lake import landing
-from lotus_lake.catalog import LAKE, STAGING, Lake, open_lake
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.feeder.batching import plan_batches
-from lotus_lake.feeder.registering import Registration, register_batch
+from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.lake.connection import LAKE, STAGING, Lake, open_lake
+from lotus_lake.landing import tables as landing
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows

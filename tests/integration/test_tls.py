@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lotus_lake.catalog import open_lake
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import CatalogAddress, S3Access, Settings
 from lotus_lake.errors import CatalogUnavailableError, StorageUnavailableError
-from lotus_lake.initialising import prepare
-from lotus_lake.settings import CatalogAddress, S3Access, Settings
-from lotus_lake.storage import s3_client
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.initialise import prepare
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
 from tests.refusing import refused

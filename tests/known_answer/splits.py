@@ -25,7 +25,7 @@ from random import Random
 
 import duckdb
 
-from lotus_lake.keys import partition_path
+from lotus_lake.bucket.keys import partition_path
 from lotus_lake.sql import identifier, literal
 from tests.known_answer.tpch import ORDERS, SOURCE, TABLES, Table, Truth, columns
 

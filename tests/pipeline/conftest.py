@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from lotus_lake.manifest import ensure_manifest
+from lotus_lake.project.manifest import ensure_manifest
 from samples import History, generate
 from tests.pipeline.driver import PROJECT, Pipeline
 

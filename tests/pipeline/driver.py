@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.feeder.batching import plan_batches
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, load_streams
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import StreamState, read_state
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.manifest import dbt_project_dir
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import Stream, load_streams
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.project.manifest import dbt_project_dir
 from samples import History, SampleFile, write_files
 from samples.demo import table_rows
 from tests.pipeline.logged import LoggedChild, run_dbt, start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lotus_lake.manifest import ensure_manifest
+from lotus_lake.project.manifest import ensure_manifest
 from tests.catalogs import on_sqlite
 from tests.pipeline.driver import PROJECT, Pipeline
 

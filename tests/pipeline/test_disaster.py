@@ -19,12 +19,12 @@ from textwrap import dedent
 import pytest
 from typer.testing import CliRunner
 
-from lotus_lake.catalog import LAKE, META, open_lake
+from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.cli import app
 from lotus_lake.doctor import examine
-from lotus_lake.maintenance import upkeep
-from lotus_lake.reconciling import reconcile
-from lotus_lake.storage import RawObject, list_objects
+from lotus_lake.lake.connection import LAKE, META, open_lake
+from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.upkeep.expiry import upkeep
 from samples import History, SampleFile
 from tests.catalogs import on_postgres
 from tests.consuming import age

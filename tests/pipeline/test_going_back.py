@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.rewinding import Point, plan_rewind, rewind
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 from samples import History, SampleFile
 from tests import children
 from tests.catalogs import on_sqlite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from random import Random
 
-from lotus_lake.catalog import open_lake
+from lotus_lake.lake.connection import open_lake
 from samples import History, SampleFile, generate
 from samples.demo import MODELS
 from tests.catalogs import on_postgres, on_sqlite

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.consumers import has_unprocessed
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.ledger.watermarks import has_unprocessed
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.pipeline.driver import DBT_DIR, PROJECT, Pipeline

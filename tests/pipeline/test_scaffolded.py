@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from lotus_lake.catalog import open_lake
-from lotus_lake.discovery import write_catalog
-from lotus_lake.landing import landing_columns
-from lotus_lake.scaffold.plan import plan_stream, write_plan
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import HIVE_COLUMNS, Stream, source_schema
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.landing.tables import landing_columns
+from lotus_lake.project.source_schemas import write_catalog
+from lotus_lake.scaffold.stream_files import plan_stream, write_plan
 from lotus_lake.scaffold.stream_json import Choices
-from lotus_lake.settings import Settings
 from lotus_lake.sql import identifier, literal
-from lotus_lake.streams import HIVE_COLUMNS, Stream, source_schema
 from lotus_lake.validation import find_problems
 from tests.catalogs import on_sqlite
 from tests.pipeline.driver import PROJECT, feed_stream

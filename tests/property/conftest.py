@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import duckdb
 import pytest
 
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
 from tests.feeds import Feed, write_stream
 from tests.property.records import FIELDS
 from tests.property.world import World

@@ -15,8 +15,8 @@ import duckdb
 import jinja2
 import yaml
 
-from lotus_lake.catalog import LAKE, META, Lake
-from lotus_lake.streams import Stream
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import LAKE, META, Lake
 
 PROJECT = Path(__file__).resolve().parents[2] / "include" / "dbt"
 _MODEL = """

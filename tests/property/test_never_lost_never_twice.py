@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lotus_lake.rewinding import Point
+from lotus_lake.repair.rewind import Point
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import DAY
 from tests.property.conftest import MakeWorld

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import duckdb
 
-from lotus_lake import quarantine
-from lotus_lake.catalog import LAKE, META, Lake, configure
-from lotus_lake.feeder.batching import Batch, plan_batches
+from lotus_lake.config.settings import Settings
+from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.ledger import LANDED, LANDED_SQL
-from lotus_lake.maintenance import upkeep
-from lotus_lake.reconciling import reconcile
-from lotus_lake.rewinding import Point, plan_rewind, rewind
-from lotus_lake.settings import Settings
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import LAKE, META, Lake, configure
+from lotus_lake.ledger.files import LANDED, LANDED_SQL
+from lotus_lake.repair import quarantine
+from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.repair.rewind import Point, plan_rewind, rewind
+from lotus_lake.upkeep.expiry import upkeep
 from tests.children import Watched
 from tests.feeds import DAY, Feed
 from tests.property import processed

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from lotus_lake.keys import partition_path
+from lotus_lake.bucket.keys import partition_path
 from tests.feeds import Shape, parquet
 from tests.pipeline.driver import PROJECT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
 from tests.catalogs import on_sqlite
 from tests.simulation.branch import Branch
 from tests.simulation.shop import REFUND_HOURS, Shop, write_streams

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from lotus_lake import errors
 from lotus_lake.cli import app
 from lotus_lake.cli.reference import CLI_PAGE, cli_page
-from lotus_lake.doctor import catalog, consumers, environment, lake, machine, store
-from lotus_lake.doctor.results import name_of
-from lotus_lake.reference import STREAM_PAGE, stream_page
+from lotus_lake.cli.reference_stream import STREAM_PAGE, stream_page
+from lotus_lake.doctor import catalog, environment, flow, lake, machine, store
+from lotus_lake.doctor.findings import name_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 README = PROJECT / "README.md"
@@ -200,7 +200,7 @@ def test_the_doctors_checks_and_all_errors_are_in_the_page_on_troubleshooting() 
     text = TEXTS["docs/troubleshooting.md"]
     checks = (
         *environment.CHECKS, *machine.CHECKS, *store.ALL, *catalog.CHECKS, *catalog.OPEN,
-        *catalog.POSTGRES, *lake.CHECKS, *consumers.CHECKS,
+        *catalog.POSTGRES, *lake.CHECKS, *flow.CHECKS,
     )  # fmt: skip
     classes = [
         name

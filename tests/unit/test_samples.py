@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from lotus_lake.storage import s3_client
+from lotus_lake.bucket.objects import s3_client
 from samples import History, SampleFile, generate, write_files
 from samples.__main__ import app
 from samples.demo import app as demo

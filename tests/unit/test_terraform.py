@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lotus_lake.airbyte.access import api_roots
-from lotus_lake.keys import key_problem, partition_date
-from lotus_lake.settings import Settings
-from lotus_lake.streams import load_streams
+from lotus_lake.bucket.keys import key_problem, partition_date
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import load_streams
 from tests.check_terraform import PROJECT, TERRAFORM_DIR, committed_state, problems
 
 TERRAFORM = shutil.which("terraform")

@@ -9,7 +9,7 @@
     by their snapshot id in the whole table.
 
     Every row has the day of its object's key; only the row of NULLs with which a landing table
-    begins (see nulls.py) has none.
+    begins (see null_counts.py) has none.
 
     A full refresh is refused when rows have been retired from the landing table: the records that
     only they held would be lost.

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from lotus_lake.config.settings import ConnectionFields, parse_connection
 from lotus_lake.errors import SettingsError
-from lotus_lake.settings import ConnectionFields, parse_connection
 
 CONNECTION = "AIRFLOW_CONN_AIRBYTE_DEFAULT"
 _CLOUD_HOST = "api.airbyte.com"

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lotus_lake.airbyte import jobs
+from lotus_lake.airbyte.answers import Connection, ConnectionStream
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection, stream_of
 from lotus_lake.airbyte.landed import holdings
-from lotus_lake.airbyte.model import Connection, ConnectionStream
-from lotus_lake.catalog import META, Lake
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import AirbyteError
-from lotus_lake.streams import Stream
+from lotus_lake.lake.connection import META, Lake
 
 _TABLE = f"""
 CREATE SCHEMA IF NOT EXISTS {META};

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lotus_lake.airbyte.answers import WRITING_STATUSES, Job
 from lotus_lake.airbyte.client import AirbyteClient
-from lotus_lake.airbyte.model import WRITING_STATUSES, Job
 
 
 def running_job(client: AirbyteClient, connection_id: str) -> Job | None:

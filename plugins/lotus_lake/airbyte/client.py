@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.airbyte.model import Connection, ConnectionStream, Job, Source
+from lotus_lake.airbyte.answers import Connection, ConnectionStream, Job, Source
 from lotus_lake.airbyte.transport import TIMEOUT_SECONDS, Transport
 from lotus_lake.errors import AirbyteError, AirbyteNotFoundError, AirbyteUnavailableError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lotus_lake.airbyte.answers import Connection, ConnectionStream
 from lotus_lake.airbyte.client import AirbyteClient
-from lotus_lake.airbyte.model import Connection, ConnectionStream
 from lotus_lake.errors import AirbyteError, AirbyteNotFoundError
 
 

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from lotus_lake.airbyte.answers import OPEN_STATUSES, Connection, Job
 from lotus_lake.airbyte.client import AirbyteClient
-from lotus_lake.airbyte.model import OPEN_STATUSES, Connection, Job
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteUnavailableError
 
 POLL_SECONDS = 10.0

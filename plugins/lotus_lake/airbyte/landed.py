@@ -13,13 +13,13 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from lotus_lake import ledger
-from lotus_lake.airbyte.model import Job
-from lotus_lake.catalog import META, STAGING, Lake
-from lotus_lake.keys import window_start
+from lotus_lake.airbyte.answers import Job
+from lotus_lake.bucket.keys import window_start
+from lotus_lake.bucket.objects import list_objects
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import META, STAGING, Lake
+from lotus_lake.ledger import files as ledger
 from lotus_lake.sql import identifier
-from lotus_lake.storage import list_objects
-from lotus_lake.streams import Stream
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
-from lotus_lake.catalog import LAKE
-from lotus_lake.manifest import Model
+from lotus_lake.lake.connection import LAKE
+from lotus_lake.project.manifest import Model
 
 
 def model_asset(model: Model) -> Asset:

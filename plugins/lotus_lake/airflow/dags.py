@@ -19,20 +19,15 @@ from airflow.sdk import (
     get_parsing_context,
 )
 
-from lotus_lake import reconciling
-from lotus_lake.airflow import maintaining
+from lotus_lake.airflow import maintenance
 from lotus_lake.airflow.assets import model_asset
 from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
 from lotus_lake.airflow.sensors import NewFilesSensor, SyncEndedSensor
-from lotus_lake.airflow.tasks import (
-    feeder,
-    publish_domain,
-    publish_stream,
-    reconcile_stream,
-)
-from lotus_lake.compaction import BUDGET_SECONDS
+from lotus_lake.airflow.tasks import feeder, publish_domain, publish_stream, reconcile_stream
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import StreamConfigError
-from lotus_lake.manifest import (
+from lotus_lake.project.manifest import (
     Model,
     enriched_domains,
     ensure_manifest,
@@ -41,9 +36,9 @@ from lotus_lake.manifest import (
     load_models,
     processed_models,
 )
-from lotus_lake.orphans import MAX_SHARE
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream, load_streams
+from lotus_lake.repair import reconcile as reconciling
+from lotus_lake.upkeep.compaction import BUDGET_SECONDS
+from lotus_lake.upkeep.orphans import MAX_SHARE
 
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 ENRICHED_PREFIX = "enriched__"
@@ -171,7 +166,7 @@ def maintenance_dag() -> DAG:
     with DAG(
         dag_id=MAINTENANCE_DAG_ID,
         description="Expires snapshots, deletes retired files, compacts tables, reports sizes",
-        doc_md=maintaining.__doc__,
+        doc_md=maintenance.__doc__,
         schedule="17 3 * * *",
         start_date=START_DATE,
         catchup=False,
@@ -197,9 +192,9 @@ def maintenance_dag() -> DAG:
             ),
         },
     ) as dag:
-        deleted = maintaining.delete_files()
-        work = [maintaining.compact_tables(), maintaining.find_orphans(), maintaining.statistics()]
-        maintaining.expire_snapshots() >> deleted >> work >> maintaining.report()
+        deleted = maintenance.delete_files()
+        work = [maintenance.compact_tables(), maintenance.find_orphans(), maintenance.statistics()]
+        maintenance.expire_snapshots() >> deleted >> work >> maintenance.report()
     return dag
 
 

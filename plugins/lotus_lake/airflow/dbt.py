@@ -11,8 +11,8 @@ from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, 
 from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
-from lotus_lake.airflow.access import lake_settings
-from lotus_lake.manifest import dbt_executable, dbt_project_dir
+from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.project.manifest import dbt_executable, dbt_project_dir
 
 Interceptor = Callable[[Any, Any], None]
 

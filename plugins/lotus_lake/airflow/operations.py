@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from lotus_lake import quarantine
 from lotus_lake.airbyte import backfill as backfills
 from lotus_lake.airbyte import jobs
 from lotus_lake.airbyte.client import AirbyteClient
-from lotus_lake.airflow.access import airbyte_access, lake_settings
+from lotus_lake.airflow.connections import airbyte_access, lake_settings
 from lotus_lake.airflow.dags import START_DATE
 from lotus_lake.airflow.tasks import no_retry_on_permanent
-from lotus_lake.catalog import Lake, open_lake
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import PermanentError
-from lotus_lake.manifest import ensure_manifest, load_models, processed_models
-from lotus_lake.planning import plan_run
-from lotus_lake.reading import open_to_read
-from lotus_lake.reconciling import reconcile
-from lotus_lake.rewinding import Point, plan_rewind, rewind
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import Stream, load_streams
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.observe.plan import plan_run
+from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.repair import quarantine
+from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

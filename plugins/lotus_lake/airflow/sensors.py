@@ -22,23 +22,16 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lotus_lake import ledger
 from lotus_lake.airbyte.barrier import running_job
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection
-from lotus_lake.airflow.access import (
+from lotus_lake.airflow.connections import (
     AWS_CONN_ID,
     airbyte_access,
     lake_settings,
     use_embedded_s3,
 )
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.consumers import has_unprocessed
-from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.feeder.generations import PRESENT, readiness
-from lotus_lake.feeder.listing import listing_start
-from lotus_lake.settings import Settings
-from lotus_lake.storage import (
+from lotus_lake.bucket.objects import (
     Fingerprint,
     list_objects,
     list_request,
@@ -46,7 +39,14 @@ from lotus_lake.storage import (
     page_objects,
     read_listings_fast,
 )
-from lotus_lake.streams import Stream, find_stream
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, find_stream
+from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.feeder.list import listing_start
+from lotus_lake.feeder.overwrite import PRESENT, readiness
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.watermarks import has_unprocessed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -16,19 +16,19 @@ from airflow.sdk import Asset, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.task.trigger_rule import TriggerRule
 
-from lotus_lake.airflow.access import lake_settings
-from lotus_lake.catalog import Lake, open_lake
-from lotus_lake.consumers import files_read
+from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.streams import Stream, find_stream
 from lotus_lake.errors import PermanentError
-from lotus_lake.feeder.batching import Batch, plan_batches
+from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.feeder.listing import list_files
-from lotus_lake.feeder.registering import register_batch
-from lotus_lake.quarantine import quarantined_in
-from lotus_lake.reconciling import reconcile
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import Stream, find_stream
+from lotus_lake.feeder.list import list_files
+from lotus_lake.feeder.register import register_batch
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.ledger.watermarks import files_read
+from lotus_lake.repair.quarantine import quarantined_in
+from lotus_lake.repair.reconcile import reconcile
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import typer
 
 from lotus_lake.cli import (
+    add_stream,
     airbyte,
-    configs,
-    discovering,
+    discover,
     doctor,
-    files,
-    initialising,
-    lake,
-    maintaining,
-    scaffolding,
-    validating,
+    initialise,
+    landing,
+    observe,
+    repair,
+    upkeep,
+    validation,
     version,
 )
 from lotus_lake.errors import LotusLakeError
@@ -25,14 +25,14 @@ app = typer.Typer(
     help="Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.\n\n"
     "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
 )
-initialising.add_to(app)
-configs.add_to(app)
-discovering.add_to(app)
-scaffolding.add_to(app)
-validating.add_to(app)
-lake.add_to(app)
-files.add_to(app)
-maintaining.add_to(app)
+initialise.add_to(app)
+landing.add_to(app)
+discover.add_to(app)
+add_stream.add_to(app)
+validation.add_to(app)
+observe.add_to(app)
+repair.add_to(app)
+upkeep.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 version.add_to(app)

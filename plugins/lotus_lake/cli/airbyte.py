@@ -10,17 +10,17 @@ import typer
 from lotus_lake.airbyte import backfill as backfills
 from lotus_lake.airbyte import jobs
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.airbyte.catalog import catalog_files
+from lotus_lake.airbyte.answers import Connection
 from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.airbyte.configured_catalog import catalog_files
 from lotus_lake.airbyte.connections import find_connection, source_of
-from lotus_lake.airbyte.model import Connection
-from lotus_lake.catalog import open_lake
 from lotus_lake.cli.airbyte_report import report, show, source_name
 from lotus_lake.cli.arguments import AIRBYTE, CONFIGURE, AnyName, AnySource, Source, complete_source
 from lotus_lake.cli.derived import Check, bring_up_to_date
 from lotus_lake.cli.output import AsJson, counted
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream, find_stream, load_streams
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, find_stream, load_streams
+from lotus_lake.lake.connection import open_lake
 
 ConnectionId = Annotated[
     str | None,

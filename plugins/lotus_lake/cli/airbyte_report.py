@@ -11,15 +11,15 @@ from typing import Any
 import typer
 
 from lotus_lake.airbyte import jobs
+from lotus_lake.airbyte.answers import Connection, Job
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.landed import StreamCheck, check_stream, committed_records
-from lotus_lake.airbyte.model import Connection, Job
-from lotus_lake.catalog import open_lake
+from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli import output
 from lotus_lake.cli.output import counted
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import Stream
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import open_lake
 
 # Neither done nor failed: the time was up.
 NOT_YET = 3

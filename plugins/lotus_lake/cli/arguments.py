@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.settings import Settings
 
 # Groups of commands in `lotus-lake --help`.
 CONFIGURE, LOOK, FEED = "From a source to its models", "Look", "Feed, and put right"

@@ -15,8 +15,8 @@ from typing import Any, get_args
 import typer
 
 from lotus_lake.cli import app
-from lotus_lake.reference import derived_by, page, table, wrapped
-from lotus_lake.settings import find_project_dir
+from lotus_lake.cli.reference_stream import derived_by, page, table, wrapped
+from lotus_lake.config.settings import find_project_dir
 
 CLI_PAGE = Path("docs", "reference-cli.md")
 PROGRAM = "lotus-lake"

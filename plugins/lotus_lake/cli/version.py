@@ -8,7 +8,7 @@ import duckdb
 import typer
 
 from lotus_lake import __version__
-from lotus_lake.catalog import load_extensions
+from lotus_lake.lake.connection import load_extensions
 
 
 def add_to(app: typer.Typer) -> None:

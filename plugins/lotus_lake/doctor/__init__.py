@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 
-from lotus_lake.doctor import catalog, consumers, environment, lake, machine, store
-from lotus_lake.doctor.results import Finding, run, run_one, skip
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import load_streams
+from lotus_lake.doctor import catalog, environment, flow, lake, machine, store
+from lotus_lake.doctor.findings import Finding, run, run_one, skip
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.manifest import built_models
-from lotus_lake.reading import open_to_read
-from lotus_lake.settings import Settings
-from lotus_lake.storage import s3_client
-from lotus_lake.streams import load_streams
+from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.project.manifest import built_models
 
 
 def examine(env: Mapping[str, str]) -> list[Finding]:
@@ -33,7 +33,7 @@ def examine(env: Mapping[str, str]) -> list[Finding]:
     return findings + _examine_lake(settings)
 
 
-_IN_THE_LAKE = (*catalog.POSTGRES, *lake.CHECKS, *consumers.CHECKS)
+_IN_THE_LAKE = (*catalog.POSTGRES, *lake.CHECKS, *flow.CHECKS)
 
 
 def _examine_store(settings: Settings) -> list[Finding]:
@@ -53,5 +53,5 @@ def _examine_lake(settings: Settings) -> list[Finding]:
     with open_to_read(settings) as opened_lake:
         findings = [opened, *run(catalog.POSTGRES, opened_lake)]
         findings += run(lake.CHECKS, lake.View(opened_lake, streams))
-        read = consumers.View.of(opened_lake, streams, built_models(settings.project_dir))
-        return findings + run(consumers.CHECKS, read)
+        read = flow.View.of(opened_lake, streams, built_models(settings.project_dir))
+        return findings + run(flow.CHECKS, read)

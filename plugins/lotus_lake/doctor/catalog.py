@@ -7,12 +7,12 @@ import re
 import time
 from pathlib import Path
 
-from lotus_lake.catalog import Lake
-from lotus_lake.doctor.results import Result, ok, problem, skipped
-from lotus_lake.initialising import missing_indexes
-from lotus_lake.locking import LOCK_TIMEOUT_SECONDS
-from lotus_lake.reading import open_to_read
-from lotus_lake.settings import Settings
+from lotus_lake.config.settings import Settings
+from lotus_lake.doctor.findings import Result, ok, problem, skipped
+from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.lake.write_lock import LOCK_TIMEOUT_SECONDS
+from lotus_lake.repair.initialise import missing_indexes
 
 # Byte 18 of a SQLite file: the version it is written with.
 _HEADER_BYTES, _WAL = 20, 2

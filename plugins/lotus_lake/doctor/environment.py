@@ -13,8 +13,8 @@ import duckdb
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from lotus_lake.doctor.results import Result, ok, problem, skipped, some_of
-from lotus_lake.settings import Settings, find_project_dir
+from lotus_lake.config.settings import Settings, find_project_dir
+from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
 
 _EXTENSIONS = ("ducklake", "httpfs", "postgres-scanner", "sqlite-scanner")
 

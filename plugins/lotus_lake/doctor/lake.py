@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from lotus_lake import data_files
-from lotus_lake.catalog import LAKE, META, METADATA, Lake
-from lotus_lake.doctor.results import Result, ok, problem, skipped, some_of
-from lotus_lake.feeder.batching import readable_bytes
-from lotus_lake.landing import OPTIONS
-from lotus_lake.orphans import find_orphans
-from lotus_lake.quarantine import list_quarantined
-from lotus_lake.reading import was_fed
-from lotus_lake.streams import Stream
+from lotus_lake.config.streams import Stream
+from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
+from lotus_lake.feeder.batch import readable_bytes
+from lotus_lake.lake.connection import LAKE, META, METADATA, Lake
+from lotus_lake.lake.read_only import was_fed
+from lotus_lake.landing.tables import OPTIONS
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.repair.quarantine import list_quarantined
+from lotus_lake.upkeep.orphans import find_orphans
 
 # A file that a transaction has written and not yet committed is no orphan.
 ORPHAN_AGE = timedelta(days=1)

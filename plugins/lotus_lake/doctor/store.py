@@ -15,9 +15,9 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lotus_lake.doctor.results import Result, ok, problem, skipped
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream
+from lotus_lake.doctor.findings import Result, ok, problem, skipped
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,1 +1,1 @@
-"""The feeder: one module per task of the UI, list -> batch -> register -> cursor -> cleanup."""
+"""List, batch, register, cursor, cleanup: one module per task of the Airflow UI."""

@@ -15,12 +15,13 @@ from datetime import date, timedelta
 
 import duckdb
 
-from lotus_lake import data_files, ledger
-from lotus_lake.catalog import LAKE, META, Lake
-from lotus_lake.consumers import watermarks
-from lotus_lake.ledger import LANDED, LANDED_SQL, FileEvent
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import LAKE, META, Lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.ledger.files import LANDED, LANDED_SQL, FileEvent
+from lotus_lake.ledger.watermarks import watermarks
 from lotus_lake.sql import identifier
-from lotus_lake.streams import Stream
 
 log = logging.getLogger(__name__)
 

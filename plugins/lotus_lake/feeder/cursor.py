@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lotus_lake import ledger
-from lotus_lake.catalog import META, Lake
-from lotus_lake.consumers import has_unprocessed, processed_snapshot
-from lotus_lake.ledger import LANDED
-from lotus_lake.streams import Stream
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.connection import META, Lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.files import LANDED
+from lotus_lake.ledger.watermarks import has_unprocessed, processed_snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lotus_lake.ledger import FileEvent, PendingFile
+from lotus_lake.ledger.files import FileEvent, PendingFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lotus_lake.config.streams import FieldSchema, Stream
 from lotus_lake.errors import ScaffoldError
-from lotus_lake.landing import column_name, column_type
+from lotus_lake.landing.tables import column_name, column_type
 from lotus_lake.scaffold import naming
-from lotus_lake.scaffold.references import Path, landed_path, reference, reserved_names
+from lotus_lake.scaffold.expressions import Path, landed_path, reference, reserved_names
 from lotus_lake.sql import is_plain_name
-from lotus_lake.streams import FieldSchema, Stream
 
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lotus_lake.config.streams import Stream
 from lotus_lake.scaffold.columns import ModelColumns
-from lotus_lake.streams import Stream
 
 WIDTH = 100
 _INDENT = " " * 8

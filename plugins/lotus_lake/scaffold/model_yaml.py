@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from lotus_lake.config.streams import Stream
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import Column, ModelColumns
 from lotus_lake.scaffold.unit_test import unit_test_lines
 from lotus_lake.scaffold.yaml_text import entry, prose, scalar
-from lotus_lake.streams import Stream
 
 # What the bookkeeping columns mean is told once for all models, in processed.md.
 _TOLD = {

@@ -10,9 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lotus_lake.errors import ScaffoldError, StreamConfigError
-from lotus_lake.settings import Settings
-from lotus_lake.streams import (
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import (
     HIVE_COLUMNS,
     SCHEMA_FILE,
     VIRTUAL_COLUMNS,
@@ -21,6 +20,7 @@ from lotus_lake.streams import (
     StreamConfig,
     StreamFile,
 )
+from lotus_lake.errors import ScaffoldError, StreamConfigError
 
 Paths = tuple[tuple[str, ...], ...]
 

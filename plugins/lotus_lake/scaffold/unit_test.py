@@ -6,16 +6,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.scaffold import naming
-from lotus_lake.scaffold.columns import (
-    Column,
-    ModelColumns,
-)
-from lotus_lake.scaffold.references import Path
+from lotus_lake.scaffold.columns import Column, ModelColumns
+from lotus_lake.scaffold.expressions import Path
 from lotus_lake.scaffold.yaml_text import WIDTH, entry, scalar
 from lotus_lake.sql import identifier
-from lotus_lake.streams import Stream
 
 _ROWS = " " * 10
 _DAYS = ("2026-03-02", "2026-03-03", "2026-03-04")

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from lotus_lake.settings import Settings
-from lotus_lake.validation import dbt_checks, stream_checks
+from lotus_lake.config.settings import Settings
+from lotus_lake.validation import models, streams
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, read_project
 
 Check = Callable[[Project], Iterable[Problem]]
 
 CHECKS: list[Check] = [
-    stream_checks.readable,
-    stream_checks.distinct,
-    stream_checks.discovered,
-    stream_checks.column_names,
-    stream_checks.landing_current,
-    stream_checks.schema_current,
-    dbt_checks.every_stream_has_a_model,
-    dbt_checks.every_model_has_a_stream,
-    dbt_checks.keys,
-    dbt_checks.overwritten,
-    dbt_checks.sources,
+    streams.readable,
+    streams.distinct,
+    streams.discovered,
+    streams.column_names,
+    streams.landing_current,
+    streams.schema_current,
+    models.every_stream_has_a_model,
+    models.every_model_has_a_stream,
+    models.keys,
+    models.overwritten,
+    models.sources,
 ]
 
 __all__ = ["CHECKS", "Check", "Problem", "Project", "find_problems", "read_project"]

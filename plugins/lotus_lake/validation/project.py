@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, StreamFile, stream_files
 from lotus_lake.errors import StreamConfigError
-from lotus_lake.manifest import dbt_project_dir
-from lotus_lake.settings import Settings
-from lotus_lake.streams import Stream, StreamFile, stream_files
+from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.validation.dbt_files import DbtFiles, read_dbt_files
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.yaml_lines import json_line

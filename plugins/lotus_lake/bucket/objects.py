@@ -1,0 +1,237 @@
+"""List raw objects. The only call made is ListObjectsV2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from xml.etree import ElementTree
+
+from lotus_lake.bucket.keys import is_folder_marker
+from lotus_lake.config.settings import S3Access
+from lotus_lake.errors import SettingsError, StorageUnavailableError
+from lotus_lake.failures import TLS_HINT
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PAGE_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RawObject:
+    """An object as the listing shows it; (key, etag, size_bytes) is its identity."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+
+
+class _File(Protocol):
+    """What is known to have been an object."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
+FileT = TypeVar("FileT", bound=_File)
+
+
+def s3_client(access: S3Access) -> S3Client:
+    """A client for the object store; bounded timeouts, five attempts.
+
+    Raises:
+        SettingsError: The endpoint or the credentials are no such.
+    """
+    with access_errors():
+        return _client(access)
+
+
+@contextmanager
+def access_errors() -> Iterator[None]:
+    """Turn what boto3 says about an endpoint or credentials, before it asks anybody, into ours.
+
+    Raises:
+        SettingsError: The endpoint or the credentials are no such.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(
+            f"the S3 access cannot be used: {error}",
+            hint="check the connection aws_default, or AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_PROFILE",
+        ) from error
+
+
+def _client(access: S3Access) -> S3Client:
+    import boto3  # 0.4 s that commands about files on disk do not have to wait
+    from botocore.config import Config
+
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=access.endpoint_url,
+        region_name=access.region,
+        verify=access.ca_bundle,
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=(
+            access.secret_access_key.get_secret_value() if access.secret_access_key else None
+        ),
+        aws_session_token=(
+            access.session_token.get_secret_value() if access.session_token else None
+        ),
+        config=Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 5},
+            s3={"addressing_style": "path"} if access.endpoint_url else {},
+        ),
+    )
+    return client
+
+
+def list_request(bucket: str, prefix: str, start_after: str | None) -> dict[str, str]:
+    """Arguments of the listing of a window, for any S3 client."""
+    request = {"Bucket": bucket, "Prefix": prefix}
+    return request if start_after is None else {**request, "StartAfter": start_after}
+
+
+def read_listings_fast(client: Any) -> None:
+    """Let a client, boto's or aiobotocore's, read listings in a quarter of the time.
+
+    botocore's parser of any answer takes 0.1 s for a page, most of it for the times; a poll is
+    little else. So objects are read here, with the few fields that are wanted of them, and
+    botocore parses what is left of the page.
+    """
+    client.meta.events.register(
+        "before-parse.s3.ListObjectsV2", _take_objects, unique_id=read_listings_fast.__qualname__
+    )
+
+
+def _take_objects(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    try:
+        # botocore parses the same text with the same parser, and expat ends bombs by itself.
+        page = ElementTree.fromstring(response_dict["body"])  # noqa: S314
+    except ElementTree.ParseError:
+        return  # botocore says what is wrong with it
+    namespace = page.tag.rpartition("ListBucketResult")[0]
+    objects = page.findall(f"{namespace}Contents")
+    if not objects:
+        return
+    customized_response_dict["Contents"] = [
+        {
+            "Key": item.findtext(f"{namespace}Key"),
+            "ETag": item.findtext(f"{namespace}ETag"),
+            "Size": int(item.findtext(f"{namespace}Size", "")),
+            "LastModified": datetime.fromisoformat(item.findtext(f"{namespace}LastModified", "")),
+        }
+        for item in objects
+    ]
+    for item in objects:
+        page.remove(item)
+    response_dict["body"] = ElementTree.tostring(page)
+
+
+def page_objects(page: Mapping[str, Any]) -> list[RawObject]:
+    """The objects of one page of a listing, without folder markers."""
+    return [
+        RawObject(
+            key=item["Key"],
+            etag=item["ETag"].strip('"'),
+            size_bytes=item["Size"],
+            last_modified=item["LastModified"],
+        )
+        for item in page.get("Contents", ())
+        if not is_folder_marker(item["Key"])
+    ]
+
+
+def list_objects(
+    client: S3Client, bucket: str, prefix: str, start_after: str | None = None
+) -> Iterator[RawObject]:
+    """List a prefix in key order, one request per 1,000 keys.
+
+    Args:
+        client: S3 client.
+        bucket: Bucket of the raw files.
+        prefix: Stream prefix, ending in a slash.
+        start_after: Exclusive lower bound of the keys; the whole prefix when missing.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    read_listings_fast(client)
+    pages = client.get_paginator("list_objects_v2").paginate(
+        **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
+    )
+    try:
+        for page in pages:
+            yield from page_objects(page)
+    except (BotoCoreError, ClientError) as error:
+        raise listing_error(bucket, prefix, error) from error
+
+
+def present(client: S3Client, bucket: str, keys: Iterable[str]) -> list[RawObject]:
+    """The objects that have these keys now; their folders are listed.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused.
+    """
+    wanted = set(keys)
+    return [
+        item
+        for folder in sorted({key.rsplit("/", 1)[0] + "/" for key in wanted})
+        for item in list_objects(client, bucket, folder)
+        if item.key in wanted
+    ]
+
+
+def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[FileT]:
+    """The files whose object has neither gone nor changed.
+
+    Raises:
+        StorageUnavailableError: The store did not answer or refused.
+    """
+    found = present(client, bucket, (file.key for file in files))
+    there = {(item.key, item.etag, item.size_bytes) for item in found}
+    return [file for file in files if (file.key, file.etag, file.size_bytes) in there]
+
+
+def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavailableError:
+    """What a failed listing is reported as; botocore's texts hold no secrets."""
+    return StorageUnavailableError(
+        f"listing s3://{bucket}/{prefix} failed: {error}",
+        hint=TLS_HINT
+        if "CERTIFICATE_VERIFY_FAILED" in str(error)
+        else "check the connection aws_default (or AWS_*), its endpoint_url and s3:ListBucket",
+    )
+
+
+class Fingerprint:
+    """A short text that changes when any identity in a listing does; fed page by page."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, objects: Iterable[RawObject]) -> None:
+        """Add objects, in listing order."""
+        for item in objects:
+            self._digest.update(f"{item.key}\0{item.etag}\0{item.size_bytes}\n".encode())
+
+    def text(self) -> str:
+        """The fingerprint of what was added so far."""
+        return self._digest.hexdigest()

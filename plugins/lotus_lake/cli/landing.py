@@ -1,0 +1,41 @@
+"""Commands about what is on disk: stream configs and what is derived from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from lotus_lake.cli.arguments import CONFIGURE
+from lotus_lake.cli.derived import Check, bring_up_to_date
+from lotus_lake.cli.output import AsJson
+from lotus_lake.cli.reference_stream import STREAM_PAGE, stream_page
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import SCHEMA_FILE, load_streams, published_schema
+from lotus_lake.landing.tables import ddl_file, ddl_text
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel=CONFIGURE)(landing)
+
+
+def landing(check: Check = False, as_json: AsJson = False) -> None:
+    """Derive what follows from the stream configs: landing DDL, and the JSON Schema for editors.
+
+    Run it after a change of include/streams or include/sources, and commit the result. In a
+    checkout it also writes docs/reference-stream.md, which says what the schema says.
+
+    Example: lotus-lake landing --check
+    """
+    settings = Settings.from_env()
+    streams, errors = load_streams(settings.streams_dir)
+    files: dict[Path, str | None] = {
+        ddl_file(settings.project_dir, stream): ddl_text(settings, stream) for stream in streams
+    }
+    files[settings.streams_dir / SCHEMA_FILE] = json.dumps(published_schema(), indent=2) + "\n"
+    page = settings.project_dir / STREAM_PAGE
+    if page.parent.is_dir():  # an image has no docs
+        files[page] = stream_page()
+    bring_up_to_date(files, errors, command="lotus-lake landing", check=check, as_json=as_json)

@@ -1,0 +1,280 @@
+"""Commands that do something with files: feed them, go back to them, put them right."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
+from lotus_lake.cli.output import AsJson, counted, minute, say, show
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, find_stream, load_streams
+from lotus_lake.errors import LotusLakeError, SettingsError
+from lotus_lake.feeder.batch import readable_bytes
+from lotus_lake.feeder.list import list_files
+from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.ledger import files as ledger
+from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.repair import quarantine
+from lotus_lake.repair.reconcile import land_all, reconcile
+from lotus_lake.repair.rewind import Point, plan_rewind, rewind
+
+Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+in_quarantine = typer.Typer(
+    no_args_is_help=True, help="Files that could not land: list them, try again, or drop them."
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel=FEED)(feed)
+    app.command(name="reconcile", rich_help_panel=FEED)(reconcile_streams)
+    app.command(name="rewind", rich_help_panel=FEED)(rewind_stream)
+    app.add_typer(in_quarantine, name="quarantine", rich_help_panel=FEED)
+
+
+def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
+    """Feed one stream now, without Airflow: list, then register everything that waits.
+
+    Safe beside a running Airflow: of two feeders of a stream one wins, the other finds nothing.
+
+    Example: lotus-lake feed shopify orders
+    """
+    run_id = _run_id("feed")
+    with _open(source, stream) as (lake, config):
+        listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
+        say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
+        landed = land_all(lake, config, run_id)
+        waiting = ledger.backlog(lake, config)[0]
+    quarantined = listing.quarantined + landed.quarantined
+    if as_json:
+        done = {
+            "stream": config.id,
+            "listed": listing.listed,
+            "registered": landed.registered,
+            "copied": landed.copied,
+            "rows": landed.row_count,
+            "empty": landed.empty,
+            "quarantined": quarantined,
+            "waiting": waiting,
+        }
+        show([done], as_json=True)
+        return
+    say(
+        f"{counted(landed.registered + landed.copied, 'file')} landed, {landed.copied} as copies, "
+        f"with {counted(landed.row_count, 'row')}; {landed.empty} without rows; "
+        f"{quarantined} quarantined"
+    )
+    if waiting:
+        say(f"{counted(waiting, 'file')} of a generation that is not whole yet: feed again later")
+    if quarantined:
+        say(f"`lotus-lake quarantine list {source} {stream}` says why")
+
+
+def reconcile_streams(
+    source: AnySource = None,
+    stream: AnyName = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Take rows whose object is gone out of the tables.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare bucket, ledger and landing tables as a whole; land what is missing.
+
+    Finds what no run would see: files that came later than `lookback_days`, and objects that
+    somebody deleted. Exits with 1 when something is left that a person has to look at.
+
+    Without a stream: all of a source, or all there are.
+
+    Example: lotus-lake reconcile shopify orders --repair
+    """
+    # What it warns of are the problems that are printed in the end.
+    logging.getLogger("lotus_lake.repair.reconcile").setLevel(logging.ERROR)
+    results, problems = [], []
+    settings, run_id = Settings.from_env(), _run_id("reconcile")
+    with open_lake(settings) as lake:
+        client = s3_client(settings.s3)
+        for chosen in _choose(settings, source, stream):
+            name = f"{chosen.source}/{chosen.name}"
+            try:
+                found = reconcile(lake, chosen, client, run_id, repair=repair)
+            except LotusLakeError as error:  # the other streams have nothing to do with it
+                problems.append(f"{name}: {error}")
+                continue
+            results.append({"stream": name, **asdict(found)})
+            problems += [
+                f"{name}: {text.replace('SOURCE STREAM', f'{chosen.source} {chosen.name}')}"
+                for text in found.problems
+            ]
+    show(results, as_json=as_json, number_columns=10)
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def rewind_stream(
+    source: Source,
+    stream: Name,
+    to_file: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Go back to this file: it and all that follow it."),
+    ] = None,
+    to_date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Go back to this day."),
+    ] = None,
+    to_snapshot: Annotated[
+        int | None,
+        typer.Option(metavar="ID", help="Go back to what landed after this snapshot."),
+    ] = None,
+    feed_again: Annotated[
+        bool, typer.Option("--feed-again", help="Register the files again, too.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at files again, and let the models process their rows again. Nothing doubles.
+
+    Without a point: everything. With --feed-again each file is also registered anew in the place
+    of its old registration, for instance to get columns that `freeze` had left out.
+
+    Example: lotus-lake rewind shopify orders --to-date 2026-03-01 --dry-run
+    """
+    if sum(point is not None for point in (to_file, to_date, to_snapshot)) > 1:
+        raise SettingsError("--to-file, --to-date and --to-snapshot exclude each other")
+    point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
+    with _open(source, stream) as (lake, config):
+        plan = plan_rewind(lake, config, point, _consumers(lake.settings, config))
+        shown: dict[str, Any] = {
+            "files": len(plan.files),
+            "bytes": plan.size_bytes,
+            "rows": plan.rows,
+            "retired_files": plan.retired,
+            "cursor_path": plan.cursor_path,
+            "models": list(plan.models) if as_json else ", ".join(plan.models),
+        }
+        show([shown], as_json=as_json)
+        say(
+            f"{counted(len(plan.files), 'file')} ({readable_bytes(plan.size_bytes)}, "
+            f"{counted(plan.rows, 'row')}) would be looked at and processed again"
+            f"{', and fed again' if feed_again else ''}"
+        )
+        if plan.retired:
+            say(f"{counted(plan.retired, 'file')} retired before: what they brought stays as it is")
+        if dry_run or not plan.files:
+            return
+        if not yes:
+            typer.confirm("Go back?", abort=True, err=True)
+        client = s3_client(lake.settings.s3) if feed_again else None
+        queued = rewind(lake, config, plan, _run_id("rewind"), client)
+    say(f"done; {counted(queued, 'file')} in the queue; the stream's next run goes on from here")
+
+
+@in_quarantine.command(name="list")
+def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJson = False) -> None:
+    """Show the files in quarantine, and why each is there.
+
+    Example: lotus-lake quarantine list shopify
+    """
+    with open_to_read(Settings.from_env()) as lake:
+        found = quarantine.list_quarantined(lake, source, stream)
+    rows = [
+        asdict(file)
+        if as_json
+        else {
+            "key": file.key,
+            "size": readable_bytes(file.size_bytes),
+            "since": minute(file.quarantined_at),
+            "error": file.error,
+        }
+        for file in found
+    ]
+    show(rows, as_json=as_json)
+    say(f"{counted(len(found), 'file')} in quarantine")
+
+
+@in_quarantine.command(name="retry")
+def retry_command(source: Source, stream: Name, keys: Keys = None, as_json: AsJson = False) -> None:
+    """Put files back into the queue, all of the stream without keys.
+
+    A version that was quarantined because it had replaced a landed object takes its place.
+
+    Example: lotus-lake quarantine retry shopify orders
+    """
+    with _open(source, stream) as (lake, config):
+        count = quarantine.retry(lake, config, keys or [], _run_id("retry"))
+    if as_json:
+        show([{"stream": config.id, "queued": count}], as_json=True)
+        return
+    say(
+        f"{counted(count, 'file')} in the queue; `lotus-lake feed {source} {stream}` lands them now"
+    )
+
+
+@in_quarantine.command(name="drop")
+def drop_command(
+    source: Source,
+    stream: Name,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys of objects.")],
+    as_json: AsJson = False,
+) -> None:
+    """Decide that files do not land. Their objects stay in the bucket.
+
+    Example: lotus-lake quarantine drop shopify orders raw/shopify/orders/year=2026/.../x.parquet
+    """
+    with _open(source, stream) as (lake, config):
+        count = quarantine.drop(lake, config, keys, _run_id("drop"))
+    if as_json:
+        show([{"stream": config.id, "dropped": count}], as_json=True)
+        return
+    say(f"{counted(count, 'file')} dropped")
+
+
+@contextmanager
+def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+    settings = Settings.from_env()
+    config = find_stream(settings.streams_dir, source, stream)
+    with open_lake(settings) as lake:
+        yield lake, config
+
+
+def _choose(settings: Settings, source: str | None, stream: str | None) -> list[Stream]:
+    if source and stream:
+        return [find_stream(settings.streams_dir, source, stream)]
+    streams, errors = load_streams(settings.streams_dir)
+    for error in errors:
+        say(str(error))
+    chosen = [found for found in streams if source in (None, found.source)]
+    if not chosen:
+        known = ", ".join(sorted({found.source for found in streams})) or "none"
+        raise SettingsError(
+            f"no stream of source {source!r} in {settings.streams_dir}"
+            if source
+            else f"no stream in {settings.streams_dir}",
+            hint=f"known sources: {known}; LAKE_STREAMS_DIR says where they are",
+        )
+    return chosen
+
+
+def _consumers(settings: Settings, stream: Stream) -> list[str]:
+    models = load_models(ensure_manifest(settings.project_dir))
+    return [model.name for model in processed_models(models, stream.id)]
+
+
+def _run_id(what: str) -> str:
+    """What the ledger keeps in the place of a Dag run."""
+    user = os.environ.get("USER") or str(os.getuid())
+    return f"{what}__{user}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"

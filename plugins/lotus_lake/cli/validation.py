@@ -1,0 +1,64 @@
+"""`lotus-lake validate`: everything that can be wrong with the files of the project."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from lotus_lake.cli.arguments import CONFIGURE
+from lotus_lake.cli.output import AsJson
+from lotus_lake.config.settings import Settings
+from lotus_lake.validation import Problem, Project, check, read_project
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(rich_help_panel=CONFIGURE)(validate)
+
+
+def validate(as_json: AsJson = False) -> None:
+    """Check stream JSONs, landing DDL, dbt sources and processed models against each other.
+
+    Every problem is told at once, with its file and line and what to do about it. Nothing is run:
+    no Airflow, no dbt, no lake, no network.
+
+    For example:
+
+    ```
+    lotus-lake validate
+    lotus-lake validate --json | jq -r '.[] | .file'
+    ```
+
+    Exit code 1: there are problems.
+    """
+    settings = Settings.from_env()
+    project = read_project(settings)
+    problems = check(project)
+    if as_json:
+        typer.echo(json.dumps([_as_json(problem, project) for problem in problems], indent=2))
+    else:
+        for problem in problems:
+            typer.echo(_as_text(problem, project))
+    noun = "problem" if len(problems) == 1 else "problems"
+    typer.echo(
+        f"{len(problems)} {noun} in {len(project.files)} streams and "
+        f"{len(project.dbt.models)} processed models",
+        err=True,
+    )
+    raise typer.Exit(1 if problems else 0)
+
+
+def _as_text(problem: Problem, project: Project) -> str:
+    place = project.short(problem.file) + (f":{problem.line}" if problem.line else "")
+    hint = f"\n    hint: {problem.hint}" if problem.hint else ""
+    return f"{place}: {problem.message}{hint}"
+
+
+def _as_json(problem: Problem, project: Project) -> dict[str, str | int | None]:
+    return {
+        "file": project.short(problem.file),
+        "line": problem.line or None,
+        "message": problem.message,
+        "hint": problem.hint or None,
+    }

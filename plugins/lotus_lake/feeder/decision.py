@@ -1,0 +1,97 @@
+"""Decide what becomes of files of one shape: registered, copied, empty or quarantined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from duckdb.sqltypes import DuckDBPyType
+
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.copies import copy_files
+from lotus_lake.feeder.footers import Footer, columns_of, validate
+from lotus_lake.feeder.outcomes import Outcome
+from lotus_lake.lake.connection import Lake
+from lotus_lake.landing import tables as landing
+from lotus_lake.landing.tables import Evolution
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How a shape fits the landing table.
+
+    Attributes:
+        refusal: Why no file of this shape can land.
+        note: A remark on those that land.
+        evolution: What the table has to become first.
+        misfits: Columns that have to be cast.
+        by_copy: Whether the files have to be copied.
+    """
+
+    refusal: str | None = None
+    note: str | None = None
+    evolution: Evolution = field(default_factory=Evolution)
+    misfits: tuple[str, ...] = ()
+    by_copy: bool = False
+
+
+def decide(lake: Lake, stream: Stream, group: Sequence[Footer]) -> list[Outcome]:
+    """Decide on files of one shape, and make the landing table fit those that land.
+
+    Raises:
+        StorageUnavailableError: The object store failed.
+    """
+    arriving = columns_of(lake, group[0].file)
+    fit = _fit(lake, stream, arriving, group[0].untyped)
+    if fit.refusal:
+        return [Outcome(footer.file, "quarantined", note=fit.refusal) for footer in group]
+    outcomes = [Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count]
+    full, bad = [footer for footer in group if footer.row_count], list[Outcome]()
+    if full and stream.feeder.validation == "full":
+        full, bad = validate(lake, full)
+    if full or outcomes:
+        landing.apply(lake, stream, fit.evolution)
+    if fit.by_copy:
+        table = landing.table_types(lake, stream)
+        return [
+            *bad,
+            *outcomes,
+            *copy_files(lake, stream, full, arriving, table, fit.misfits),
+        ]
+    return [*bad, *outcomes, *(_register(lake, footer, fit.note) for footer in full)]
+
+
+def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:
+    uri = lake.settings.uri(footer.file.key)
+    return Outcome(footer.file, "registered", footer.row_count, note, data_file=uri)
+
+
+def _fit(
+    lake: Lake, stream: Stream, arriving: Mapping[str, DuckDBPyType], untyped: Sequence[str]
+) -> _Fit:
+    table = landing.table_types(lake, stream)
+    typed = {name: kind for name, kind in arriving.items() if name not in untyped}
+    evolution = landing.plan_evolution(table, typed)
+    # Every value of an untyped column is null: it is no reason to add or to widen a column.
+    holes = [n for n in untyped if landing.plan_evolution(table, {n: arriving[n]})]
+    new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
+    policy, problems = stream.feeder.on_schema_change, []
+    if name := landing.name_problem(arriving):
+        problems.append(name)
+    if policy == "fail" and evolution.problems:
+        problems += evolution.problems
+    if policy == "fail" and new_columns:
+        problems.append(f"new columns {new_columns}, and on_schema_change is fail")
+    if problems:
+        return _Fit(refusal="; ".join(problems))
+    note = None
+    if policy == "freeze" and new_columns:
+        evolution = Evolution((), evolution.widened, evolution.problems, evolution.misfits)
+        note = f"columns left out by on_schema_change freeze: {new_columns}"
+    misfits = (*evolution.misfits, *(name for name in holes if _known(table, name)))
+    by_copy = stream.overwrites or bool(misfits or holes)
+    return _Fit(None, note, evolution, misfits, by_copy)
+
+
+def _known(table: Mapping[str, DuckDBPyType], name: str) -> bool:
+    return name.lower() in {column.lower() for column in table}

@@ -1,0 +1,1 @@
+"""DuckLake: the connection, the write lock, and the only SQL on DuckLake's own tables."""

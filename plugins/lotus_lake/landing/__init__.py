@@ -1,0 +1,1 @@
+"""What landing tables look like, and what a file must fit."""

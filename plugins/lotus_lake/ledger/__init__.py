@@ -1,0 +1,1 @@
+"""What is known of files, of their registrations, and of how far models have read."""

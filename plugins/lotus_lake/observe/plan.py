@@ -1,0 +1,183 @@
+"""What the next run of a stream would do. Lists the bucket, reads the ledger, writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from lotus_lake.bucket.keys import natural_order, partition_date
+from lotus_lake.bucket.objects import RawObject, list_objects
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.batch import cut
+from lotus_lake.feeder.list import CHUNK_OBJECTS, first_event, listing_start
+from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.read_only import was_fed
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.files import FileEvent, PendingFile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class DayPlan:
+    """New files of a day."""
+
+    day: date
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """One commit."""
+
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPlan:
+    """A new object that would not be fed, and why."""
+
+    key: str
+    event: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What the next run of a stream would do.
+
+    Attributes:
+        stream: `source/stream`.
+        start_after: Exclusive lower bound of the listing; `None` lists the whole prefix.
+        listed: Objects in that window.
+        new_files: Those the ledger does not know and that can be fed.
+        new_bytes: Their bytes.
+        waiting_files: Files that earlier runs left in the queue.
+        waiting_bytes: Their bytes.
+        days: The new files by the day in their key.
+        batches: The commits of the run. What files are like inside is not looked at: a file may
+            turn out to be empty, or be quarantined.
+        left_files: Files that the run would leave to the one after it.
+        refused: New objects that would be quarantined or ignored.
+    """
+
+    stream: str
+    start_after: str | None
+    listed: int
+    new_files: int
+    new_bytes: int
+    waiting_files: int
+    waiting_bytes: int
+    days: tuple[DayPlan, ...]
+    batches: tuple[BatchPlan, ...]
+    left_files: int
+    refused: tuple[RefusedPlan, ...]
+
+
+def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = False) -> RunPlan:
+    """Say what the next run would do.
+
+    Args:
+        lake: Open lake; read-only will do.
+        stream: The stream.
+        client: S3 client.
+        whole: Look at the whole prefix, as reconciling does, instead of the run's window.
+
+    Raises:
+        StorageUnavailableError: The listing failed.
+    """
+    prefix = stream.prefix(lake.settings.raw_prefix)
+    start_after = None if whole else listing_start(lake, stream)
+    listed, new, refused = 0, list[RawObject](), list[RefusedPlan]()
+    objects = iter(list_objects(client, lake.settings.bucket, prefix, start_after))
+    while chunk := list(islice(objects, CHUNK_OBJECTS)):
+        listed += len(chunk)
+        for item, event, error in _judge(lake, stream, prefix, chunk):
+            if event == "discovered":
+                new.append(item)
+            else:
+                refused.append(RefusedPlan(item.key, event, error or ""))
+    waiting = ledger.pending_files(lake, stream) if ledger.is_initialised(lake, stream) else []
+    replaced = {item.key for item in new}
+    waiting = [file for file in waiting if file.key not in replaced]
+    queue = [*waiting, *_pending(prefix, new, first=len(waiting))]
+    batches = _batches(stream, queue)
+    return RunPlan(
+        stream=f"{stream.source}/{stream.name}",
+        start_after=start_after,
+        listed=listed,
+        new_files=len(new),
+        new_bytes=sum(item.size_bytes for item in new),
+        waiting_files=len(waiting),
+        waiting_bytes=sum(file.size_bytes for file in waiting),
+        days=_days(prefix, new),
+        batches=batches,
+        left_files=len(queue) - sum(batch.files for batch in batches),
+        refused=tuple(refused),
+    )
+
+
+def _judge(
+    lake: Lake, stream: Stream, prefix: str, objects: list[RawObject]
+) -> Iterator[tuple[RawObject, str, str | None]]:
+    """The unknown objects, each with what it would become."""
+    fed = was_fed(lake)
+    unknown = ledger.unknown(lake, stream, objects) if fed else objects
+    known: dict[str, list[FileEvent]] = {}
+    if fed and unknown:
+        known = ledger.known_versions(lake, stream, [item.key for item in unknown])
+    for item in unknown:
+        others = [
+            version
+            for version in known.get(item.key, [])
+            if (version.etag, version.size_bytes) != (item.etag, item.size_bytes)
+        ]
+        yield item, *first_event(stream, prefix, item, others)
+
+
+def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]:
+    """New objects as they would stand in the queue."""
+    return [
+        PendingFile(
+            position=position,
+            key=item.key,
+            etag=item.etag,
+            size_bytes=item.size_bytes,
+            last_modified=item.last_modified,
+            partition_date=partition_date(prefix, item.key) or datetime.now(UTC).date(),
+            generation_id=None,
+            snapshot_id=0,
+        )
+        for position, item in enumerate(
+            sorted(new, key=lambda item: natural_order(item.key)), start=first + 1
+        )
+    ]
+
+
+def _batches(stream: Stream, queue: list[PendingFile]) -> tuple[BatchPlan, ...]:
+    options = stream.feeder
+    if stream.overwrites:  # a generation is one commit, once it is whole
+        groups = [queue] if queue else []
+    else:
+        limit = options.batch_files * options.max_batches
+        groups = list(cut(queue[:limit], options.batch_files, options.batch_bytes))
+    return tuple(
+        BatchPlan(len(group), sum(file.size_bytes for file in group))
+        for group in groups[: options.max_batches]
+    )
+
+
+def _days(prefix: str, new: list[RawObject]) -> tuple[DayPlan, ...]:
+    files, size_bytes = Counter[date](), Counter[date]()
+    for item in new:
+        if day := partition_date(prefix, item.key):
+            files[day] += 1
+            size_bytes[day] += item.size_bytes
+    return tuple(DayPlan(day, files[day], size_bytes[day]) for day in sorted(files))

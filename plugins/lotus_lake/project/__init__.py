@@ -1,0 +1,1 @@
+"""Files of the checkout: the dbt manifest, schemas discovered from the sources."""

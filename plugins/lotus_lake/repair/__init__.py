@@ -1,0 +1,1 @@
+"""Put right by hand: reconcile, rewind, quarantine, rebuild, initialise."""

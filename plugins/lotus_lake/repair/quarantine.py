@@ -1,0 +1,131 @@
+"""Files that could not land: what there is, try again, or decide that they do not land."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lotus_lake.bucket.keys import key_problem
+from lotus_lake.bucket.objects import s3_client, still_there
+from lotus_lake.config.streams import Stream
+from lotus_lake.errors import PermanentError
+from lotus_lake.lake.connection import META, Lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.files import FileEvent
+from lotus_lake.repair.reconcile import requeue
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A file in quarantine."""
+
+    source: str
+    stream: str
+    key: str
+    size_bytes: int
+    quarantined_at: datetime
+    error: str
+
+
+def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list[Quarantined]:
+    """Files in quarantine, of one source or stream or of all, oldest first."""
+    if "file_events" not in lake.tables("meta"):
+        return []
+    rows = lake.rows(
+        "SELECT source, stream, key, size_bytes, updated_at, error "
+        f"FROM {META}.feeder_files WHERE event = 'quarantined' "
+        "AND (?::VARCHAR IS NULL OR source = ?) AND (?::VARCHAR IS NULL OR stream = ?) "
+        "ORDER BY updated_at, key",
+        [source, source, stream, stream],
+    )
+    return [Quarantined(*row) for row in rows]
+
+
+def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> list[Quarantined]:
+    """Files that a run has put into quarantine and that are there still, at most so many."""
+    rows = lake.rows(
+        "SELECT source, stream, key, size_bytes, updated_at, error "
+        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'quarantined' "
+        "AND dag_run_id = ? ORDER BY key LIMIT ?",
+        [stream.source, stream.name, run_id, limit],
+    )
+    return [Quarantined(*row) for row in rows]
+
+
+def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
+    """Put quarantined files back into the queue; the next run looks at them again.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        keys: Which; all of the stream when empty.
+        run_id: Who does it, for the ledger.
+
+    Returns:
+        How many. Keys that cannot be registered at all are left out, unless they are named, and so
+        are versions of an object that are not there any more.
+
+    Raises:
+        PermanentError: A named key is not in quarantine, cannot ever be registered, or has lost
+            the object that is in quarantine.
+        StorageUnavailableError: The bucket could not be listed; nothing was done.
+    """
+    files = _quarantined(lake, stream, keys)
+    prefix = stream.prefix(lake.settings.raw_prefix)
+    problems = {file.key: key_problem(prefix, file.key) for file in files}
+    usable = still_there(
+        s3_client(lake.settings.s3),
+        lake.settings.bucket,
+        [file for file in files if problems[file.key] is None],
+    )
+    for key in keys:
+        if problem := problems[key]:
+            raise PermanentError(
+                f"{key} can never land: {problem}",
+                hint="write the object under another key, then `lotus-lake quarantine drop` this",
+            )
+        if key not in {file.key for file in usable}:
+            raise PermanentError(
+                f"{key} is not, or no longer, the object that is in quarantine",
+                hint="the next run lands what is there now; `lotus-lake quarantine drop` the other",
+            )
+    return requeue(lake, stream, usable, run_id)
+
+
+def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
+    """Decide that quarantined files do not land; their objects stay where they are.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        keys: Which.
+        run_id: Who does it, for the ledger.
+
+    Raises:
+        PermanentError: A key is not in quarantine.
+    """
+
+    def unit() -> int:
+        guard = ledger.read_guard(lake, stream)
+        events = [
+            replace(file, event="ignored", error="dropped by a person")
+            for file in _quarantined(lake, stream, keys)
+        ]
+        ledger.record(lake, stream, guard, events, run_id=run_id)
+        return len(events)
+
+    _quarantined(lake, stream, keys)
+    return lake.commit(f"{stream.id}: drop {len(keys)} quarantined files, run {run_id}", unit)
+
+
+def _quarantined(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[FileEvent]:
+    if not ledger.is_initialised(lake, stream):
+        raise PermanentError(f"{stream.id} was never fed: nothing is in quarantine")
+    found = ledger.files_with(lake, stream, ("quarantined",))
+    if unknown := set(keys) - {file.key for file in found}:
+        raise PermanentError(
+            f"not in quarantine of {stream.id}: {', '.join(sorted(unknown))}",
+            hint=f"lotus-lake quarantine list {stream.source} {stream.name}",
+        )
+    return [file for file in found if not keys or file.key in set(keys)]

@@ -1,0 +1,146 @@
+"""Make processed tables again from their data files, when the catalog is lost without a dump.
+
+A processed table holds the newest version of each record. Every version that was ever merged was
+written to a file of the table's folder, so the newest version among all files there, those of the
+past included, is what the table held. Landing tables need none of this: their files land again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lotus_lake.config.streams import Stream
+from lotus_lake.errors import SchemaMismatchError, SettingsError
+from lotus_lake.lake.connection import LAKE, Lake
+from lotus_lake.ledger import files as ledger
+from lotus_lake.ledger.files import FileEvent
+from lotus_lake.project.manifest import Model
+from lotus_lake.sql import identifier
+
+# The order of `newest_wins` (include/dbt/macros); then the younger file: its name begins with the
+# time it was written at.
+_VERSION = ("_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id")
+# dbt makes a table under a name of its own, renames it, and DuckLake keeps the folder.
+_FOLDER = r"{root}main/{model}(__dbt_tmp|__dbt_backup)?/.*\.parquet"
+_DELETIONS = "-delete.parquet"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A table that was made again.
+
+    Attributes:
+        model: Its name.
+        files: Data files that were read, those of the past included.
+        rows: Rows of the table.
+    """
+
+    model: str
+    files: int
+    rows: int
+
+
+def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | None:
+    """Make a model's table from its data files; `None` when there are none.
+
+    The ledger gets an event for it, as for rows that have left the landing table, so that dbt
+    refuses a full refresh: it would lose what only these files hold.
+
+    Args:
+        lake: Open lake, with the ledger of the stream.
+        stream: The stream of the model.
+        model: A processed model that merges by a key.
+        run_id: Who does it, for the ledger.
+
+    Raises:
+        SettingsError: The table is there already, or the model merges by no key.
+        SchemaMismatchError: The files lack the columns by which the newest version is known.
+    """
+    if not model.unique_key:
+        raise SettingsError(
+            f"{model.name} merges by no key, so that its files do not say which rows are current",
+            hint="dbt makes it anew from what it reads",
+        )
+    if model.name in lake.tables("main"):
+        raise SettingsError(
+            f"main.{model.name} is there already",
+            hint="rebuild into an empty catalog, before any model has run",
+        )
+    files = _data_files(lake, model.name)
+    if not files:
+        return None
+    columns = _columns(lake, files)
+    if absent := {*_VERSION, *model.unique_key} - set(columns):
+        raise SchemaMismatchError(
+            f"the data files of {model.name} lack {', '.join(sorted(absent))}",
+            hint="make the table by hand from its files",
+        )
+    rows = lake.commit(
+        f"{stream.id}: rebuild {model.name}, run {run_id}",
+        lambda: _create(lake, stream, model, files, columns, run_id),
+    )
+    log.info("%s: %d rows from %d files", model.name, rows, len(files))
+    return Rebuilt(model.name, len(files), rows)
+
+
+def _data_files(lake: Lake, model: str) -> list[str]:
+    root = lake.settings.data_path
+    pattern = _FOLDER.format(root=re.escape(root), model=re.escape(model))
+    found = lake.rows("SELECT file FROM glob(?) ORDER BY file", [f"{root}main/{model}*/**"])
+    return [
+        file for (file,) in found if re.fullmatch(pattern, file) and not file.endswith(_DELETIONS)
+    ]
+
+
+def _columns(lake: Lake, files: Sequence[str]) -> list[str]:
+    """Columns of the table, without DuckLake's own."""
+    described = lake.rows("DESCRIBE FROM read_parquet(?, union_by_name => true)", [list(files)])
+    return [row[0] for row in described if not row[0].startswith("_ducklake_internal")]
+
+
+def _create(
+    lake: Lake,
+    stream: Stream,
+    model: Model,
+    files: Sequence[str],
+    columns: Sequence[str],
+    run_id: str,
+) -> int:
+    table = identifier(LAKE, "main", model.name)
+    # The snapshots of the lost catalog mean nothing in this one.
+    chosen = ", ".join(
+        "-1::BIGINT AS _lake_snapshot_id" if name == "_lake_snapshot_id" else identifier(name)
+        for name in columns
+    )
+    order = ", ".join(f"{name} DESC" for name in _VERSION)
+    lake.con.execute(
+        f"CREATE TABLE {table} AS SELECT {chosen} "
+        "FROM read_parquet(?, union_by_name => true, filename => '_data_file') "
+        f"QUALIFY row_number() OVER (PARTITION BY {', '.join(map(identifier, model.unique_key))} "
+        f"ORDER BY {order}, parse_filename(_data_file) DESC) = 1",
+        [list(files)],
+    )
+    # As the macro advance_watermark makes it: the model has read nothing of this catalog.
+    lake.con.execute(
+        f"CREATE TABLE {identifier(LAKE, 'meta', f'watermark_{model.name}')} AS SELECT "
+        "-1::BIGINT AS snapshot_id_from, -1::BIGINT AS snapshot_id_to, now() AS updated_at"
+    )
+    rows = int(lake.value(f"SELECT count(*) FROM {table}"))
+    event = FileEvent(
+        key=f"{lake.settings.data_path}main/{model.name}/",
+        etag="",
+        size_bytes=0,
+        last_modified=datetime.now(UTC),
+        partition_date=None,
+        event="retired",
+        row_count=rows,
+        error=f"{len(files)} data files of a catalog that is lost",
+    )
+    ledger.record(lake, stream, ledger.read_guard(lake, stream), [event], run_id=run_id)
+    return rows

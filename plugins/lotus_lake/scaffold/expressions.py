@@ -1,0 +1,46 @@
+"""How a model's SQL reads the fields of its landing table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import duckdb
+
+from lotus_lake.landing.tables import column_name
+
+Path = tuple[str, ...]
+LANDED = "landed"
+# Names that sqlfluff's DuckDB dialect takes for something else, where DuckDB itself does not.
+_RESERVED_FOR_SQLFLUFF = (
+    "commutator", "connect", "current_catalog", "current_date", "current_role", "current_schema",
+    "current_time", "current_timestamp", "grant", "hashes", "localtime", "localtimestamp",
+    "merges", "minus", "negator", "rightarg", "session_user",
+)  # fmt: skip
+# And those it reads after a dot in quotes only.
+_QUOTED_FOR_SQLFLUFF = ("and", "as", "collate", "on", "or", "using")
+
+
+def landed_path(path: Sequence[str]) -> Path:
+    """A field's path by the names in the landing table."""
+    return tuple(column_name(part) for part in path)
+
+
+def reference(path: Path) -> str:
+    """SQL that reads a field of the landing table, quoted only where DuckDB or sqlfluff need it."""
+    first, *inner = (part.lower() for part in path)
+    qualified = [LANDED, first] if first in reserved_names() or first == LANDED else [first]
+    return ".".join(
+        f'"{part}"' if part in _QUOTED_FOR_SQLFLUFF else part for part in [*qualified, *inner]
+    )
+
+
+@lru_cache(maxsize=1)
+def reserved_names() -> frozenset[str]:
+    """Names that do not read as a column unless a table's name stands before them."""
+    with duckdb.connect() as con:
+        rows = con.execute(
+            "SELECT keyword_name FROM duckdb_keywords() "
+            "WHERE keyword_category IN ('reserved', 'type_function')"
+        ).fetchall()
+    return frozenset(name for (name,) in rows) | frozenset(_RESERVED_FOR_SQLFLUFF)

@@ -1,0 +1,219 @@
+"""All files of a stream: what each would hold, and whether it may be written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import FieldSchema, Stream
+from lotus_lake.errors import ScaffoldError
+from lotus_lake.landing.tables import ddl_file, ddl_text
+from lotus_lake.project.json_text import json_text
+from lotus_lake.project.manifest import dbt_project_dir
+from lotus_lake.project.source_schemas import check_name
+from lotus_lake.scaffold.columns import model_columns
+from lotus_lake.scaffold.model_sql import model_sql
+from lotus_lake.scaffold.model_yaml import model_yaml
+from lotus_lake.scaffold.sample import read_sample
+from lotus_lake.scaffold.source_yaml import sources_file, with_source_entry
+from lotus_lake.scaffold.stream_json import (
+    Choices,
+    Known,
+    checked,
+    existing_stream,
+    read_discovered,
+    stream_document,
+    stream_path,
+)
+
+Status = Literal["new", "extended", "unchanged", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file of the stream.
+
+    Attributes:
+        path: Where it is.
+        text: What it would hold.
+        old: What it holds now; `None` if it does not exist.
+        status: `new`; `extended` keeps all that is there; `unchanged`; `differs` is left alone.
+    """
+
+    path: Path
+    text: str
+    old: str | None
+    status: Status
+
+    def diff(self, root: Path) -> str:
+        """The change as a unified diff."""
+        name = str(self.path.relative_to(root)) if self.path.is_relative_to(root) else self.path
+        return "".join(
+            difflib.unified_diff(
+                (self.old or "").splitlines(keepends=True),
+                self.text.splitlines(keepends=True),
+                f"a/{name}" if self.old is not None else "/dev/null",
+                f"b/{name}",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a stream.
+
+    Attributes:
+        stream: The stream they are of.
+        files: Stream JSON, landing DDL, dbt source, model and its YAML, in this order.
+        remarks: What a user should know besides.
+    """
+
+    stream: Stream
+    files: tuple[PlannedFile, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def differing(self) -> list[PlannedFile]:
+        """Files that somebody has edited, or made for another schema."""
+        return [file for file in self.files if file.status == "differs"]
+
+
+def plan_stream(
+    settings: Settings,
+    source: str,
+    name: str,
+    choices: Choices,
+    sample: Path | None = None,
+) -> Plan:
+    """Say what the files of a stream would hold.
+
+    A stream JSON that exists is taken as it is; what is still missing follows from it.
+
+    Args:
+        settings: Where the project is.
+        source: Name of the source.
+        name: Name of the stream.
+        choices: What the user asks for.
+        sample: A Parquet file of the stream, to read its fields from.
+
+    Raises:
+        ScaffoldError: The stream cannot be made of what is known, or contradicts its JSON.
+        StreamConfigError: A name is none, or a file that is there already is broken.
+    """
+    check_name(source, "source")
+    check_name(name, "stream")
+    discovered = read_discovered(settings, source, name)
+    stream, remarks, json_file = _stream(settings, source, name, choices, discovered, sample)
+    types = discovered.fields if discovered else {}
+    files = [json_file, *_derived(settings, stream, types, choices)]
+    return Plan(stream, tuple(files), tuple(remarks))
+
+
+def write_plan(plan: Plan, *, keep: bool = False) -> list[PlannedFile]:
+    """Write the files that are new or extended.
+
+    Args:
+        plan: The plan.
+        keep: Leave files that differ as they are and write the others.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ScaffoldError: A file that exists differs; nothing is written then.
+    """
+    if plan.differing and not keep:
+        raise ScaffoldError(
+            "nothing was written, because of files that exist and say something else:\n"
+            + "\n".join(f"  {file.path}" for file in plan.differing),
+            hint="--diff shows what would be written instead; --keep writes the other files",
+        )
+    written = [file for file in plan.files if file.status in ("new", "extended")]
+    for file in written:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.write_bytes(file.text.encode("utf-8"))
+    return written
+
+
+def _stream(
+    settings: Settings,
+    source: str,
+    name: str,
+    choices: Choices,
+    discovered: Known | None,
+    sample: Path | None,
+) -> tuple[Stream, list[str], PlannedFile]:
+    path = stream_path(settings, source, name)
+    existing = existing_stream(settings, source, name)
+    if existing:
+        _check_agreement(path, existing, choices)
+        text = _read(path) or ""
+        return existing, [], PlannedFile(path, text, text, "unchanged")
+    known = read_sample(sample) if sample else discovered
+    if known is None:
+        raise ScaffoldError(
+            f"nothing is known of the fields of {source}/{name}",
+            hint=f"lotus-lake discover {source} FILE, or --from-parquet FILE",
+        )
+    document, remarks = stream_document(name, known, choices)
+    text = json_text(document)
+    return (
+        checked(path, json.loads(text)),
+        [*known.notes, *remarks],
+        PlannedFile(path, text, None, "new"),
+    )
+
+
+def _check_agreement(path: Path, stream: Stream, choices: Choices) -> None:
+    """Options that say something else than the JSON are refused, not ignored."""
+    config = stream.config
+    wanted = {
+        "--primary-key": (choices.primary_key, config.primary_key),
+        "--cursor-field": (choices.cursor_field, config.cursor_field),
+        "--sync-mode": (choices.sync_mode, config.sync_mode),
+        "--destination-sync-mode": (choices.destination_sync_mode, config.destination_sync_mode),
+    }
+    wrong = [option for option, (asked, there) in wanted.items() if asked and asked != there]
+    if set(choices.fields) - set(config.fields):
+        wrong.append("--field")
+    if wrong:
+        raise ScaffoldError(
+            f"{path} exists and says something else than {', '.join(wrong)}",
+            hint="edit the file, or leave the option out",
+        )
+
+
+def _derived(
+    settings: Settings,
+    stream: Stream,
+    discovered: Mapping[str, FieldSchema],
+    choices: Choices,
+) -> list[PlannedFile]:
+    models = dbt_project_dir(settings.project_dir) / "models"
+    folder = models / "processed" / stream.source
+    columns = model_columns(stream, discovered, choices.money)
+    declared = sources_file(models, stream.source)
+    old = _read(declared)
+    extended = with_source_entry(old or "", stream, declared)
+    status: Status = "new" if old is None else "unchanged" if old == extended else "extended"
+    return [
+        _planned(ddl_file(settings.project_dir, stream), ddl_text(settings, stream)),
+        PlannedFile(declared, extended, old, status),
+        _planned(folder / f"int_{stream.id}.sql", model_sql(stream, columns)),
+        _planned(folder / f"int_{stream.id}.yml", model_yaml(stream, columns)),
+    ]
+
+
+def _planned(path: Path, text: str) -> PlannedFile:
+    old = _read(path)
+    status: Status = "new" if old is None else "unchanged" if old == text else "differs"
+    return PlannedFile(path, text, old, status)
+
+
+def _read(path: Path) -> str | None:
+    return path.read_bytes().decode("utf-8") if path.exists() else None

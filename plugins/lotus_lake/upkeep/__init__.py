@@ -1,0 +1,1 @@
+"""What runs at night: expire snapshots, delete files, compact tables, find orphans."""

@@ -1,0 +1,155 @@
+"""Upkeep of the lake: expire snapshots, delete the files that nothing sees any more."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lotus_lake.bucket.objects import present, s3_client
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake import inlined_rows as inlined
+from lotus_lake.lake.connection import LAKE, META, Lake
+from lotus_lake.lake.write_lock import write_lock
+from lotus_lake.ledger import registrations as data_files
+from lotus_lake.upkeep import orphans
+
+# Never younger than the longest transaction: a snapshot that expires under an open one loses the
+# conflict that would have stopped a double registration.
+SNAPSHOT_DAYS = 2
+FILE_DAYS = 2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What was done, or, in a dry run, would be.
+
+    Attributes:
+        snapshots_expired: Snapshots that are too old to be asked for.
+        files_deleted: Addresses of the files that nothing sees any more, in order.
+        files_protected: Files that were about to be deleted and stay: raw objects that are not
+            those that were retired, because somebody has written to their keys since, and files
+            that are in a table again.
+    """
+
+    snapshots_expired: int
+    files_deleted: tuple[str, ...]
+    files_protected: tuple[str, ...]
+
+
+def untouchable_since(lake: Lake, days: float | None = None) -> datetime:
+    """The moment after which nothing may be expired, deleted or taken for an orphan.
+
+    Args:
+        lake: Open lake.
+        days: Longer than any transaction, and than any reader looks at one snapshot; by default as
+            long as files stay.
+    """
+    days = file_days(lake.settings) if days is None else days
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
+    """Expire old snapshots, then delete the files that nothing sees any more.
+
+    Snapshots live for two days; a file is deleted two days, or LAKE_BACKUP_DAYS, after the last
+    snapshot that showed it.
+    Retired raw files are deleted this way and in no other.
+
+    Args:
+        lake: Open lake.
+        dry_run: Change nothing.
+
+    Raises:
+        StorageUnavailableError: The raw objects could not be listed; no file was deleted.
+    """
+    expired = expire(lake, dry_run=dry_run)
+    deleted, protected = delete(lake, dry_run=dry_run)
+    return Upkeep(expired, deleted, protected)
+
+
+def expire(lake: Lake, *, dry_run: bool = False) -> int:
+    """Expire snapshots that are too old to be asked for; returns how many.
+
+    Files that no other snapshot shows are put on the list of what is to be deleted, and versions of
+    rows in the catalog that no other shows are removed.
+    """
+    with write_lock(lake.settings):
+        snapshots = lake.rows(
+            f"CALL ducklake_expire_snapshots('{LAKE}', older_than => ?, dry_run => ?)",
+            [_as_compared(lake, untouchable_since(lake, SNAPSHOT_DAYS)), dry_run],
+        )
+    rows = 0 if dry_run else inlined.purge(lake)
+    log.info("%s%d snapshots expired, %d rows of the catalog removed", _dry(dry_run),
+             len(snapshots), rows)  # fmt: skip
+    return len(snapshots)
+
+
+def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Delete the files that have waited long enough since the last snapshot that showed them.
+
+    Returns:
+        Addresses of the files, and of those that were on the list and stay, because they are not
+        what was put there, or are in a table again.
+
+    Raises:
+        StorageUnavailableError: The raw objects could not be listed; no file was deleted.
+    """
+    protected = [*_not_retired(lake), *orphans.adopted(lake)]
+    if not dry_run:
+        data_files.unschedule(lake, protected)
+        for uri in protected:
+            log.warning("%s was to be deleted, and is in use again: it stays", uri)
+    with write_lock(lake.settings):
+        files = lake.rows(
+            f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => ?, dry_run => ?)",
+            [_as_compared(lake, untouchable_since(lake)), dry_run],
+        )
+    deleted = sorted({path for (path,) in files} - set(protected))
+    log.info("%s%d files deleted", _dry(dry_run), len(deleted))
+    return tuple(deleted), tuple(protected)
+
+
+def _dry(dry_run: bool) -> str:
+    return "dry run: " if dry_run else ""
+
+
+def _as_compared(lake: Lake, moment: datetime) -> datetime:
+    """DuckLake compares timestamps of a SQLite catalog as text, day by day: a day more is safe."""
+    return moment - timedelta(days=1) if lake.settings.catalog.kind == "sqlite" else moment
+
+
+def _not_retired(lake: Lake) -> list[str]:
+    """Raw objects on DuckLake's list of deletions whose content is not what was retired.
+
+    DuckLake deletes by address. Airbyte numbers the parts of a day from 0 again once they are gone,
+    so that another object may have taken the address since.
+    """
+    listed = data_files.scheduled_below(lake, lake.settings.uri(lake.settings.raw_prefix))
+    if not listed:
+        return []
+    root = lake.settings.uri("")
+    keys = [uri.removeprefix(root) for uri in listed]
+    retired = {
+        tuple(row)
+        for row in lake.rows(
+            f"SELECT key, etag, size_bytes FROM {META}.feeder_files "
+            "WHERE event = 'retired' AND key IN (SELECT unnest(?::VARCHAR[]))",
+            [keys],
+        )
+    }
+    return [
+        root + item.key
+        for item in present(s3_client(lake.settings.s3), lake.settings.bucket, keys)
+        if (item.key, item.etag, item.size_bytes) not in retired
+    ]
+
+
+def file_days(settings: Settings) -> int:
+    """How long a file stays after the last snapshot that showed it.
+
+    As long as the oldest dump of the catalog that is to be restored: it may need the file.
+    """
+    return max(FILE_DAYS, settings.backup_days)

@@ -1,0 +1,116 @@
+"""Checks of stream JSONs and of what is derived from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from lotus_lake.config.streams import (
+    SCHEMA_FILE,
+    VIRTUAL_COLUMNS,
+    Stream,
+    published_schema,
+    source_schema,
+)
+from lotus_lake.errors import StreamConfigError
+from lotus_lake.landing.tables import column_name, ddl_file, ddl_text
+from lotus_lake.validation.problems import Problem
+from lotus_lake.validation.project import Project, config_problems
+from lotus_lake.validation.yaml_lines import json_line
+
+
+def readable(project: Project) -> Iterator[Problem]:
+    """Stream JSONs keep to their model; YAML is YAML."""
+    yield from project.problems
+
+
+def distinct(project: Project) -> Iterator[Problem]:
+    """No two streams have one table, one Dag or one file in common."""
+    ids: dict[str, Stream] = {}
+    for stream in project.streams:
+        other = ids.setdefault(stream.id.lower(), stream)
+        if other is not stream:
+            yield Problem(
+                project.file_of(stream),
+                f"has the id {stream.id}, as {project.short(project.file_of(other))} has: both "
+                "would feed one landing table",
+                "rename one of them",
+            )
+    outer: tuple[str, Stream] | None = None
+    for prefix, stream in sorted(
+        ((stream.prefix(project.settings.raw_prefix), stream) for stream in project.streams),
+        key=lambda pair: pair[0],
+    ):
+        if outer is not None and prefix.startswith(outer[0]):
+            yield Problem(
+                project.file_of(stream),
+                f"its files lie in {prefix}, which {project.short(project.file_of(outer[1]))} "
+                "feeds as well",
+                "give each stream a prefix of its own",
+            )
+        else:
+            outer = (prefix, stream)
+
+
+def discovered(project: Project) -> Iterator[Problem]:
+    """What a stream selects is what its source was found to have."""
+    for stream in project.streams:
+        schema_file = project.settings.sources_dir / stream.source / f"{stream.name}.json"
+        try:
+            known = source_schema(project.settings.sources_dir, stream)
+        except StreamConfigError as error:
+            yield from config_problems(schema_file, error)
+            continue
+        for name in stream.config.fields if known else ():
+            if name not in known:
+                yield Problem(
+                    project.file_of(stream),
+                    f"field {name!r} is not in {project.short(schema_file)}",
+                    f"lotus-lake discover {stream.source}, or take the field out",
+                    json_line(project.file_of(stream), f"$.fields.{name}"),
+                )
+
+
+def column_names(project: Project) -> Iterator[Problem]:
+    """Fields have names that can be columns side by side."""
+    for stream in project.streams:
+        columns: dict[str, str] = {}
+        for name in stream.config.fields:
+            column = column_name(name).lower()
+            other = columns.setdefault(column, name)
+            if other != name:
+                message = f"fields {other!r} and {name!r} are one column, {column}"
+            elif column in VIRTUAL_COLUMNS:
+                message = (
+                    f"field {name!r} has the name of a column that every table of the lake has"
+                )
+            else:
+                continue
+            file = project.file_of(stream)
+            yield Problem(file, message, "leave it out", json_line(file, f"$.fields.{name}"))
+
+
+def landing_current(project: Project) -> Iterator[Problem]:
+    """The landing DDL follows from stream JSON and source schema; there is none besides."""
+    for stream in project.selected:
+        path = ddl_file(project.settings.project_dir, stream)
+        try:
+            text = ddl_text(project.settings, stream)
+        except StreamConfigError:  # told by `discovered`
+            continue
+        if not path.exists():
+            yield Problem(path, "is missing", "lotus-lake landing")
+        elif path.read_text(encoding="utf-8") != text:
+            yield Problem(path, "is not current", "lotus-lake landing")
+    known = {f"stg_{file.stream_id}" for file in project.files}
+    for path in sorted((project.settings.project_dir / "include" / "landing").rglob("*.sql")):
+        if path.stem not in known:
+            yield Problem(path, "belongs to no stream", "delete it")
+
+
+def schema_current(project: Project) -> Iterator[Problem]:
+    """The JSON Schema for editors is the one of this version."""
+    path = project.settings.streams_dir / SCHEMA_FILE
+    text = json.dumps(published_schema(), indent=2) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        yield Problem(path, "is not current", "lotus-lake landing")

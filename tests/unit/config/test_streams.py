@@ -1,0 +1,301 @@
+"""Stream JSONs: the nine of the project, and what is said about a broken one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lotus_lake.config.streams import (
+    SCHEMA_FILE,
+    FeederOptions,
+    find_stream,
+    load_streams,
+    published_schema,
+    source_schema,
+    stream_files,
+)
+from lotus_lake.errors import StreamConfigError
+
+INCLUDE = Path(__file__).resolve().parents[3] / "include"
+STREAMS = INCLUDE / "streams"
+IDS = [
+    "klaviyo__campaigns",
+    "klaviyo__events",
+    "klaviyo__flows",
+    "klaviyo__lists",
+    "klaviyo__metrics",
+    "klaviyo__profiles",
+    "shopify__customers",
+    "shopify__order_refunds",
+    "shopify__orders",
+]
+GOOD: dict[str, Any] = {
+    "stream": "orders",
+    "primary_key": [["id"]],
+    "fields": {"id": {"type": "integer"}},
+}
+
+
+def write(folder: Path, document: Any, path: str = "shop/orders.json") -> Path:
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(document if isinstance(document, str) else json.dumps(document), "utf-8")
+    return file
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    return {**deepcopy(GOOD), **changes}
+
+
+# The project's own streams
+
+
+def test_the_nine_streams_load() -> None:
+    streams, errors = load_streams(STREAMS)
+    assert errors == []
+    assert [stream.id for stream in streams] == IDS
+
+
+@pytest.mark.parametrize("stream_id", IDS)
+def test_everything_follows_from_the_path(stream_id: str) -> None:
+    source, _, name = stream_id.partition("__")
+    stream = find_stream(STREAMS, source, name)
+    assert (stream.source, stream.name, stream.id) == (source, name, stream_id)
+    assert stream.prefix("raw/") == f"raw/{source}/{name}/"
+    assert stream.prefix("") == f"{source}/{name}/"
+    assert stream.landing_table == f"stg_{stream_id}"
+
+
+@pytest.mark.parametrize("stream_id", IDS)
+def test_every_selected_field_was_discovered_in_its_source(stream_id: str) -> None:
+    stream = find_stream(STREAMS, *stream_id.split("__"))
+    discovered = source_schema(INCLUDE / "sources", stream)
+    assert discovered
+    assert set(stream.config.fields) <= set(discovered)
+
+
+# A good document
+
+
+def test_whatever_is_left_out_has_a_default(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    ((stream,), errors) = load_streams(tmp_path)
+    assert errors == []
+    assert stream.feeder == FeederOptions()
+    assert stream.config.selected
+    assert stream.config.destination_sync_mode == "append"
+
+
+def test_a_stream_that_is_not_selected_is_no_error(tmp_path: Path) -> None:
+    write(tmp_path, good(selected=False))
+    assert load_streams(tmp_path) == ([], [])
+
+
+def test_files_that_start_with_an_underscore_are_no_streams(tmp_path: Path) -> None:
+    write(tmp_path, "not JSON", "shop/_catalog.json")
+    write(tmp_path, GOOD)
+    assert [file.stream_id for file in stream_files(tmp_path)] == ["shop__orders"]
+
+
+def test_an_absent_folder_holds_no_streams(tmp_path: Path) -> None:
+    assert load_streams(tmp_path / "none") == ([], [])
+
+
+def test_one_stream_is_loaded_without_the_others(tmp_path: Path) -> None:
+    for stream in STREAMS.glob("shopify/*.json"):
+        (tmp_path / "shopify").mkdir(exist_ok=True)
+        shutil.copy(stream, tmp_path / "shopify")
+    (tmp_path / "shopify" / "customers.json").write_text("broken")
+    ((stream,), errors) = load_streams(tmp_path, "shopify__orders")
+    assert (stream.id, errors) == ("shopify__orders", [])
+
+
+def test_a_config_cannot_be_changed_after_loading(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    stream = find_stream(tmp_path, "shop", "orders")
+    with pytest.raises(ValueError, match="frozen"):
+        stream.config.feeder.batch_files = 5
+
+
+# A bad one: the file, the JSON path, the value, the reason, the hint
+
+BAD: list[tuple[str, Any, list[str]]] = [
+    ("not JSON", '{"stream": "orders",\n  oops}', [":2:3: not JSON"]),
+    ("nothing", "", [":1:1: not JSON"]),
+    ("a list", [], ["$ = []", "valid dictionary"]),
+    ("unknown field", good(streem="orders"), ['$.streem = "orders"', "Extra inputs"]),
+    ("missing field", {"stream": "orders", "fields": {"id": {}}}, ["$.primary_key", "required"]),
+    ("no fields", good(fields={}), ["$.fields = {}", "at least 1 item"]),
+    ("no primary key", good(primary_key=[]), ["$.primary_key = []", "at least 1 item"]),
+    ("key of plain names", good(primary_key=["id"]), ['$.primary_key[0] = "id"', "valid tuple"]),
+    (
+        "field that hides DuckLake's own column",
+        good(fields={"id": {"type": "integer"}, "Snapshot_id": {"type": "integer"}}),
+        ["$.fields", "'Snapshot_id' has the name of a column of DuckLake's own"],
+    ),
+    (
+        "deduplicating destination",
+        good(destination_sync_mode="append_dedup"),
+        ['$.destination_sync_mode = "append_dedup"', "'append' or 'overwrite'"],
+    ),
+    ("unknown sync mode", good(sync_mode="cdc"), ['$.sync_mode = "cdc"', "'full_refresh'"]),
+    (
+        "unknown JSON type",
+        good(fields={"id": {"type": "bigint"}}),
+        ['$.fields.id.type', '"bigint"', "'integer'"],
+    ),
+    ("unknown option", good(feeder={"batch_size": 5}), ["$.feeder.batch_size = 5", "Extra inputs"]),
+    ("batch of nothing", good(feeder={"batch_files": 0}), ["$.feeder.batch_files = 0", "to 1"]),
+    ("huge batch", good(feeder={"batch_files": 5000}), ["$.feeder.batch_files = 5000", "1000"]),
+    ("no lookback", good(feeder={"lookback_days": 0}), ["$.feeder.lookback_days = 0"]),
+    ("half a day", good(feeder={"retention_days": 0.5}), ["$.feeder.retention_days = 0.5"]),
+    (
+        "unknown policy",
+        good(feeder={"on_schema_change": "ignore"}),
+        ['$.feeder.on_schema_change = "ignore"', "'evolve', 'freeze' or 'fail'"],
+    ),
+    ("empty schedule", good(feeder={"schedule": ""}), ['$.feeder.schedule = ""']),
+    ("key that is no field", good(primary_key=[["uid"]]), ["primary_key 'uid' is not among"]),
+    ("cursor that is no field", good(cursor_field=["at"]), ["cursor_field 'at' is not among"]),
+    (
+        "field named as a partition",
+        good(fields={"id": {}, "Month": {"type": "string"}}),
+        ["$.fields", "field 'Month' has the name of a partition column"],
+    ),
+    (
+        "nested field named as a partition",
+        good(fields={"id": {}, "due": {"properties": {"year": {}}}}),
+        ["field 'due.year' has the name of a partition column"],
+    ),
+    (
+        "field of list elements named as a partition",
+        good(fields={"id": {}, "due": {"items": {"properties": {"day": {}}}}}),
+        ["field 'due.day' has the name of a partition column"],
+    ),
+    ("another name", good(stream="order"), ["$.stream = 'order'", "the file is named 'orders'"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "texts"), [case[1:] for case in BAD], ids=[c[0] for c in BAD])
+def test_a_bad_document_is_told_precisely(tmp_path: Path, document: Any, texts: list[str]) -> None:
+    file = write(tmp_path, document)
+    streams, (error,) = load_streams(tmp_path)
+    assert streams == []
+    for text in [str(file), *texts]:
+        assert text in str(error)
+
+
+def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path, good(sync_mode="cdc", feeder={"batch_files": 0, "retries": 99}))
+    _, (error,) = load_streams(tmp_path)
+    for text in ("$.sync_mode", "$.feeder.batch_files", "$.feeder.retries"):
+        assert text in str(error)
+    assert SCHEMA_FILE in str(error.hint)
+
+
+def test_a_long_value_is_cut(tmp_path: Path) -> None:
+    write(tmp_path, good(primary_key="x" * 5000))
+    _, (error,) = load_streams(tmp_path)
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(
+    "path", ["my-shop/orders.json", "shop/or ders.json", "shop/2orders.json", "a__b/orders.json"]
+)
+def test_a_path_that_cannot_name_a_dag_is_refused(tmp_path: Path, path: str) -> None:
+    file = write(tmp_path, good(stream=Path(path).stem), path)
+    _, (error,) = load_streams(tmp_path)
+    assert str(file) in str(error)
+    assert "single underscores" in str(error.hint)
+
+
+def test_bytes_that_are_no_text_are_an_error_of_their_file(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    file.write_bytes(b'{"stream": "\xff"}')
+    _, (error,) = load_streams(tmp_path)
+    assert f"{file}: cannot be read" in str(error)
+
+
+def test_one_bad_file_hides_nothing(tmp_path: Path) -> None:
+    for number, (_, document, _) in enumerate(BAD):
+        write(tmp_path, document, f"bad/s{number}.json")
+    write(tmp_path, "[" * 100_000, "bad/deep.json")
+    for name in ("customers", "orders"):
+        write(tmp_path, good(stream=name), f"shop/{name}.json")
+    streams, errors = load_streams(tmp_path)
+    assert [stream.id for stream in streams] == ["shop__customers", "shop__orders"]
+    assert len(errors) == len(BAD) + 1
+
+
+def test_a_stream_that_does_not_exist_is_answered_with_those_that_do(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    with pytest.raises(StreamConfigError, match="no such stream") as caught:
+        find_stream(tmp_path, "shop", "ordesr")
+    assert caught.value.hint == "known streams: shop__orders"
+
+
+# Discovered schemas
+
+
+def test_a_stream_without_a_discovered_schema_has_none(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert source_schema(tmp_path / "sources", find_stream(tmp_path, "shop", "orders")) == {}
+
+
+@pytest.mark.parametrize(
+    "document", ["oops", {}, [], {"json_schema": []}, {"json_schema": {"properties": {"id": 5}}}]
+)
+def test_a_bad_discovered_schema_is_told(tmp_path: Path, document: Any) -> None:
+    write(tmp_path / "streams", GOOD)
+    file = write(tmp_path / "sources", document)
+    with pytest.raises(StreamConfigError, match="not a discovered stream") as caught:
+        source_schema(tmp_path / "sources", find_stream(tmp_path / "streams", "shop", "orders"))
+    assert str(file) in str(caught.value)
+
+
+# The published JSON Schema
+
+
+def test_the_published_schema_is_current() -> None:
+    assert json.loads((STREAMS / SCHEMA_FILE).read_text("utf-8")) == published_schema()
+
+
+@pytest.fixture(scope="module")
+def accepts() -> Callable[[Any], bool]:
+    jsonschema = pytest.importorskip("jsonschema", reason="only checks what editors would show")
+    schema = json.loads((STREAMS / SCHEMA_FILE).read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    return lambda document: bool(validator.is_valid(document))
+
+
+@pytest.mark.parametrize("stream_id", IDS)
+def test_the_published_schema_accepts_our_streams(
+    accepts: Callable[[Any], bool], stream_id: str
+) -> None:
+    source, _, name = stream_id.partition("__")
+    assert accepts(json.loads((STREAMS / source / f"{name}.json").read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        good(streem="orders"),
+        good(feeder={"batch_size": 5}),
+        good(feeder={"batch_files": 0}),
+        good(sync_mode="cdc"),
+        good(fields={}),
+        {"stream": "orders"},
+    ],
+)
+def test_the_published_schema_refuses_what_loading_refuses(
+    accepts: Callable[[Any], bool], document: Any
+) -> None:
+    assert accepts(GOOD)
+    assert not accepts(document)

@@ -1,0 +1,434 @@
+"""Scaffolded models: they run, they keep the newest version, and the linters like them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlfluff.core import FluffConfig, Linter
+from yamllint import linter
+from yamllint.config import YamlLintConfig
+
+from lotus_lake.config.streams import (
+    HIVE_COLUMNS,
+    FieldSchema,
+    Stream,
+    StreamConfig,
+    load_streams,
+    source_schema,
+)
+from lotus_lake.errors import ScaffoldError
+from lotus_lake.landing.tables import column_name, landing_columns, landing_ddl
+from lotus_lake.scaffold.columns import BOOKKEEPING, ModelColumns, model_columns
+from lotus_lake.scaffold.expressions import reserved_names
+from lotus_lake.scaffold.model_sql import model_sql
+from lotus_lake.scaffold.model_yaml import model_yaml
+
+PROJECT = Path(__file__).resolve().parents[3]
+INCLUDE = PROJECT / "include"
+MACROS = INCLUDE / "dbt" / "macros" / "newest_wins.sql"
+ID = {"type": "integer"}
+MOMENT = {"type": "string", "format": "date-time"}
+
+
+def stream(
+    fields: dict[str, Any],
+    primary_key: list[list[str]] | None = None,
+    cursor_field: list[str] | None = None,
+    name: str = "orders",
+) -> Stream:
+    document = {
+        "stream": name,
+        "primary_key": primary_key or [["id"]],
+        "cursor_field": cursor_field or [],
+        "fields": fields,
+    }
+    return Stream("shop", name, StreamConfig.model_validate(document))
+
+
+def columns(one: Stream, **options: Any) -> ModelColumns:
+    return model_columns(one, {}, **options)
+
+
+def names(one: Stream) -> dict[str, str]:
+    """Name of each column by the field it comes from."""
+    return {".".join(column.path): column.name for column in columns(one).columns}
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("field", "schema", "name"),
+    [
+        ("id", ID, "order_id"),
+        ("ID", ID, "order_id"),
+        ("name", {"type": "string"}, "order_name"),
+        ("type", {"type": "string"}, "order_type"),
+        ("status", {"type": "string"}, "status"),
+        ("firstName", {"type": "string"}, "first_name"),
+        ("HTTPStatus", {"type": "integer"}, "http_status"),
+        ("table", {"type": "string"}, "order_table"),
+        ("total-price", {"type": "number"}, "total_price"),
+        ("archived", {"type": "boolean"}, "is_archived"),
+        ("has_children", {"type": "boolean"}, "has_children"),
+        ("isLocal", {"type": "boolean"}, "is_local"),
+        ("default", {"type": "boolean"}, "is_default"),
+        ("created", MOMENT, "created_at"),
+        ("created_at", MOMENT, "created_at"),
+        ("send_time", MOMENT, "send_at"),
+        ("consent_timestamp", MOMENT, "consent_at"),
+        ("last_event_date", MOMENT, "last_event_at"),
+        ("datetime", MOMENT, "order_at"),
+        ("due_on", {"type": "string", "format": "date"}, "due_date"),
+        ("due", {"type": "string", "format": "date"}, "due_date"),
+        ("birthday", {"type": "string", "format": "date"}, "birthday"),
+    ],
+)
+def test_a_name_tells_what_the_column_holds(field: str, schema: Any, name: str) -> None:
+    one = stream({"key": ID, field: schema}, [["key"]])
+    assert names(one)[column_name(field)] == name
+
+
+@pytest.mark.parametrize(
+    ("plural", "key"),
+    [
+        ("orders", "order_id"),
+        ("order_refunds", "order_refund_id"),
+        ("companies", "company_id"),
+        ("addresses", "address_id"),
+        ("boxes", "box_id"),
+        ("statuses", "status_id"),
+        ("people", "person_id"),
+        ("news", "news_id"),
+        ("staff", "staff_id"),
+    ],
+)
+def test_the_key_is_named_after_one_record(plural: str, key: str) -> None:
+    assert columns(stream({"id": ID}, name=plural)).key == (key,)
+
+
+def test_objects_are_flattened_one_level_under_their_own_name() -> None:
+    one = stream(
+        {
+            "id": ID,
+            "customer": {
+                "type": "object",
+                "properties": {
+                    "id": ID,
+                    "active": {"type": "boolean"},
+                    "created": MOMENT,
+                    "address": {"type": "object", "properties": {"city": {"type": "string"}}},
+                },
+            },
+            "lines": {"type": "array", "items": {"type": "object", "properties": {"sku": ID}}},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        }
+    )
+    found = {column.name: (column.expression, column.type) for column in columns(one).columns}
+    assert found == {
+        "order_id": ("id", "bigint"),
+        "customer_id": ("customer.id", "bigint"),
+        "is_customer_active": ("customer.active", "boolean"),
+        "customer_created_at": ("customer.created", "timestamp with time zone"),
+        "customer_address_json": ("to_json(customer.address)::varchar", "varchar"),
+        "lines_json": ("to_json(lines)::varchar", "varchar"),
+        "tags": ("tags", "varchar[]"),
+    }
+
+
+def test_a_name_that_is_taken_gives_way() -> None:
+    one = stream(
+        {
+            "order_id": {"type": "string"},
+            "id": ID,
+            "customer_id": ID,
+            "customer": {"type": "object", "properties": {"id": ID}},
+            "updated_at": {"type": "boolean"},
+            "updated": MOMENT,
+        }
+    )
+    assert names(one) == {
+        "order_id": "order_id",
+        "id": "id",
+        "customer_id": "customer_id",
+        "customer.id": "customer__id",
+        "updated_at": "is_updated_at",
+        "updated": "updated",
+    }
+
+
+def test_columns_stand_in_the_order_of_their_kinds() -> None:
+    kinds = {
+        "at": MOMENT,
+        "on": {"type": "string", "format": "date"},
+        "flag": {"type": "boolean"},
+        "count": {"type": "integer"},
+        "text": {"type": "string"},
+        "list": {"type": "array", "items": ID},
+        "other_id": ID,
+        "id": ID,
+    }
+    found = [column.kind for column in columns(stream(kinds)).columns]
+    assert found == ["id", "id", "string", "number", "boolean", "date", "timestamp", "nested"]
+
+
+def test_money_is_decimal_only_where_it_is_asked_for() -> None:
+    one = stream(
+        {
+            "id": ID,
+            "price": {"type": "number"},
+            "tax": {"type": "number"},
+            "total": {"type": "object", "properties": {"amount": {"type": "string"}}},
+        }
+    )
+    found = {c.name: c.type for c in columns(one, money=["price", "total.amount"]).columns}
+    assert found == {
+        "order_id": "bigint",
+        "price": "decimal(18, 4)",
+        "tax": "double",
+        "total_amount": "decimal(18, 4)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "options", "text"),
+    [
+        ({"fields": {"id": {"type": "object", "properties": {"x": ID}}}}, {}, "primary_key 'id'"),
+        ({"fields": {"id": {"type": "array", "items": ID}}}, {}, "primary_key 'id'"),
+        ({"fields": {"id": ID}, "cursor_field": ["id", "at"]}, {}, "cursor_field 'id.at'"),
+        (
+            {"fields": {"id": ID, "at": {"type": "boolean"}}, "cursor_field": ["at"]},
+            {},
+            "boolean, which tells no order",
+        ),
+        ({"fields": {"id": ID}}, {"money": ["price"]}, "--money price"),
+        ({"fields": {"id": ID, "at": MOMENT}}, {"money": ["at"]}, "--money at"),
+    ],
+)
+def test_what_cannot_be_a_key_a_cursor_or_money_is_refused(
+    document: dict[str, Any], options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ScaffoldError, match=text):
+        columns(stream(**document), **options)
+
+
+def test_a_key_that_is_only_true_or_false_is_refused() -> None:
+    one = stream({"id": {"type": "boolean"}})
+    with pytest.raises(ScaffoldError, match="tells two records apart"):
+        model_yaml(one, columns(one))
+
+
+# Models that run
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("ATTACH ':memory:' AS lakehouse; CREATE SCHEMA lakehouse.staging")
+        yield connection
+
+
+def rendered(sql: str, landed: str) -> str:
+    """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
+    rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
+    stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
+    template = jinja2.Environment(autoescape=False).from_string(MACROS.read_text() + stub + sql)
+    return template.render(config=lambda **_: "")
+
+
+def check_model(
+    con: duckdb.DuckDBPyConnection,
+    one: Stream,
+    model: ModelColumns,
+    discovered: Mapping[str, FieldSchema] | None = None,
+) -> None:
+    """The model runs over its landing table, is described, and passes its unit test."""
+    sql, document = model_sql(one, model), yaml.safe_load(model_yaml(one, model))
+    table = f"lakehouse.staging.{one.landing_table}"
+    con.execute(
+        f"DROP TABLE IF EXISTS {table};" + landing_ddl(one, landing_columns(one, discovered or {}))
+    )
+    described = con.execute(f"DESCRIBE {rendered(sql, table)}").fetchall()
+    types = {row[0].lower(): con.sqltype(row[1]) for row in described}
+    (properties,) = document["models"]
+    documented = {c["name"]: con.sqltype(c["data_type"]) for c in properties["columns"]}
+    assert list(types) == list(documented)
+    types.pop("_lake_snapshot_id")  # an integer here, a snapshot's id in a lake
+    assert types.items() <= documented.items()
+    assert properties["description"].rstrip(".").rpartition(". ")[2].startswith("One row per ")
+
+    (test,) = document["unit_tests"]
+    given_sql, expected = test["given"][0]["rows"], test["expect"]["rows"]
+    compared = list(expected[0])
+    assert set(compared) == {*model.key, "_airbyte_raw_id"}
+    picked = ", ".join(f'"{name}"' for name in compared)
+    found = con.execute(f"SELECT {picked} FROM ({rendered(sql, f'({given_sql})')})").fetchall()
+    casts = ", ".join(f"?::{types[name]}" for name in compared)
+    wanted = [con.execute(f"SELECT {casts}", list(row.values())).fetchone() for row in expected]
+    assert sorted(map(str, found)) == sorted(map(str, wanted))
+    assert len(wanted) >= 2
+
+
+SCALARS: list[dict[str, Any]] = [
+    {"type": "string"},
+    {"type": "integer"},
+    {"type": "number"},
+    {"type": "boolean"},
+    MOMENT,
+    {"type": "string", "format": "date"},
+    {"type": "string", "format": "time"},
+    {"type": "object"},
+    {"type": ["string", "integer"]},
+    {"oneOf": [{"type": "integer"}, {"type": "object", "properties": {"a": ID}}]},
+]
+NASTY = (
+    "id", "ID_", "order_id", "name", "type", "status", "at", "date", "landed", "renamed", "newest",
+    "versions", "key_1", "raw_id", "extracted_at", "changed_at", "createdAt", "Éclair", "1st",
+    "total-price", "is_it", "updated", "updated_at", "customer", "value", "data", "attributes",
+)  # fmt: skip
+field_names = st.one_of(
+    st.sampled_from(NASTY),
+    st.sampled_from(sorted(reserved_names())),
+    st.text("abAB1_- é", min_size=1, max_size=40),
+)
+
+
+def documents(depth: int = 2) -> st.SearchStrategy[dict[str, Any]]:
+    scalars = st.sampled_from(SCALARS)
+    if depth == 0:
+        return scalars
+    inner = documents(depth - 1)
+    described = st.builds(
+        lambda schema, text: {**schema, "description": text}, scalars, st.text(max_size=150)
+    )
+    objects = st.builds(
+        lambda properties: {"type": "object", "properties": properties}, fields_of(inner)
+    )
+    return st.one_of(
+        scalars, described, objects, st.builds(lambda s: {"type": "array", "items": s}, inner)
+    )
+
+
+def fields_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Fields whose names are not one column of Parquet, nor one of the key's date."""
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        chosen = {column_name(name).lower(): (name, schema) for name, schema in pairs}
+        return {n: s for column, (n, s) in chosen.items() if column not in HIVE_COLUMNS}
+
+    pairs = st.lists(st.tuples(field_names, inner), min_size=1, max_size=8)
+    return pairs.map(distinct).filter(bool)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Stream:
+    fields = draw(fields_of(documents()))
+    plain = [n for n, s in fields.items() if s.get("type") in ("string", "integer", "number")]
+    key = (
+        draw(st.lists(st.sampled_from(plain), min_size=1, max_size=3, unique=True)) if plain else []
+    )
+    if not key:
+        fields, key = {**fields, "the_key": ID}, ["the_key"]
+    kinds = {n: s for n, s in fields.items() if s in (ID, MOMENT, *SCALARS[:3], SCALARS[5])}
+    cursor = draw(st.sampled_from([None, *kinds])) if kinds else None
+    return stream(
+        fields,
+        [[name] for name in key],
+        [cursor] if cursor else [],
+        draw(st.sampled_from(["orders", "people", "order_line_items_of_a_very_long_name_indeed"])),
+    )
+
+
+@settings(max_examples=80)
+@given(one=streams())
+def test_the_model_of_any_schema_runs_and_keeps_the_newest(
+    con: duckdb.DuckDBPyConnection, one: Stream
+) -> None:
+    model = columns(one)
+    found = [column.name for column in model.columns]
+    assert len({name.lower() for name in [*found, *BOOKKEEPING]}) == len(found) + len(BOOKKEEPING)
+    check_model(con, one, model)
+
+
+@pytest.mark.parametrize(
+    ("primary_key", "cursor_field"),
+    list(
+        itertools.product(
+            [[["id"]], [["id"], ["line"]], [["line"], ["day"], ["id"]], [["a", "id"]],
+             [["a", "b", "id"], ["id"]], [["paid"], ["id"]]],
+            [[], ["at"], ["id"], ["a", "at"], ["a", "b", "at"], ["day"], ["text"], ["number"]],
+        )
+    ),
+)  # fmt: skip
+def test_keys_and_cursors_of_every_kind_and_depth(
+    con: duckdb.DuckDBPyConnection, primary_key: list[list[str]], cursor_field: list[str]
+) -> None:
+    deep = {"type": "object", "properties": {"id": ID, "at": MOMENT, "x": ID}}
+    fields = {
+        "id": ID,
+        "line": {"type": "string"},
+        "text": {"type": "string"},
+        "number": {"type": "number"},
+        "paid": {"type": "boolean"},
+        "day_": {"type": "string"},
+        "at": MOMENT,
+        "a": {"type": "object", "properties": {"id": ID, "at": MOMENT, "b": deep}},
+    }
+    fields["due"] = {"type": "string", "format": "date"}
+    replaced = [["due"] if path == ["day"] else path for path in primary_key]
+    one = stream(fields, replaced, ["due"] if cursor_field == ["day"] else cursor_field)
+    check_model(con, one, columns(one))
+
+
+@pytest.mark.parametrize("one", load_streams(INCLUDE / "streams")[0], ids=lambda one: str(one.id))
+def test_the_streams_of_this_project_could_be_scaffolded(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter, one: Stream
+) -> None:
+    discovered = source_schema(INCLUDE / "sources", one)
+    model = model_columns(one, discovered)
+    assert len(model.columns) >= len(one.config.fields)
+    check_model(con, one, model, discovered)
+    assert lint(sqlfluff, one, model) == []
+
+
+# What the linters say
+
+
+@pytest.fixture(scope="module")
+def sqlfluff() -> Linter:
+    return Linter(config=FluffConfig.from_path(str(PROJECT)))
+
+
+def lint(sqlfluff: Linter, one: Stream, model: ModelColumns) -> list[str]:
+    sql, text = model_sql(one, model), model_yaml(one, model)
+    rules = YamlLintConfig((PROJECT / ".yamllint.yaml").read_text())
+    found = [
+        f"{v.rule_code()} line {v.line_no}" for v in sqlfluff.lint_string(sql).get_violations()
+    ]
+    return found + [str(problem) for problem in linter.run(text, rules)]
+
+
+def test_every_reserved_name_can_be_a_field(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter
+) -> None:
+    reserved = {name: {"type": "string"} for name in sorted(reserved_names())}
+    one = stream({"id": ID, **reserved, "group_of": {"type": "object", "properties": reserved}})
+    assert len(reserved) > 100
+    check_model(con, one, columns(one))
+    assert lint(sqlfluff, one, columns(one)) == []
+
+
+@settings(max_examples=12)
+@given(one=streams())
+def test_the_linters_find_nothing(sqlfluff: Linter, one: Stream) -> None:
+    assert lint(sqlfluff, one, columns(one)) == []

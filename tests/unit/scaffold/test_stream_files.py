@@ -1,0 +1,420 @@
+"""The files of a new stream: what is written, what is left alone, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream, StreamConfig
+from lotus_lake.errors import ScaffoldError, StreamConfigError
+from lotus_lake.project.source_schemas import write_catalog
+from lotus_lake.scaffold.sample import read_sample
+from lotus_lake.scaffold.source_yaml import with_source_entry
+from lotus_lake.scaffold.stream_files import Plan, plan_stream, write_plan
+from lotus_lake.scaffold.stream_json import Choices
+from lotus_lake.validation import find_problems
+
+PROJECT = Path(__file__).resolve().parents[3]
+FIELDS: dict[str, Any] = {
+    "id": {"type": "integer"},
+    "title": {"type": ["null", "string"], "description": "What it is called."},
+    "price": {"type": "number"},
+    "updated": {"type": "string", "format": "date-time"},
+}
+PRODUCTS: dict[str, Any] = {
+    "name": "products",
+    "json_schema": {"properties": FIELDS},
+    "supported_sync_modes": ["full_refresh", "incremental"],
+    "default_cursor_field": ["updated"],
+    "source_defined_primary_key": [["id"]],
+}
+FILES = [
+    "include/streams/shop/products.json",
+    "include/landing/shop/stg_shop__products.sql",
+    "include/dbt/models/processed/shop/_shop__sources.yml",
+    "include/dbt/models/processed/shop/int_shop__products.sql",
+    "include/dbt/models/processed/shop/int_shop__products.yml",
+]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A copy of this project."""
+    shutil.copytree(
+        PROJECT / "include", tmp_path / "include", ignore=shutil.ignore_patterns("target", "logs")
+    )
+    return Settings.from_env({"LAKE_PROJECT_DIR": str(tmp_path)})
+
+
+def discover(settings: Settings, **changes: Any) -> None:
+    write_catalog(settings, "shop", {"streams": [{**PRODUCTS, **changes}]})
+
+
+def plan(settings: Settings, sample: Path | None = None, **choices: Any) -> Plan:
+    return plan_stream(settings, "shop", "products", Choices(**choices), sample)
+
+
+def config(settings: Settings) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((settings.project_dir / FILES[0]).read_text("utf-8"))
+    return document
+
+
+def snapshot(settings: Settings) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in settings.project_dir.rglob("*") if p.is_file()}
+
+
+# What is written
+
+
+def test_a_discovered_stream_gets_all_its_files(settings: Settings) -> None:
+    discover(settings)
+    written = write_plan(plan(settings))
+    assert [str(f.path.relative_to(settings.project_dir)) for f in written] == FILES
+    assert config(settings) == {
+        "$schema": "../_stream.schema.json",
+        "stream": "products",
+        "sync_mode": "incremental",
+        "destination_sync_mode": "append",
+        "primary_key": [["id"]],
+        "cursor_field": ["updated"],
+        "selected": True,
+        "backfill": False,
+        "fields": {
+            "id": {"type": "integer"},
+            "title": {"type": "string"},
+            "price": {"type": "number"},
+            "updated": {"type": "string", "format": "date-time"},
+        },
+    }
+    (model,) = yaml.safe_load((settings.project_dir / FILES[4]).read_text())["models"]
+    described = {column["name"]: column["description"] for column in model["columns"]}
+    assert described["title"] == "What it is called."
+    assert find_problems(settings) == []
+
+
+def test_the_second_time_nothing_is_written(settings: Settings) -> None:
+    discover(settings)
+    write_plan(plan(settings, money=("price",)))
+    before = snapshot(settings)
+    again = plan(settings, money=("price",))
+    assert {file.status for file in again.files} == {"unchanged"}
+    assert write_plan(again) == []
+    assert snapshot(settings) == before
+
+
+def test_chosen_fields_come_with_the_key_and_the_cursor(settings: Settings) -> None:
+    discover(settings)
+    write_plan(plan(settings, fields=("price",)))
+    assert list(config(settings)["fields"]) == ["id", "price", "updated"]
+
+
+def test_a_stream_that_exists_gets_what_it_lacks(settings: Settings) -> None:
+    discover(settings)
+    write_plan(plan(settings, fields=("price",)))
+    document = {**config(settings), "feeder": {"lookback_days": 90}}
+    (settings.project_dir / FILES[0]).write_text(json.dumps(document))
+    for name in FILES[1:]:
+        (settings.project_dir / name).unlink()
+    assert len(write_plan(plan(settings))) == 4
+    assert config(settings) == document
+    assert find_problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "choices", "mode", "cursor"),
+    [
+        ({}, {}, "incremental", ["updated"]),
+        ({"supported_sync_modes": ["full_refresh"]}, {}, "full_refresh", []),
+        ({"default_cursor_field": []}, {"cursor_field": ("id",)}, "incremental", ["id"]),
+        ({}, {"sync_mode": "full_refresh"}, "full_refresh", []),
+    ],
+)
+def test_the_sync_mode_follows_from_the_cursor(
+    settings: Settings,
+    changes: dict[str, Any],
+    choices: dict[str, Any],
+    mode: str,
+    cursor: list[str],
+) -> None:
+    discover(settings, **changes)
+    write_plan(plan(settings, **choices))
+    assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == (mode, cursor)
+
+
+@pytest.mark.parametrize("schema", [{"type": "integer"}, {"properties": {"b": {"items": None}}}])
+@pytest.mark.parametrize("name", ["year", "Month", "due"])
+def test_fields_the_lake_would_override_are_left_out(
+    settings: Settings, name: str, schema: dict[str, Any]
+) -> None:
+    if name == "due":
+        schema = {"type": "array", "items": {"type": "object", "properties": {"day": schema}}}
+    discover(settings, json_schema={"properties": {**FIELDS, name: schema}})
+    made = plan(settings)
+    assert name not in made.stream.config.fields
+    assert len(made.remarks) == 1
+    assert f"left out {name}" in made.remarks[0]
+    with pytest.raises(ScaffoldError, match=f"field {name} is, or holds"):
+        plan(settings, fields=(name,))
+
+
+def test_a_name_every_table_has_is_left_out(settings: Settings) -> None:
+    discover(settings, json_schema={"properties": {**FIELDS, "snapshot_id": {"type": "integer"}}})
+    assert "snapshot_id" not in plan(settings).stream.config.fields
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("edited", FILES[3:])
+def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) -> None:
+    discover(settings)
+    write_plan(plan(settings))
+    path = settings.project_dir / edited
+    path.write_text(path.read_text() + "# edited by hand\n")
+    (settings.project_dir / FILES[1]).unlink()
+    before = snapshot(settings)
+    made = plan(settings)
+    assert [file.path for file in made.differing] == [path]
+    assert "-# edited by hand" in made.differing[0].diff(settings.project_dir)
+    with pytest.raises(ScaffoldError, match="nothing was written") as caught:
+        write_plan(made)
+    assert str(path) in str(caught.value)
+    assert snapshot(settings) == before
+
+    assert [file.path for file in write_plan(made, keep=True)] == [settings.project_dir / FILES[1]]
+    assert path.read_text().endswith("# edited by hand\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "choices", "text", "hint"),
+    [
+        ({"source_defined_primary_key": []}, {}, "no primary key", "--primary-key"),
+        ({"default_cursor_field": []}, {}, "no cursor field", "--cursor-field"),
+        ({}, {"fields": ("pirce",)}, "no field pirce", "id, title, price, updated"),
+        ({}, {"primary_key": (("uid",),)}, "no field uid", "id, title"),
+        ({}, {"cursor_field": ("at",)}, "no field at", "id, title"),
+        ({}, {"sync_mode": "cdc"}, "no valid stream", ""),
+        ({}, {"destination_sync_mode": "truncate"}, "no valid stream", ""),
+    ],
+)
+def test_what_cannot_be_made_is_told(
+    settings: Settings, changes: dict[str, Any], choices: dict[str, Any], text: str, hint: str
+) -> None:
+    discover(settings, **changes)
+    with pytest.raises(ScaffoldError, match=text) as caught:
+        plan(settings, **choices)
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("choices", "option"),
+    [
+        ({"primary_key": (("title",),)}, "--primary-key"),
+        ({"cursor_field": ("id",)}, "--cursor-field"),
+        ({"sync_mode": "full_refresh"}, "--sync-mode"),
+        ({"fields": ("other",)}, "--field"),
+    ],
+)
+def test_options_that_contradict_the_stream_json_are_refused(
+    settings: Settings, choices: dict[str, Any], option: str
+) -> None:
+    discover(settings)
+    write_plan(plan(settings))
+    with pytest.raises(ScaffoldError, match=f"says something else than {option}"):
+        plan(settings, **choices)
+
+
+def test_nothing_is_made_of_nothing(settings: Settings) -> None:
+    with pytest.raises(ScaffoldError, match="nothing is known of the fields of shop/products"):
+        plan(settings)
+
+
+@pytest.mark.parametrize(("source", "name"), [("a__b", "c"), ("a", "../b"), ("", "b"), ("a", "")])
+def test_names_that_cannot_be_a_stream_are_refused(
+    settings: Settings, source: str, name: str
+) -> None:
+    with pytest.raises(StreamConfigError, match="cannot name a"):
+        plan_stream(settings, source, name, Choices())
+
+
+# A Parquet file as the schema
+
+
+def parquet(path: Path, query: str) -> Path:
+    with duckdb.connect() as con:
+        con.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+def test_a_parquet_file_tells_the_fields(settings: Settings, tmp_path: Path) -> None:
+    file = parquet(
+        tmp_path / "part_0.parquet",
+        "SELECT 'r' AS _airbyte_raw_id, now() AS _airbyte_extracted_at, 1::bigint AS id, "
+        "1.5::double AS price, true AS active, {'city': 'x', 'geo': {'lat': 1::double}} AS place, "
+        "[{'sku': 'x'}] AS lines, date '2026-01-01' AS due, now() AS at, 2026 AS year, '1' AS day",
+    )
+    write_plan(plan(settings, file, primary_key=(("id",),), cursor_field=("at",)))
+    assert config(settings)["fields"] == {
+        "id": {"type": "integer"},
+        "price": {"type": "number"},
+        "active": {"type": "boolean"},
+        "place": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"},
+                "geo": {"type": "object", "properties": {"lat": {"type": "number"}}},
+            },
+        },
+        "lines": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"sku": {"type": "string"}}},
+        },
+        "due": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time"},
+    }
+    assert find_problems(settings) == []
+
+
+def test_a_file_that_airbyte_did_not_write_is_remarked(tmp_path: Path) -> None:
+    (note,) = read_sample(parquet(tmp_path / "a.parquet", "SELECT 1::bigint AS id")).notes
+    assert "lacks _airbyte_raw_id, _airbyte_extracted_at" in note
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("SELECT 1.5::decimal(5, 2) AS price", r"column price is DECIMAL\(5,2\)"),
+        ("SELECT {'a': [timestamp '2026-01-01']} AS x", r"column x\.a\[\] is TIMESTAMP"),
+        ("SELECT map {'a': 1} AS m", "column m is MAP"),
+        ("SELECT 'r' AS _airbyte_raw_id, 2026 AS year", "no column besides"),
+    ],
+)
+def test_what_the_feeder_would_not_take_is_refused(tmp_path: Path, query: str, text: str) -> None:
+    with pytest.raises(ScaffoldError, match=text):
+        read_sample(parquet(tmp_path / "a.parquet", query))
+
+
+def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("no")
+    for name in ("a.parquet", "absent.parquet"):
+        with pytest.raises(ScaffoldError, match=f"{name}: cannot be read"):
+            read_sample(tmp_path / name)
+
+
+# The dbt source
+
+
+def stream(name: str, source: str = "shop") -> Stream:
+    document = {"stream": name, "primary_key": [["id"]], "fields": {"id": {}}}
+    return Stream(source, name, StreamConfig.model_validate(document))
+
+
+EDITED = """\
+# Our shop.
+version: 2
+
+sources:
+  - name: other
+    tables: [{name: orders}]
+  - name: shop   # the one in Lodz
+    schema: staging
+    tables:
+      # First things first.
+      - name: orders
+        identifier: stg_shop__orders
+        description: >-
+          Orders, and
+          what became of them.
+
+      - {name: flow, identifier: stg_shop__flow}
+      - name: customers
+        identifier: stg_shop__customers
+        # Ask Ann about this one.
+
+    # Keep this.
+    loader: airbyte
+
+models: []
+"""
+
+
+def test_an_entry_is_added_and_nothing_else_changes() -> None:
+    extended = with_source_entry(EDITED, stream("products"), Path("f.yml"))
+    added = """\
+      - name: products
+        identifier: stg_shop__products
+        description: Versions of products. One row per version sent, repeats included.
+"""
+    before, after = EDITED.split("        # Ask Ann about this one.\n")
+    assert extended == f"{before}        # Ask Ann about this one.\n{added}{after}"
+    assert with_source_entry(extended, stream("products"), Path("f.yml")) == extended
+
+
+@pytest.mark.parametrize("name", ["orders", "flow", "customers"])
+def test_an_entry_that_exists_is_left_alone(name: str) -> None:
+    assert with_source_entry(EDITED, stream(name), Path("f.yml")) == EDITED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sources:\n  - name: shop\n",
+        "sources:\n  - name: shop\n    tables:\n",
+        "sources:\n  - name: shop\n    tables: [{name: orders}]\n",
+        "sources:\n  - name: other\n    tables:\n      - name: orders\n",
+        "models: []\n",
+        "- a\n",
+    ],
+)
+def test_where_nothing_can_be_added_the_entry_is_shown(text: str) -> None:
+    with pytest.raises(ScaffoldError, match="cannot be extended") as caught:
+        with_source_entry(text, stream("products"), Path("f.yml"))
+    assert "- name: products" in (caught.value.hint or "")
+
+
+def test_broken_yaml_is_told() -> None:
+    with pytest.raises(ScaffoldError, match=r"f\.yml: not YAML"):
+        with_source_entry("sources: [", stream("products"), Path("f.yml"))
+
+
+LINES = st.sampled_from(
+    ["", "# note", "      # of the table", "        # deeper", "    loader: airbyte", "  # outer"]
+)
+
+
+@given(
+    names=st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, unique=True),
+    gaps=st.lists(LINES, min_size=8, max_size=8),
+    indent=st.sampled_from(["", "  "]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    last_newline=st.booleans(),
+)
+def test_whatever_stands_between_the_tables_stays(
+    names: list[str], gaps: list[str], indent: str, newline: str, last_newline: bool
+) -> None:
+    lines = ["sources:", "  - name: shop", "    tables:"]
+    for number, name in enumerate(names):
+        if gaps[number] != "    loader: airbyte":
+            lines.append(gaps[number])
+        lines += [
+            f"    {indent}- name: {name}",
+            f"    {indent}  description: |-",
+            f"    {indent}    {name}",
+        ]
+    text = newline.join([*lines, gaps[7]]) + newline * last_newline
+    extended = with_source_entry(text, stream("products"), Path("f.yml"))
+    rest = iter(extended.splitlines())
+    assert all(line in rest for line in text.splitlines())
+    assert len(extended.splitlines()) == len(text.splitlines()) + 3
+    assert ("\r\n" in extended) == ("\r\n" in text)
+    tables = yaml.safe_load(extended)["sources"][0]["tables"]
+    assert [table["name"] for table in tables] == [*names, "products"]
