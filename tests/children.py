@@ -157,9 +157,22 @@ def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
         # Before Python 3.13 the server does not take over our sys.path by itself.
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         forkserver.ensure_running()
-    child = context.Process(target=target, args=arguments, daemon=True)
+    child = context.Process(target=_run, args=(target, arguments), daemon=True)
     child.start()
     return child
+
+
+def _run(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    target(*arguments)
+
+
+def _die_with_parent() -> None:
+    """A killed parent cannot end its children."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def finish(*children: BaseProcess) -> list[int]:

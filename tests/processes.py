@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from tests.watchdog import watched
+
 START_SECONDS = 60.0
 
 
@@ -23,7 +25,10 @@ def run_process(
     user: pwd.struct_passwd | None = None,
     stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends; its own session, so that Ctrl-C reaches us first."""
+    """Run a program until the block ends, or until this process is killed.
+
+    It has a session of its own, so that Ctrl-C reaches us first.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -37,19 +42,20 @@ def run_process(
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
         )
-    try:
-        yield process
-    except BaseException:
-        sys.stderr.write(log.read_text(errors="replace")[-2000:])
-        raise
-    finally:
-        if process.poll() is None:
-            process.send_signal(stop)
+    with watched(process.pid, stop):
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield process
+        except BaseException:
+            sys.stderr.write(log.read_text(errors="replace")[-2000:])
+            raise
+        finally:
+            if process.poll() is None:
+                process.send_signal(stop)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
