@@ -12,7 +12,8 @@ import duckdb
 import pytest
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import HIVE_COLUMNS, Stream, source_schema
+from lotus_lake.config.stream_config import HIVE_COLUMNS
+from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.landing.tables import landing_columns
 from lotus_lake.project.source_schemas import write_catalog

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import FieldSchema, Stream, source_schema, stream_files
+from lotus_lake.config.stream_config import FieldSchema
+from lotus_lake.config.streams import Stream, source_schema, stream_files
 from lotus_lake.errors import StreamConfigError
 
 CATALOG_FILE = "_catalog.json"

@@ -12,7 +12,8 @@ from lotus_lake.cli.derived import Check, bring_up_to_date
 from lotus_lake.cli.output import AsJson
 from lotus_lake.cli.reference_stream import STREAM_PAGE, stream_page
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import SCHEMA_FILE, load_streams, published_schema
+from lotus_lake.config.stream_config import SCHEMA_FILE, published_schema
+from lotus_lake.config.streams import load_streams
 from lotus_lake.landing.tables import ddl_file, ddl_text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lotus_lake.config.streams import published_schema
+from lotus_lake.config.stream_config import published_schema
 
 STREAM_PAGE = Path("docs", "reference-stream.md")
 COLUMNS = 120

@@ -19,13 +19,8 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import (
-    HIVE_COLUMNS,
-    VIRTUAL_COLUMNS,
-    FieldSchema,
-    Stream,
-    source_schema,
-)
+from lotus_lake.config.stream_config import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema
+from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.lake.connection import LAKE, Lake
 from lotus_lake.landing.null_counts import count_nulls, counts_nulls

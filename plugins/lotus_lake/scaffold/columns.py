@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lotus_lake.config.streams import FieldSchema, Stream
+from lotus_lake.config.stream_config import FieldSchema
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import column_name, column_type
 from lotus_lake.scaffold import naming

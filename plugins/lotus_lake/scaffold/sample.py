@@ -8,7 +8,7 @@ from typing import cast
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
-from lotus_lake.config.streams import HIVE_COLUMNS, FieldSchema
+from lotus_lake.config.stream_config import HIVE_COLUMNS, FieldSchema
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import AIRBYTE_COLUMNS, column_type, describe, plan_evolution
 from lotus_lake.scaffold.stream_json import Known

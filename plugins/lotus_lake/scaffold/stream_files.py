@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import FieldSchema, Stream
+from lotus_lake.config.stream_config import FieldSchema
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.project.json_text import json_text

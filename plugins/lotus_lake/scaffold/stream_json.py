@@ -11,15 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import (
+from lotus_lake.config.stream_config import (
     HIVE_COLUMNS,
     SCHEMA_FILE,
     VIRTUAL_COLUMNS,
     FieldSchema,
-    Stream,
     StreamConfig,
-    StreamFile,
 )
+from lotus_lake.config.streams import Stream, StreamFile
 from lotus_lake.errors import ScaffoldError, StreamConfigError
 
 Paths = tuple[tuple[str, ...], ...]

@@ -5,13 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from lotus_lake.config.streams import (
-    SCHEMA_FILE,
-    VIRTUAL_COLUMNS,
-    Stream,
-    published_schema,
-    source_schema,
-)
+from lotus_lake.config.stream_config import SCHEMA_FILE, VIRTUAL_COLUMNS, published_schema
+from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.landing.tables import column_name, ddl_file, ddl_text
 from lotus_lake.validation.problems import Problem

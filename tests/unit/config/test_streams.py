@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
+from lotus_lake.config.stream_config import SCHEMA_FILE, FeederOptions, published_schema
 from lotus_lake.config.streams import (
-    SCHEMA_FILE,
-    FeederOptions,
     find_stream,
     load_streams,
-    published_schema,
     source_schema,
     stream_files,
 )

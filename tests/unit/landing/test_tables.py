@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import FieldSchema, Stream, StreamConfig, find_stream, load_streams
+from lotus_lake.config.stream_config import FieldSchema, StreamConfig
+from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.landing.tables import (
     AIRBYTE_COLUMNS,
     Evolution,

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import FieldSchema, Stream, StreamConfig, source_schema
+from lotus_lake.config.stream_config import FieldSchema, StreamConfig
+from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
 from lotus_lake.landing.tables import column_type
 from lotus_lake.project.json_schema import field_types

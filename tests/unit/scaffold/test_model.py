@@ -17,14 +17,8 @@ from sqlfluff.core import FluffConfig, Linter
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from lotus_lake.config.streams import (
-    HIVE_COLUMNS,
-    FieldSchema,
-    Stream,
-    StreamConfig,
-    load_streams,
-    source_schema,
-)
+from lotus_lake.config.stream_config import HIVE_COLUMNS, FieldSchema, StreamConfig
+from lotus_lake.config.streams import Stream, load_streams, source_schema
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import column_name, landing_columns, landing_ddl
 from lotus_lake.scaffold.columns import BOOKKEEPING, ModelColumns, model_columns

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import Stream, StreamConfig
+from lotus_lake.config.stream_config import StreamConfig
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError, StreamConfigError
 from lotus_lake.project.source_schemas import write_catalog
 from lotus_lake.scaffold.sample import read_sample

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from lotus_lake import validation
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import StreamConfig, StreamFile
+from lotus_lake.config.stream_config import StreamConfig
+from lotus_lake.config.streams import StreamFile
 from lotus_lake.validation import Problem, check, find_problems, models, read_project
 
 PROJECT = Path(__file__).resolve().parents[3]
