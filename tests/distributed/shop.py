@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest
-from lotus_lake.scaffold.stream_files import plan_stream, write_plan
+from lotus_lake.scaffold.stream_files import plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
 from tests.chaos.workload import Row, Subject
 from tests.feeds import Shape
@@ -80,7 +80,7 @@ def write_project(folder: Path, some: Sequence[Subject]) -> Path:
         file = streams / subject.source / f"{subject.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(_STREAM | {"stream": subject.name}))
-        write_plan(plan_stream(settings, subject.source, subject.name, Choices()))
+        write_files(plan_files(settings, subject.source, subject.name, Choices()))
     (enriched / f"{TOTALS}.sql").write_text(_TOTALS_SQL.format(model=some[0].models[0]))
     (enriched / f"{TOTALS}.yml").write_text(_TOTALS_YAML.format(name=TOTALS))
     ensure_manifest(folder)

@@ -17,7 +17,7 @@ from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.landing.tables import landing_columns
 from lotus_lake.project.source_schemas import write_catalog
-from lotus_lake.scaffold.stream_files import plan_stream, write_plan
+from lotus_lake.scaffold.stream_files import plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
 from lotus_lake.sql import identifier, literal
 from lotus_lake.validation import find_problems
@@ -181,11 +181,11 @@ def test_a_stream_known_from_a_file_only_runs_at_once(
 def _scaffold(
     settings: Settings, name: str, choices: Choices, sample: Path | None = None
 ) -> Stream:
-    plan = plan_stream(settings, "shop", name, choices, sample)
-    assert len(write_plan(plan)) == 5
-    again = plan_stream(settings, "shop", name, choices, sample)
+    plan = plan_files(settings, "shop", name, choices, sample)
+    assert len(write_files(plan)) == 5
+    again = plan_files(settings, "shop", name, choices, sample)
     assert {file.status for file in again.files} == {"unchanged"}
-    assert write_plan(again) == []
+    assert write_files(again) == []
     return plan.stream
 
 

@@ -11,13 +11,12 @@ import typer
 from lotus_lake.cli.arguments import CONFIGURE, Name, Source
 from lotus_lake.cli.output import AsJson
 from lotus_lake.config.settings import Settings
-from lotus_lake.scaffold.stream_files import Plan, PlannedFile, plan_stream, write_plan
+from lotus_lake.scaffold.stream_files import PlannedFile, StreamFiles, plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
 
 _WORDS = {
     "new": "would write",
-    "extended": "would extend",
-    "unchanged": "has it",
+    "unchanged": "unchanged",
     "differs": "DIFFERS",
 }
 
@@ -83,8 +82,8 @@ def add_stream(
     """Make the files of a stream: config, landing DDL, dbt source, processed model and its tests.
 
     The fields come from include/sources (see `lotus-lake discover`), from a Parquet file, or from
-    the stream JSON if there is one already. What exists is never changed; only the list of dbt
-    sources gets another entry. Run it twice and the second time does nothing.
+    the stream JSON if there is one already. A file that exists is never changed: run the command
+    twice, and the second run does nothing.
 
     For example:
 
@@ -106,38 +105,38 @@ def add_stream(
         destination_sync_mode=destination_sync_mode or "",
         money=tuple(money or ()),
     )
-    plan = plan_stream(settings, source, stream, choices, from_parquet)
-    for remark in plan.remarks:
+    planned = plan_files(settings, source, stream, choices, from_parquet)
+    for remark in planned.remarks:
         typer.echo(remark, err=True)
     look_only = dry_run or diff
     if as_json:
-        typer.echo(json.dumps(_as_json(plan, settings), indent=2))
+        typer.echo(json.dumps(_as_json(planned, settings), indent=2))
     elif look_only:
-        _show(plan, settings, diff)
+        _show(planned, settings, diff)
     if look_only:
-        raise typer.Exit(1 if plan.differing and not keep else 0)
-    written = write_plan(plan, keep=keep)
+        raise typer.Exit(1 if planned.differing and not keep else 0)
+    written = write_files(planned, keep=keep)
     if not as_json:
         for file in written:
-            typer.echo(f"{'wrote' if file.old is None else 'extended'} {_name(file, settings)}")
-    _next(plan, written)
+            typer.echo(f"wrote {_name(file, settings)}")
+    _next(planned, written)
 
 
-def _as_json(plan: Plan, settings: Settings) -> list[dict[str, str]]:
-    return [{"file": _name(file, settings), "status": file.status} for file in plan.files]
+def _as_json(planned: StreamFiles, settings: Settings) -> list[dict[str, str]]:
+    return [{"file": _name(file, settings), "status": file.status} for file in planned.files]
 
 
-def _show(plan: Plan, settings: Settings, diff: bool) -> None:
-    for file in plan.files:
+def _show(planned: StreamFiles, settings: Settings, diff: bool) -> None:
+    for file in planned.files:
         if not diff:
             typer.echo(f"{_WORDS[file.status]:<12} {_name(file, settings)}")
         elif text := file.diff(settings.project_dir):
             typer.echo(text)
 
 
-def _next(plan: Plan, written: list[PlannedFile]) -> None:
-    left = f", {len(plan.differing)} left as they are" if plan.differing else ""
-    typer.echo(f"{len(written)} of {len(plan.files)} files written{left}", err=True)
+def _next(planned: StreamFiles, written: list[PlannedFile]) -> None:
+    left = f", {len(planned.differing)} left as they are" if planned.differing else ""
+    typer.echo(f"{len(written)} of {len(planned.files)} files written{left}", err=True)
     if written:
         typer.echo("next: edit the model as you like, then lotus-lake validate", err=True)
 

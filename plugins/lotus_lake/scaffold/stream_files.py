@@ -21,7 +21,7 @@ from lotus_lake.scaffold.columns import model_columns
 from lotus_lake.scaffold.model_sql import model_sql
 from lotus_lake.scaffold.model_yaml import model_yaml
 from lotus_lake.scaffold.sample import read_sample
-from lotus_lake.scaffold.source_yaml import sources_file, with_source_entry
+from lotus_lake.scaffold.source_yaml import declaring_file, source_file, source_yaml
 from lotus_lake.scaffold.stream_json import (
     Choices,
     Known,
@@ -32,7 +32,7 @@ from lotus_lake.scaffold.stream_json import (
     stream_path,
 )
 
-Status = Literal["new", "extended", "unchanged", "differs"]
+Status = Literal["new", "unchanged", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PlannedFile:
         path: Where it is.
         text: What it would hold.
         old: What it holds now; `None` if it does not exist.
-        status: `new`; `extended` keeps all that is there; `unchanged`; `differs` is left alone.
+        status: `new`, `unchanged`, or `differs`, which is never overwritten.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class PlannedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StreamFiles:
     """The files of a stream.
 
     Attributes:
@@ -84,13 +84,13 @@ class Plan:
         return [file for file in self.files if file.status == "differs"]
 
 
-def plan_stream(
+def plan_files(
     settings: Settings,
     source: str,
     name: str,
     choices: Choices,
     sample: Path | None = None,
-) -> Plan:
+) -> StreamFiles:
     """Say what the files of a stream would hold.
 
     A stream JSON that exists is taken as it is; what is still missing follows from it.
@@ -112,14 +112,14 @@ def plan_stream(
     stream, remarks, json_file = _stream(settings, source, name, choices, discovered, sample)
     types = discovered.fields if discovered else {}
     files = [json_file, *_derived(settings, stream, types, choices)]
-    return Plan(stream, tuple(files), tuple(remarks))
+    return StreamFiles(stream, tuple(files), tuple(remarks))
 
 
-def write_plan(plan: Plan, *, keep: bool = False) -> list[PlannedFile]:
-    """Write the files that are new or extended.
+def write_files(planned: StreamFiles, *, keep: bool = False) -> list[PlannedFile]:
+    """Write the files that are new.
 
     Args:
-        plan: The plan.
+        planned: The files of a stream.
         keep: Leave files that differ as they are and write the others.
 
     Returns:
@@ -128,13 +128,13 @@ def write_plan(plan: Plan, *, keep: bool = False) -> list[PlannedFile]:
     Raises:
         ScaffoldError: A file that exists differs; nothing is written then.
     """
-    if plan.differing and not keep:
+    if planned.differing and not keep:
         raise ScaffoldError(
             "nothing was written, because of files that exist and say something else:\n"
-            + "\n".join(f"  {file.path}" for file in plan.differing),
+            + "\n".join(f"  {file.path}" for file in planned.differing),
             hint="--diff shows what would be written instead; --keep writes the other files",
         )
-    written = [file for file in plan.files if file.status in ("new", "extended")]
+    written = [file for file in planned.files if file.status == "new"]
     for file in written:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_bytes(file.text.encode("utf-8"))
@@ -198,13 +198,15 @@ def _derived(
     models = dbt_project_dir(settings.project_dir) / "models"
     folder = models / "processed" / stream.source
     columns = model_columns(stream, discovered, choices.money)
-    declared = sources_file(models, stream.source)
-    old = _read(declared)
-    extended = with_source_entry(old or "", stream, declared)
-    status: Status = "new" if old is None else "unchanged" if old == extended else "extended"
+    declaring = declaring_file(models, stream.source, stream.name)
+    if declaring:
+        text = _read(declaring) or ""
+        source = PlannedFile(declaring, text, text, "unchanged")
+    else:
+        source = _planned(source_file(models, stream.source, stream.name), source_yaml(stream))
     return [
         _planned(ddl_file(settings.project_dir, stream), ddl_text(settings, stream)),
-        PlannedFile(declared, extended, old, status),
+        source,
         _planned(folder / f"int_{stream.id}.sql", model_sql(stream, columns)),
         _planned(folder / f"int_{stream.id}.yml", model_yaml(stream, columns)),
     ]

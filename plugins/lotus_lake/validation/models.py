@@ -8,7 +8,7 @@ from typing import Any
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.project.manifest import dbt_project_dir
-from lotus_lake.scaffold.source_yaml import sources_file
+from lotus_lake.scaffold.source_yaml import source_file
 from lotus_lake.validation.dbt_files import (
     UNKNOWN,
     ModelProperties,
@@ -242,7 +242,7 @@ def sources(project: Project) -> Iterator[Problem]:
     for selected in project.selected:
         if (selected.source, selected.name) not in declared:
             yield Problem(
-                sources_file(models_dir, selected.source),
+                source_file(models_dir, selected.source, selected.name),
                 f"does not declare {selected.source}.{selected.name}, which is a stream",
                 f"lotus-lake add-stream {selected.source} {selected.name} --keep",
             )

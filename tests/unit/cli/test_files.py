@@ -131,12 +131,6 @@ def test_add_stream_writes_once(run: Run) -> None:
     assert run("validate").code == 0
 
 
-def test_add_stream_extends_the_sources_of_a_source(run: Run) -> None:
-    run("discover", "shopify", stdin=MESSAGES)
-    result = run("add-stream", "shopify", "products")
-    assert "extended include/dbt/models/processed/shopify/_shopify__sources.yml" in result.out
-
-
 @pytest.mark.parametrize("option", ["--dry-run", "--diff"])
 def test_looking_writes_nothing_and_tells_by_its_exit_code(
     run: Run, project: Path, option: str

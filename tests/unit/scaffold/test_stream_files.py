@@ -10,17 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.stream_config import StreamConfig
-from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError, StreamConfigError
 from lotus_lake.project.source_schemas import write_catalog
 from lotus_lake.scaffold.sample import read_sample
-from lotus_lake.scaffold.source_yaml import with_source_entry
-from lotus_lake.scaffold.stream_files import Plan, plan_stream, write_plan
+from lotus_lake.scaffold.stream_files import StreamFiles, plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
 from lotus_lake.validation import find_problems
 
@@ -41,7 +36,7 @@ PRODUCTS: dict[str, Any] = {
 FILES = [
     "include/streams/shop/products.json",
     "include/landing/shop/stg_shop__products.sql",
-    "include/dbt/models/processed/shop/_shop__sources.yml",
+    "include/dbt/models/processed/shop/_shop__products__source.yml",
     "include/dbt/models/processed/shop/int_shop__products.sql",
     "include/dbt/models/processed/shop/int_shop__products.yml",
 ]
@@ -60,8 +55,8 @@ def discover(settings: Settings, **changes: Any) -> None:
     write_catalog(settings, "shop", {"streams": [{**PRODUCTS, **changes}]})
 
 
-def plan(settings: Settings, sample: Path | None = None, **choices: Any) -> Plan:
-    return plan_stream(settings, "shop", "products", Choices(**choices), sample)
+def plan(settings: Settings, sample: Path | None = None, **choices: Any) -> StreamFiles:
+    return plan_files(settings, "shop", "products", Choices(**choices), sample)
 
 
 def config(settings: Settings) -> dict[str, Any]:
@@ -78,7 +73,7 @@ def snapshot(settings: Settings) -> dict[Path, bytes]:
 
 def test_a_discovered_stream_gets_all_its_files(settings: Settings) -> None:
     discover(settings)
-    written = write_plan(plan(settings))
+    written = write_files(plan(settings))
     assert [str(f.path.relative_to(settings.project_dir)) for f in written] == FILES
     assert config(settings) == {
         "$schema": "../_stream.schema.json",
@@ -104,28 +99,28 @@ def test_a_discovered_stream_gets_all_its_files(settings: Settings) -> None:
 
 def test_the_second_time_nothing_is_written(settings: Settings) -> None:
     discover(settings)
-    write_plan(plan(settings, money=("price",)))
+    write_files(plan(settings, money=("price",)))
     before = snapshot(settings)
     again = plan(settings, money=("price",))
     assert {file.status for file in again.files} == {"unchanged"}
-    assert write_plan(again) == []
+    assert write_files(again) == []
     assert snapshot(settings) == before
 
 
 def test_chosen_fields_come_with_the_key_and_the_cursor(settings: Settings) -> None:
     discover(settings)
-    write_plan(plan(settings, fields=("price",)))
+    write_files(plan(settings, fields=("price",)))
     assert list(config(settings)["fields"]) == ["id", "price", "updated"]
 
 
 def test_a_stream_that_exists_gets_what_it_lacks(settings: Settings) -> None:
     discover(settings)
-    write_plan(plan(settings, fields=("price",)))
+    write_files(plan(settings, fields=("price",)))
     document = {**config(settings), "feeder": {"lookback_days": 90}}
     (settings.project_dir / FILES[0]).write_text(json.dumps(document))
     for name in FILES[1:]:
         (settings.project_dir / name).unlink()
-    assert len(write_plan(plan(settings))) == 4
+    assert len(write_files(plan(settings))) == 4
     assert config(settings) == document
     assert find_problems(settings) == []
 
@@ -147,7 +142,7 @@ def test_the_sync_mode_follows_from_the_cursor(
     cursor: list[str],
 ) -> None:
     discover(settings, **changes)
-    write_plan(plan(settings, **choices))
+    write_files(plan(settings, **choices))
     assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == (mode, cursor)
 
 
@@ -178,7 +173,7 @@ def test_a_name_every_table_has_is_left_out(settings: Settings) -> None:
 @pytest.mark.parametrize("edited", FILES[3:])
 def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) -> None:
     discover(settings)
-    write_plan(plan(settings))
+    write_files(plan(settings))
     path = settings.project_dir / edited
     path.write_text(path.read_text() + "# edited by hand\n")
     (settings.project_dir / FILES[1]).unlink()
@@ -187,11 +182,11 @@ def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) ->
     assert [file.path for file in made.differing] == [path]
     assert "-# edited by hand" in made.differing[0].diff(settings.project_dir)
     with pytest.raises(ScaffoldError, match="nothing was written") as caught:
-        write_plan(made)
+        write_files(made)
     assert str(path) in str(caught.value)
     assert snapshot(settings) == before
 
-    assert [file.path for file in write_plan(made, keep=True)] == [settings.project_dir / FILES[1]]
+    assert [file.path for file in write_files(made, keep=True)] == [settings.project_dir / FILES[1]]
     assert path.read_text().endswith("# edited by hand\n")
 
 
@@ -229,7 +224,7 @@ def test_options_that_contradict_the_stream_json_are_refused(
     settings: Settings, choices: dict[str, Any], option: str
 ) -> None:
     discover(settings)
-    write_plan(plan(settings))
+    write_files(plan(settings))
     with pytest.raises(ScaffoldError, match=f"says something else than {option}"):
         plan(settings, **choices)
 
@@ -244,7 +239,7 @@ def test_names_that_cannot_be_a_stream_are_refused(
     settings: Settings, source: str, name: str
 ) -> None:
     with pytest.raises(StreamConfigError, match="cannot name a"):
-        plan_stream(settings, source, name, Choices())
+        plan_files(settings, source, name, Choices())
 
 
 # A Parquet file as the schema
@@ -263,7 +258,7 @@ def test_a_parquet_file_tells_the_fields(settings: Settings, tmp_path: Path) -> 
         "1.5::double AS price, true AS active, {'city': 'x', 'geo': {'lat': 1::double}} AS place, "
         "[{'sku': 'x'}] AS lines, date '2026-01-01' AS due, now() AS at, 2026 AS year, '1' AS day",
     )
-    write_plan(plan(settings, file, primary_key=(("id",),), cursor_field=("at",)))
+    write_files(plan(settings, file, primary_key=(("id",),), cursor_field=("at",)))
     assert config(settings)["fields"] == {
         "id": {"type": "integer"},
         "price": {"type": "number"},
@@ -314,108 +309,26 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
 # The dbt source
 
 
-def stream(name: str, source: str = "shop") -> Stream:
-    document = {"stream": name, "primary_key": [["id"]], "fields": {"id": {}}}
-    return Stream(source, name, StreamConfig.model_validate(document))
-
-
-EDITED = """\
-# Our shop.
-version: 2
-
-sources:
-  - name: other
-    tables: [{name: orders}]
-  - name: shop   # the one in Lodz
-    schema: staging
-    tables:
-      # First things first.
-      - name: orders
-        identifier: stg_shop__orders
-        description: >-
-          Orders, and
-          what became of them.
-
-      - {name: flow, identifier: stg_shop__flow}
-      - name: customers
-        identifier: stg_shop__customers
-        # Ask Ann about this one.
-
-    # Keep this.
-    loader: airbyte
-
-models: []
-"""
-
-
-def test_an_entry_is_added_and_nothing_else_changes() -> None:
-    extended = with_source_entry(EDITED, stream("products"), Path("f.yml"))
-    added = """\
-      - name: products
-        identifier: stg_shop__products
-        description: Versions of products. One row per version sent, repeats included.
-"""
-    before, after = EDITED.split("        # Ask Ann about this one.\n")
-    assert extended == f"{before}        # Ask Ann about this one.\n{added}{after}"
-    assert with_source_entry(extended, stream("products"), Path("f.yml")) == extended
-
-
-@pytest.mark.parametrize("name", ["orders", "flow", "customers"])
-def test_an_entry_that_exists_is_left_alone(name: str) -> None:
-    assert with_source_entry(EDITED, stream(name), Path("f.yml")) == EDITED
+def test_a_stream_that_another_file_declares_is_not_declared_again(settings: Settings) -> None:
+    # As earlier releases did it: all streams of a source in one file.
+    declared = settings.project_dir / "include/dbt/models/processed/shop/_shop__sources.yml"
+    declared.parent.mkdir()
+    declared.write_text(
+        "sources:\n  - name: shop\n    database: lakehouse\n    schema: staging\n    tables:\n"
+        "      - {name: products, identifier: stg_shop__products}\n"
+    )
+    discover(settings)
+    made = plan(settings)
+    assert [file.path for file in made.files if file.status == "unchanged"] == [declared]
+    assert len(write_files(made)) == 4
+    assert find_problems(settings) == []
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "sources:\n  - name: shop\n",
-        "sources:\n  - name: shop\n    tables:\n",
-        "sources:\n  - name: shop\n    tables: [{name: orders}]\n",
-        "sources:\n  - name: other\n    tables:\n      - name: orders\n",
-        "models: []\n",
-        "- a\n",
-    ],
+    "text", ["sources: [", "sources: 5", "- sources", "sources: [{tables: x}]"]
 )
-def test_where_nothing_can_be_added_the_entry_is_shown(text: str) -> None:
-    with pytest.raises(ScaffoldError, match="cannot be extended") as caught:
-        with_source_entry(text, stream("products"), Path("f.yml"))
-    assert "- name: products" in (caught.value.hint or "")
-
-
-def test_broken_yaml_is_told() -> None:
-    with pytest.raises(ScaffoldError, match=r"f\.yml: not YAML"):
-        with_source_entry("sources: [", stream("products"), Path("f.yml"))
-
-
-LINES = st.sampled_from(
-    ["", "# note", "      # of the table", "        # deeper", "    loader: airbyte", "  # outer"]
-)
-
-
-@given(
-    names=st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, unique=True),
-    gaps=st.lists(LINES, min_size=8, max_size=8),
-    indent=st.sampled_from(["", "  "]),
-    newline=st.sampled_from(["\n", "\r\n"]),
-    last_newline=st.booleans(),
-)
-def test_whatever_stands_between_the_tables_stays(
-    names: list[str], gaps: list[str], indent: str, newline: str, last_newline: bool
-) -> None:
-    lines = ["sources:", "  - name: shop", "    tables:"]
-    for number, name in enumerate(names):
-        if gaps[number] != "    loader: airbyte":
-            lines.append(gaps[number])
-        lines += [
-            f"    {indent}- name: {name}",
-            f"    {indent}  description: |-",
-            f"    {indent}    {name}",
-        ]
-    text = newline.join([*lines, gaps[7]]) + newline * last_newline
-    extended = with_source_entry(text, stream("products"), Path("f.yml"))
-    rest = iter(extended.splitlines())
-    assert all(line in rest for line in text.splitlines())
-    assert len(extended.splitlines()) == len(text.splitlines()) + 3
-    assert ("\r\n" in extended) == ("\r\n" in text)
-    tables = yaml.safe_load(extended)["sources"][0]["tables"]
-    assert [table["name"] for table in tables] == [*names, "products"]
+def test_a_file_that_declares_nothing_hides_nothing(settings: Settings, text: str) -> None:
+    odd = settings.project_dir / "include/dbt/models/processed/odd.yml"
+    odd.write_text(text)
+    discover(settings)
+    assert [file.status for file in plan(settings).files] == ["new"] * 5

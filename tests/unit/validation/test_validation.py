@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 ORDERS = "include/streams/shopify/orders.json"
 MODELS = "include/dbt/models/processed/shopify"
 SQL, YAML = f"{MODELS}/int_shopify__orders.sql", f"{MODELS}/int_shopify__orders.yml"
-SOURCES = f"{MODELS}/_shopify__sources.yml"
+SOURCE = f"{MODELS}/_shopify__orders__source.yml"
 LANDING = "include/landing/shopify/stg_shopify__orders.sql"
 
 
@@ -214,24 +214,24 @@ PROBLEMS: list[tuple[str, Edit, list[tuple[str, int, str]]]] = [
     ),
     (
         "stream that dbt does not know",
-        (SOURCES, "- name: orders\n", "- name: ordesr\n"),
+        (SOURCE, "- name: orders\n", "- name: ordesr\n"),
         [
-            (SOURCES, 0, "does not declare shopify.orders, which is a stream"),
-            (SOURCES, 9, "declares shopify.ordesr, which is no stream"),
+            (SOURCE, 0, "does not declare shopify.orders, which is a stream"),
+            (SOURCE, 8, "declares shopify.ordesr, which is no stream"),
         ],
     ),
     (
         "source declared twice",
-        (SOURCES, "      - name: customers", "      - name: orders"),
+        (SOURCE, "      - name: orders", "      - name: customers"),
         [
-            (SOURCES, 0, "does not declare shopify.customers, which is a stream"),
-            (SOURCES, 12, r"declares shopify\.orders again; it is in .*sources.yml, line 9"),
+            (SOURCE, 0, "does not declare shopify.orders, which is a stream"),
+            (SOURCE, 8, r"declares shopify\.customers again; it is in .*source.yml, line 8"),
         ],
     ),
     (
         "source of another table",
-        (SOURCES, "identifier: stg_shopify__orders", "identifier: stg_shop__orders"),
-        [(SOURCES, 9, r"says that shopify\.orders lands in stg_shop__orders")],
+        (SOURCE, "identifier: stg_shopify__orders", "identifier: stg_shop__orders"),
+        [(SOURCE, 8, r"says that shopify\.orders lands in stg_shop__orders")],
     ),
     (
         "broken YAML",
@@ -289,7 +289,7 @@ def test_a_stream_without_files_is_told_what_it_lacks(settings: Settings) -> Non
 def test_files_of_a_stream_that_is_gone_are_told(settings: Settings) -> None:
     (settings.project_dir / ORDERS).unlink()
     assert [(file, message) for file, _, message in told(settings)] == [
-        (SOURCES, "declares shopify.orders, which is no stream"),
+        (SOURCE, "declares shopify.orders, which is no stream"),
         (SQL, "is tagged shopify__orders, which is no stream"),
         (LANDING, "belongs to no stream"),
     ]
