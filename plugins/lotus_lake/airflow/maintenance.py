@@ -35,8 +35,8 @@ from airflow.sdk import get_current_context, task
 
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import no_retry_on_permanent
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.quantities import readable_bytes
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import delete, expire, untouchable_since
 from lotus_lake.upkeep.orphans import schedule_orphans

@@ -17,10 +17,11 @@ from lotus_lake.airbyte.connections import find_connection, source_of
 from lotus_lake.cli.airbyte_report import report, show, source_name
 from lotus_lake.cli.arguments import AIRBYTE, CONFIGURE, AnyName, AnySource, Source, complete_source
 from lotus_lake.cli.derived import Check, bring_up_to_date
-from lotus_lake.cli.output import AsJson, counted
+from lotus_lake.cli.output import AsJson
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.quantities import counted
 
 ConnectionId = Annotated[
     str | None,

@@ -16,10 +16,10 @@ from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.landed import StreamCheck, check_stream, committed_records
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli import output
-from lotus_lake.cli.output import counted
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.quantities import counted
 
 # Neither done nor failed: the time was up.
 NOT_YET = 3

@@ -8,8 +8,9 @@ from dataclasses import asdict
 import typer
 
 from lotus_lake.cli.arguments import OPERATE
-from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.cli.output import AsJson, say, show
 from lotus_lake.doctor import examine
+from lotus_lake.quantities import counted
 
 
 def add_to(app: typer.Typer) -> None:

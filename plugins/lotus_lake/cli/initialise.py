@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from lotus_lake.cli.arguments import OPERATE
-from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.cli.output import AsJson, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import LotusLakeError, SchemaMismatchError
 from lotus_lake.lake.connection import Lake, open_lake
 from lotus_lake.lake.read_only import open_to_read
 from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.quantities import counted
 from lotus_lake.repair.initialise import create_indexes, missing, missing_indexes, prepare
 from lotus_lake.repair.rebuild import Rebuilt, rebuild
 

@@ -15,11 +15,10 @@ import typer
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import LOOK, AnyName, AnySource
-from lotus_lake.cli.output import AsJson, counted, minute, say, show
+from lotus_lake.cli.output import AsJson, minute, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.errors import SettingsError
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.read_only import open_to_read
 from lotus_lake.ledger.files import EVENTS
@@ -35,6 +34,7 @@ from lotus_lake.observe.plan import RunPlan, plan_run
 from lotus_lake.observe.query import Answer, run_query
 from lotus_lake.observe.status import StreamStatus, read_status
 from lotus_lake.project.manifest import built_models
+from lotus_lake.quantities import counted, readable_bytes
 
 Event = Enum("Event", {name: name for name in EVENTS}, type=str)  # type: ignore[misc]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]

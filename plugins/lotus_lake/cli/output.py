@@ -50,11 +50,6 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def minute(at: datetime | None) -> str:
     """A moment as people want it in a table."""
     return f"{at:%Y-%m-%d %H:%M}" if at else ""

@@ -14,16 +14,16 @@ import typer
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
-from lotus_lake.cli.output import AsJson, counted, minute, say, show
+from lotus_lake.cli.output import AsJson, minute, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.errors import LotusLakeError, SettingsError
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.feeder.list import list_files
 from lotus_lake.lake.connection import Lake, open_lake
 from lotus_lake.lake.read_only import open_to_read
 from lotus_lake.ledger import files as ledger
 from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
 from lotus_lake.repair.reconcile import land_all, reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind

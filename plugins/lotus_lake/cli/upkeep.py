@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from lotus_lake.cli.arguments import OPERATE, DryRun
-from lotus_lake.cli.output import AsJson, counted, say, show
+from lotus_lake.cli.output import AsJson, say, show
 from lotus_lake.config.settings import Settings
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.upkeep.compaction import BUDGET_SECONDS, compact
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import MAX_SHARE, schedule_orphans

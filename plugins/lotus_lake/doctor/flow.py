@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.lake.connection import Lake
 from lotus_lake.observe.status import StreamStatus, read_status, read_watermarks
 from lotus_lake.project.manifest import Model, processed_models
+from lotus_lake.quantities import readable_bytes
 
 PATIENCE = timedelta(days=1)
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.lake.connection import LAKE, META, METADATA, Lake
 from lotus_lake.lake.read_only import was_fed
 from lotus_lake.landing.tables import OPTIONS
 from lotus_lake.ledger import registrations as data_files
+from lotus_lake.quantities import readable_bytes
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.upkeep.orphans import find_orphans
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams, stream_files
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
-from lotus_lake.feeder.batch import readable_bytes
 from lotus_lake.project.manifest import dbt_project_dir, manifest_problem
+from lotus_lake.quantities import readable_bytes
 
 FREE_BYTES = 1_000_000_000
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}

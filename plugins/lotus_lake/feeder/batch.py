@@ -12,6 +12,7 @@ from lotus_lake.feeder import overwrite
 from lotus_lake.lake.connection import Lake
 from lotus_lake.ledger import files as ledger
 from lotus_lake.ledger.files import PendingFile
+from lotus_lake.quantities import counted, readable_bytes
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ class Batch:
     @property
     def label(self) -> str:
         """What a person reads in the Airflow UI."""
-        files = "1 file" if self.file_count == 1 else f"{self.file_count} files"
-        return f"batch {self.number} of {self.count}: {files}, {readable_bytes(self.size_bytes)}"
+        files, size = counted(self.file_count, "file"), readable_bytes(self.size_bytes)
+        return f"batch {self.number} of {self.count}: {files}, {size}"
 
 
 def plan_batches(lake: Lake, stream: Stream) -> list[Batch]:
@@ -85,13 +86,3 @@ def cut(
         group_bytes += file.size_bytes
     if group:
         yield group
-
-
-def readable_bytes(size_bytes: int) -> str:
-    """A size for people, in powers of 1,000: `498 MB`."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
