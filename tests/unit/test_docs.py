@@ -25,6 +25,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 README = PROJECT / "README.md"
 PAGES = [
     README,
+    PROJECT / "CONTRIBUTING.md",
+    PROJECT / "CHANGELOG.md",
     PROJECT / "include" / "airbyte" / "terraform" / "README.md",
     *sorted((PROJECT / "docs").glob("*.md")),
 ]
@@ -36,6 +38,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+_PATH = re.compile(r"(?:[a-z_]+/)+(?:[a-z_]+\.(?:py|sql|yml))?")
 _VARIABLE = re.compile(r"(?<!\w)(?:LAKE|AIRBYTE)_[A-Z][A-Z0-9_]*")
 _MAKE = re.compile(r"(?:^|`)make ([a-z][a-z0-9-]*)", re.MULTILINE)
 
@@ -140,6 +143,14 @@ def test_every_link_leads_somewhere(name: str) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
     assert broken == []
+
+
+def test_every_path_of_the_table_of_decisions_exists() -> None:
+    _, _, table = TEXTS["docs/architecture.md"].partition("\n## Where each thing is decided\n")
+    paths = [span for span in _INLINE.findall(table) if _PATH.fullmatch(span)]
+    assert len(paths) > 30
+    roots = (PROJECT, PROJECT / "plugins" / "lotus_lake")
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
 @pytest.mark.parametrize("name", TEXTS)
