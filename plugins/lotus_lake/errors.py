@@ -21,6 +21,11 @@ LotusLakeError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+_NAMES_SHOWN = 30
+
 
 class LotusLakeError(Exception):
     """Base of all errors of the library.
@@ -97,3 +102,12 @@ class AirbyteUnavailableError(TransientError):
 
 class AirbyteBusyError(TransientError):
     """A job of the connection is running already, or another call got in the way."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to say about an unknown name: the nearest known one, and which there are."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1)
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    listed = f"known: {', '.join(names[:_NAMES_SHOWN]) or 'none'}{more}"
+    return f"did you mean {near[0]}? {listed}" if near else listed

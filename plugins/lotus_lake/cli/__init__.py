@@ -22,8 +22,13 @@ from lotus_lake.errors import LotusLakeError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.\n\n"
-    "Where the lake is comes from LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_*.",
+    help="""Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.
+
+    LAKE_CATALOG, LAKE_DATA_PATH, LAKE_RAW_URI and AWS_* say where the lake and the bucket are.
+
+    Data goes to stdout, everything else to stderr. The exit code is 0 if all is well, 1 if
+    something failed or needs a person, and 2 if the arguments are wrong. A command whose codes
+    differ says so.""",
 )
 initialise.add_to(app)
 landing.add_to(app)

@@ -87,7 +87,7 @@ def add_stream(
 
     For example:
 
-    ```
+    ```bash
     lotus-lake add-stream shopify products --money price
     lotus-lake add-stream crm contacts --from-parquet part_0.parquet --primary-key id
     lotus-lake add-stream shopify products --diff

@@ -63,7 +63,7 @@ def discover(
 
     For example:
 
-    ```
+    ```bash
     docker run --rm -v $PWD:/in airbyte/source-shopify \
         discover --config /in/shopify.json > out.jsonl
     lotus-lake discover shopify out.jsonl

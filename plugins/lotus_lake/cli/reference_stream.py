@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lotus_lake.config.json_words import type_words
 from lotus_lake.config.stream_config import published_schema
 
 STREAM_PAGE = Path("docs", "reference-stream.md")
-COLUMNS = 120
 
 _INTRODUCTION = """\
-The file `include/streams/{source}/{stream}.json` says what is fed, and how. Its path is the
-stream's identity: folder and name have letters, digits and single underscores. Files that start
-with `_` are no streams. A name that is not on this page is refused, so that a typing error is no
-silent default; only within `fields` others are let pass.
+The file `include/streams/{source}/{stream}.json` says what to feed, and how. Its path is the
+stream's identity: folder and file are named with letters, digits and single underscores. Files
+whose name starts with `_` are not streams. A field that is not on this page is refused, so that a
+typing error never becomes a silent default; only `fields` may hold other keywords.
 
-[adding-a-source.md](adding-a-source.md) makes such a file; `lotus-lake validate` checks it. Editors
-complete it from `include/streams/_stream.schema.json`, which says the same as this page.
-"""
+[adding-a-source.md](adding-a-source.md) creates such a file, and `lotus-lake validate` checks it.
+Editors complete it from `include/streams/_stream.schema.json`, which says the same as this page."""
 _FIELDS = """\
-`fields` maps the name of each selected field to what it is, in the words of JSON Schema, as Airbyte
-discovers it. Other words of JSON Schema are let pass. `year`, `month` and `day` are refused as
-names at any level, because the date in the object's key would take their place; `snapshot_id` and
-`rowid` are refused at the top.
-"""
-_FEEDER = "`feeder` says how the stream is fed. Whatever is left out has the default."
+`fields` maps the name of each field to its JSON Schema, as Airbyte discovers it. Other keywords of
+JSON Schema are ignored. No field, at any level, may be named `year`, `month` or `day`: the date in
+the object's key would replace its values. No top-level field may be named `snapshot_id` or `rowid`,
+which are DuckLake's own columns."""
+_FEEDER = "`feeder` says how the stream is fed. An option that is left out has its default."
 
 
 def stream_page() -> str:
@@ -38,22 +35,17 @@ def stream_page() -> str:
     parts = [
         "# Reference of the stream config",
         derived_by("lotus-lake landing"),
-        wrapped(_INTRODUCTION),
+        _INTRODUCTION,
         "## The stream",
         _properties(schema),
         "## The fields",
-        wrapped(_FIELDS),
+        _FIELDS,
         _properties(kinds["FieldSchema"]),
         "## The feeder",
         _FEEDER,
         _properties(kinds["FeederOptions"]),
     ]
-    return page(parts)
-
-
-def page(parts: Iterable[str]) -> str:
-    """Paragraphs, headings and tables as one page."""
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def derived_by(command: str) -> str:
@@ -61,74 +53,20 @@ def derived_by(command: str) -> str:
     return f"<!-- Derived by `{command}`; do not edit it by hand. -->"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a bar in a cell does not end it."""
-    lines = ["| " + " | ".join(_cell(text) for text in line) + " |" for line in (header, *rows)]
-    lines.insert(1, "|" + "---|" * len(header))
-    return "\n".join(line.replace("|  |", "| |") for line in lines)
-
-
-def wrapped(text: str) -> str:
-    """Paragraphs in lines of the width that the docs have."""
-    return "\n\n".join(
-        textwrap.fill(
-            " ".join(part.split()), COLUMNS, break_long_words=False, break_on_hyphens=False
-        )
-        for part in text.split("\n\n")
-        if part.strip()
-    )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 def _properties(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", ())
-    rows = [
-        [f"`{name}`", _type(field), _default(field, name in required), field.get("description", "")]
-        for name, field in schema["properties"].items()
-    ]
-    return table(["name", "type", "default", "meaning"], rows)
+    lines = ["| name | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in schema["properties"].items():
+        default = _default(field, name in required)
+        cells = [f"`{name}`", type_words(field), default, field.get("description", "")]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join(lines)
 
 
 def _default(field: Mapping[str, Any], is_required: bool) -> str:
     value = field.get("default")
     if is_required:
         return "required"
-    if value is None or isinstance(value, dict):
+    if value in (None, (), [], {}) or isinstance(value, dict):
         return ""
     return f"`{json.dumps(value)}`"
-
-
-def _type(field: Mapping[str, Any]) -> str:
-    if "anyOf" in field:
-        choices = [_type(choice) for choice in field["anyOf"] if choice.get("type") != "null"]
-        return ", or ".join(choices)
-    if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"])
-    if "$ref" in field:
-        return "object, see below" if field["$ref"].endswith("FeederOptions") else "field"
-    if field["type"] == "array":
-        return f"list of {_plural(field['items'])}{_bounds(field, 'Items')}"
-    if "additionalProperties" in field and field["type"] == "object":
-        return f"object of {_plural(field['additionalProperties'])}{_bounds(field, 'Properties')}"
-    return f"{field['type']}{_bounds(field, 'Length')}{_bounds(field, 'imum')}"
-
-
-def _plural(field: Mapping[str, Any]) -> str:
-    if "enum" in field:
-        return "these"
-    one = _type(field)
-    return f"lists of {one.removeprefix('list of ')}" if one.startswith("list of") else f"{one}s"
-
-
-def _bounds(field: Mapping[str, Any], word: str) -> str:
-    low, high = field.get(f"min{word}"), field.get(f"max{word}")
-    if low is not None and high is not None:
-        return f", {low} to {high}"
-    if high is not None:
-        return f", at most {high}"
-    if low is None:
-        return ""
-    return ", not empty" if low == 1 and word != "imum" else f", at least {low}"

@@ -25,7 +25,7 @@ def validate(as_json: AsJson = False) -> None:
 
     For example:
 
-    ```
+    ```bash
     lotus-lake validate
     lotus-lake validate --json | jq -r '.[] | .file'
     ```

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from lotus_lake.errors import did_you_mean
+
+# Titles in lower case are what errors and the reference page call such a string.
+FieldName = Annotated[str, Field(title="field name")]
 JsonType = Literal["string", "boolean", "integer", "number", "object", "array", "null"]
 Format = Literal["date", "time", "date-time"] | str
 SCHEMA_FILE = "_stream.schema.json"
@@ -20,37 +25,40 @@ _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 
 class FieldSchema(BaseModel):
-    """One field in JSON-schema words, as Airbyte knows them.
+    """A field as a JSON Schema describes it, with the keywords that Airbyte knows.
 
-    Other words are let pass, because discovered schemas carry many.
+    Other keywords are ignored: discovered schemas carry many.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, json_schema_extra={"examples": [{"type": "string"}]}
+    )
 
     type: JsonType | tuple[JsonType, ...] | None = Field(
         default=None,
-        description="Type of the values, or a list of types; every field may also be null.",
+        description="Type of the values, or a list of types. Every field may also be null.",
     )
     format: Format | None = Field(
         default=None,
-        description="Of a string: date, time and date-time make a column of that type; other "
-        "formats stay text.",
+        description="Format of a string: date, time and date-time become columns of that type; "
+        "other formats stay text.",
     )
     airbyte_type: str | None = Field(
         default=None,
-        description="Airbyte's own word for the type, kept as it was discovered; the column "
-        "follows type and format.",
+        description="Airbyte's own name for the type, kept as discovered. The column's type "
+        "follows from type and format.",
     )
     properties: dict[str, FieldSchema] | None = Field(
-        default=None, description="Fields of an object; an object without them lands as JSON text."
+        default=None, description="Fields of an object. Without them, an object lands as JSON text."
     )
     items: FieldSchema | None = Field(
-        default=None, description="Elements of an array; an array without them lands as JSON text."
+        default=None, description="Elements of an array. Without them, an array lands as JSON text."
     )
     one_of: Annotated[tuple[FieldSchema, ...] | None, Field(alias="oneOf")] = Field(
-        default=None, description="Several types: each gets a part of its own in the column."
+        default=None,
+        description="Alternative types. The column becomes a struct with one member per type.",
     )
-    description: str | None = Field(default=None, description="For people.")
+    description: str | None = Field(default=None, description="A note for readers.")
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -60,127 +68,135 @@ class FieldSchema(BaseModel):
 
 
 class FeederOptions(BaseModel):
-    """How the stream is fed. Everything has a default."""
+    """Options of the feeder for one stream."""
 
     model_config = _FROZEN
 
     schedule: str = Field(
         default="@continuous",
-        description="Airflow schedule: @continuous waits for the next files as soon as a run ends; "
-        "a cron expression looks at these times.",
+        description="Airflow schedule. @continuous waits for the next files as soon as a run ends; "
+        "a cron expression looks for files at those times.",
         min_length=1,
     )
     poke_interval_seconds: float | None = Field(
         default=None,
         ge=1,
         le=86400,
-        description="Pause between two looks at the bucket; by default "
-        "LAKE_POKE_INTERVAL_SECONDS, else 60.",
+        description="Seconds between two listings of the bucket. The default is "
+        "LAKE_POKE_INTERVAL_SECONDS, or 60.",
     )
     timeout_seconds: float = Field(
         default=3600,
         ge=0,
         le=7 * 86400,
-        description="A run that saw no new file for so long is skipped.",
+        description="A run that finds no new file within this many seconds is skipped.",
     )
     deferrable: bool = Field(
-        default=True, description="Wait in the triggerer; false waits by rescheduling the task."
+        default=True, description="true waits in the triggerer; false reschedules the task."
     )
     batch_bytes: int = Field(
         default=1024**3,
         ge=1,
-        description="A batch (one commit) holds at most so many bytes, or one file.",
+        description="Maximum bytes per batch (one commit). A larger file gets a batch of its own.",
     )
     batch_files: int = Field(
-        default=300, ge=1, le=1000, description="A batch (one commit) holds at most so many files."
+        default=300, ge=1, le=1000, description="Maximum files per batch (one commit)."
     )
     max_batches: int = Field(
         default=20,
         ge=1,
         le=500,
-        description="A run feeds at most so many batches; the next one goes on.",
+        description="Maximum batches per run. The next run feeds the rest.",
     )
     lookback_days: int = Field(
         default=30,
         ge=1,
         le=3650,
-        description="Files are looked for from so many days before the cursor on, so that late "
-        "and out-of-order files are found.",
+        description="A run lists files from this many days before the cursor, so that late and "
+        "out-of-order files are found.",
     )
     retention_days: int = Field(
         default=7,
         ge=1,
         le=36500,
-        description="Raw files older than so many days before the cursor are retired once every "
-        "processed model has consumed them.",
+        description="Raw files from more than this many days before the cursor are retired once "
+        "every processed model has consumed them.",
     )
     on_schema_change: Literal["evolve", "freeze", "fail"] = Field(
         default="evolve",
-        description="New column in a file: add it to the landing table (evolve), leave it out and "
-        "say so in the ledger (freeze), or quarantine the file (fail). Another type: land a copy "
-        "with casts if that changes no value (evolve, freeze), or quarantine the file (fail).",
+        description="What to do with a new column in a file: add it to the landing table (evolve), "
+        "leave it out and note that in the ledger (freeze), or quarantine the file (fail). A "
+        "column of another type: land a copy with casts that change no value (evolve, freeze), or "
+        "quarantine the file (fail).",
     )
     on_overwrite: Literal["error", "reload", "ignore"] = Field(
         default="error",
-        description="Object replaced in place: quarantine the new version (error), put its rows in "
-        "the place of the old ones (reload), or note it and go on (ignore).",
+        description="What to do when an object is replaced in place: quarantine the new version "
+        "(error), replace the old rows with its rows (reload), or note it and go on (ignore).",
     )
     validation: Literal["full", "footer"] = Field(
         default="full",
-        description="Before a file lands, read all its columns once, so that a damaged file is "
-        "found before it breaks readers (full), or its footer only (footer).",
+        description="What to read of a file before it lands: all its columns once, so that a "
+        "damaged file is found before it breaks readers (full), or its footer only (footer).",
     )
     settle_seconds: float = Field(
         default=900,
         ge=0,
         le=7 * 86400,
-        description="Only for destination_sync_mode overwrite: a generation is taken for whole "
-        "when no file of it has appeared for so long, and those of older ones are gone.",
+        description="Only for destination_sync_mode overwrite. A generation counts as complete "
+        "when none of its files has appeared for this many seconds and the files of older "
+        "generations are gone.",
     )
     wait_for_sync: bool = Field(
         default=False,
-        description="Once there are files, wait until Airbyte has no running job for them, so that "
-        "only whole syncs land; needs the connection airbyte_default or AIRBYTE_URL. A run that "
-        "has waited timeout_seconds is skipped, and the next one waits on.",
+        description="true waits, once there are files, until Airbyte has no running job for them, "
+        "so that only complete syncs land. It needs the connection airbyte_default or AIRBYTE_URL. "
+        "A run that has waited timeout_seconds is skipped, and the next run waits on.",
     )
-    retries: int = Field(default=2, ge=0, le=20, description="Airflow retries of each task.")
+    retries: int = Field(default=2, ge=0, le=20, description="Airflow retries per task.")
 
 
 class StreamConfig(BaseModel):
-    """A stream as Airbyte configures it, plus `feeder`, how it is fed."""
+    """A stream as Airbyte configures it, plus `feeder`: how it is fed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Lotus Lake stream")
 
     json_schema: Annotated[str | None, Field(alias="$schema")] = Field(
-        default=None, description="Where editors find this description: ../_stream.schema.json."
+        default=None, description="Where editors find this schema: ../_stream.schema.json."
     )
-    stream: str = Field(description="Name of the stream; the file is named after it.")
+    stream: str = Field(description="Name of the stream, which is also the name of the file.")
     sync_mode: Literal["incremental", "full_refresh"] = Field(
         default="incremental",
-        description="What Airbyte reads: what is new since the last sync (incremental), or all of "
-        "it each time (full_refresh).",
+        description="What Airbyte reads in a sync: what is new since the last one (incremental), "
+        "or everything (full_refresh).",
     )
     destination_sync_mode: Literal["append", "overwrite"] = Field(
         default="append",
-        description="append: files are registered without copying them. overwrite: each full "
-        "refresh replaces the one before, so that whole generations land by copy; the processed "
-        "model is materialized as table.",
+        description="append: files are registered without a copy. overwrite: each full refresh "
+        "replaces the one before, so complete generations land as copies, and the processed model "
+        "is materialized as a table.",
     )
-    primary_key: tuple[tuple[str, ...], ...] = Field(
+    primary_key: tuple[tuple[FieldName, ...], ...] = Field(
         min_length=1,
-        description="What tells records apart: a path for each part of the key, such as "
-        '[["id"]]; each begins with one of the fields.',
+        description='What identifies a record: one path per part of the key, such as [["id"]]. '
+        "Each path begins with one of the fields.",
+        examples=[[["id"]]],
     )
-    cursor_field: tuple[str, ...] = Field(
+    cursor_field: tuple[FieldName, ...] = Field(
         default=(),
-        description="Path of what tells when a record last changed at the source, such as "
-        '["updated_at"]; it begins with one of the fields.',
+        description="Path of the field that says when a record last changed at the source, such "
+        'as ["updated_at"]. It begins with one of the fields.',
+        examples=[["updated_at"]],
     )
-    selected: bool = Field(default=True, description="false: the stream has no Dag.")
-    backfill: bool = Field(default=False, description="Ask Airbyte for everything once more.")
-    fields: dict[str, FieldSchema] = Field(min_length=1, description="The selected fields.")
+    selected: bool = Field(default=True, description="false leaves the stream without a Dag.")
+    backfill: bool = Field(
+        default=False, description="true asks Airbyte to send everything again, once."
+    )
+    fields: dict[str, FieldSchema] = Field(
+        min_length=1, description="The fields to feed.", examples=[{"id": {"type": "integer"}}]
+    )
     feeder: FeederOptions = Field(
-        default=FeederOptions(), description="How the stream is fed; everything has a default."
+        default=FeederOptions(), description="How the stream is fed. Every option has a default."
     )
 
     @field_validator("fields")
@@ -188,16 +204,18 @@ class StreamConfig(BaseModel):
     def _no_taken_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
         for path in _field_paths(fields):
             if path[-1].lower() in HIVE_COLUMNS:
-                raise ValueError(
-                    f"field {'.'.join(path)!r} has the name of a partition column: its values "
-                    "would be replaced by the date in the object's key"
-                )
+                raise _broken(
+                    f"field {'.'.join(path)!r} has the name of a partition column: the date in the "
+                    "object's key would replace its values",
+                    "fields", *path[:1],
+                )  # fmt: skip
         for name in fields:
             if name.lower() in VIRTUAL_COLUMNS:
-                raise ValueError(
+                raise _broken(
                     f"field {name!r} has the name of a column of DuckLake's own: models could no "
-                    "longer tell which rows are new"
-                )
+                    "longer tell which rows are new",
+                    "fields", name,
+                )  # fmt: skip
         return fields
 
     @model_validator(mode="after")
@@ -208,7 +226,8 @@ class StreamConfig(BaseModel):
         ):
             for path in paths:
                 if path and path[0] not in self.fields:
-                    raise ValueError(f"{name} {'.'.join(path)!r} is not among the fields")
+                    known = did_you_mean(path[0], self.fields)
+                    raise _broken(f"{'.'.join(path)!r} is not one of the fields; {known}", name)
         return self
 
 
@@ -225,3 +244,8 @@ def _field_paths(
         yield (*above, name)
         inner = schema.items if schema.items else schema
         yield from _field_paths(inner.properties or {}, (*above, name))
+
+
+def _broken(text: str, *path: str) -> PydanticCustomError:
+    """An error of a rule that no JSON Schema has, at a path of the document."""
+    return PydanticCustomError("rule", "{text}", {"text": text, "path": path})

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from lotus_lake.config.stream_config import SCHEMA_FILE, FeederOptions, FieldSchema, StreamConfig
-from lotus_lake.errors import StreamConfigError
+from lotus_lake.config.json_words import json_problems
+from lotus_lake.config.stream_config import (
+    SCHEMA_FILE,
+    FeederOptions,
+    FieldSchema,
+    StreamConfig,
+    published_schema,
+)
+from lotus_lake.errors import StreamConfigError, did_you_mean
 from lotus_lake.sql import is_plain_name
 
 
@@ -101,7 +109,7 @@ class StreamFile:
 
 
 def stream_files(streams_dir: Path, pattern: str = "*/*") -> list[StreamFile]:
-    """All stream JSONs below a folder, by source and name; files starting with `_` are none."""
+    """All stream JSONs below a folder, by source and name, without files that start with `_`."""
     return [
         StreamFile(path=path)
         for path in sorted(streams_dir.glob(f"{pattern}.json"))
@@ -120,6 +128,8 @@ def load_streams(
     """
     streams: list[Stream] = []
     errors: list[StreamConfigError] = []
+    if not streams_dir.is_dir():
+        errors.append(_no_folder(streams_dir))
     pattern = "/".join(only.split("__")) if only else "*/*"
     for file in stream_files(streams_dir, pattern):
         try:
@@ -132,17 +142,67 @@ def load_streams(
     return streams, errors
 
 
+def choose_streams(
+    streams_dir: Path, source: str | None = None, name: str | None = None
+) -> tuple[list[Stream], list[StreamConfigError]]:
+    """The selected streams, those of one source, or the one that is named, selected or not.
+
+    Returns:
+        The streams, and what is wrong with the files among them that are broken.
+
+    Raises:
+        StreamConfigError: There is no such stream, or the one that is named is broken.
+    """
+    if source and name:
+        return [find_stream(streams_dir, source, name)], []
+    expect_known(known_streams(streams_dir), source)
+    streams, errors = load_streams(streams_dir)
+    in_source = [stream for stream in streams if source in (None, stream.source)]
+    if not in_source and not errors:
+        raise StreamConfigError(
+            f"{streams_dir / (source or '')}: no stream is selected",
+            hint="`lotus-lake add-stream` adds one; LAKE_STREAMS_DIR is the folder of all",
+        )
+    return in_source, errors
+
+
 def find_stream(streams_dir: Path, source: str, name: str) -> Stream:
     """Load one stream.
 
     Raises:
         StreamConfigError: There is no such file, or it is broken.
     """
-    path = streams_dir / source / f"{name}.json"
-    if not path.exists():
-        known = ", ".join(file.stream_id for file in stream_files(streams_dir)) or "none"
-        raise StreamConfigError(f"{path}: no such stream", hint=f"known streams: {known}")
-    return StreamFile(path=path).load()
+    expect_known(known_streams(streams_dir), source, name)
+    return StreamFile(path=streams_dir / source / f"{name}.json").load()
+
+
+def known_streams(streams_dir: Path) -> set[tuple[str, str]]:
+    """Source and name of every stream that has a JSON, broken or not.
+
+    Raises:
+        StreamConfigError: There is no such folder.
+    """
+    if not streams_dir.is_dir():
+        raise _no_folder(streams_dir)
+    return {(file.source, file.name) for file in stream_files(streams_dir)}
+
+
+def expect_known(
+    known: Collection[tuple[str, str]], source: str | None, name: str | None = None
+) -> None:
+    """Refuse the name of a source or stream that does not exist.
+
+    Raises:
+        StreamConfigError: It is not among the known ones; the hint names the nearest.
+    """
+    sources = {known_source for known_source, _ in known}
+    if source is not None and source not in sources:
+        raise StreamConfigError(f"unknown source {source!r}", hint=did_you_mean(source, sources))
+    if name is not None and (source, name) not in known:
+        siblings = [other for known_source, other in known if source in (None, known_source)]
+        raise StreamConfigError(
+            f"unknown stream {name!r} of source {source!r}", hint=did_you_mean(name, siblings)
+        )
 
 
 def source_schema(sources_dir: Path, stream: Stream) -> dict[str, FieldSchema]:
@@ -155,32 +215,38 @@ def source_schema(sources_dir: Path, stream: Stream) -> dict[str, FieldSchema]:
     if not path.exists():
         return {}
     try:
-        properties = json.loads(path.read_text(encoding="utf-8"))["json_schema"]["properties"]
-        return {name: FieldSchema.model_validate(schema) for name, schema in properties.items()}
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = _Discovered.model_validate(document["json_schema"])
+    except ValidationError as error:
+        schema = _Discovered.model_json_schema(by_alias=True)
+        reason = "; ".join(json_problems(error, document["json_schema"], schema, "$.json_schema"))
     except (ValueError, KeyError, TypeError) as error:
-        raise StreamConfigError(
-            f"{path}: not a discovered stream: {error}",
-            hint='expected {"name": ..., "json_schema": {"properties": {...}}}',
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return found.properties
+    raise StreamConfigError(
+        f"{path}: not a discovered stream: {reason}",
+        hint='expected {"name": ..., "json_schema": {"properties": {...}}}',
+    )
+
+
+class _Discovered(BaseModel):
+    properties: dict[str, FieldSchema]
 
 
 def _validate(path: Path, document: Any) -> StreamConfig:
     try:
         return StreamConfig.model_validate(document)
     except ValidationError as error:
-        problems = [
-            f"{path}: {_json_path(item['loc'])} = {_shown(item['input'])}: {item['msg']}"
-            for item in error.errors()
-        ]
+        problems = json_problems(error, document, published_schema())
         raise StreamConfigError(
-            "\n".join(problems), hint=f"include/streams/{SCHEMA_FILE} describes every field"
-        ) from error
+            "\n".join(f"{path}: {problem}" for problem in problems),
+            hint=f"include/streams/{SCHEMA_FILE} describes every field",
+        ) from None
 
 
-def _json_path(location: tuple[int | str, ...]) -> str:
-    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _no_folder(streams_dir: Path) -> StreamConfigError:
+    return StreamConfigError(
+        f"{streams_dir}: no such folder",
+        hint="LAKE_STREAMS_DIR is the folder of {source}/{stream}.json",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,6 +14,7 @@ import pytest
 
 from lotus_lake.config.stream_config import SCHEMA_FILE, FeederOptions, published_schema
 from lotus_lake.config.streams import (
+    choose_streams,
     find_stream,
     load_streams,
     source_schema,
@@ -101,8 +103,14 @@ def test_files_that_start_with_an_underscore_are_no_streams(tmp_path: Path) -> N
     assert [file.stream_id for file in stream_files(tmp_path)] == ["shop__orders"]
 
 
-def test_an_absent_folder_holds_no_streams(tmp_path: Path) -> None:
-    assert load_streams(tmp_path / "none") == ([], [])
+def test_an_absent_folder_is_an_error_and_no_exception(tmp_path: Path) -> None:
+    streams, (error,) = load_streams(tmp_path / "none")
+    assert streams == []
+    assert f"{tmp_path / 'none'}: no such folder" in str(error)
+    assert "LAKE_STREAMS_DIR" in str(error.hint)
+    for source, name in ((None, None), ("shop", None), ("shop", "orders")):
+        with pytest.raises(StreamConfigError, match="no such folder"):
+            choose_streams(tmp_path / "none", source, name)
 
 
 def test_one_stream_is_loaded_without_the_others(tmp_path: Path) -> None:
@@ -126,12 +134,38 @@ def test_a_config_cannot_be_changed_after_loading(tmp_path: Path) -> None:
 BAD: list[tuple[str, Any, list[str]]] = [
     ("not JSON", '{"stream": "orders",\n  oops}', [":2:3: not JSON"]),
     ("nothing", "", [":1:1: not JSON"]),
-    ("a list", [], ["$ = []", "valid dictionary"]),
-    ("unknown field", good(streem="orders"), ['$.streem = "orders"', "Extra inputs"]),
-    ("missing field", {"stream": "orders", "fields": {"id": {}}}, ["$.primary_key", "required"]),
-    ("no fields", good(fields={}), ["$.fields = {}", "at least 1 item"]),
-    ("no primary key", good(primary_key=[]), ["$.primary_key = []", "at least 1 item"]),
-    ("key of plain names", good(primary_key=["id"]), ['$.primary_key[0] = "id"', "valid tuple"]),
+    ("a list", [], ["$ = []: should be an object"]),
+    (
+        "unknown field",
+        good(streem="orders"),
+        ['$.streem = "orders": unknown field; did you mean stream? known: $schema'],
+    ),
+    (
+        "missing field",
+        {"stream": "orders", "fields": {"id": {}}},
+        ["$.primary_key is required: a non-empty list of lists of field names"],
+    ),
+    ("no fields", good(fields={}), ["$.fields: should be a non-empty object of fields"]),
+    ("no primary key", good(primary_key=[]), ["$.primary_key = []: should be a non-empty list"]),
+    (
+        "key of plain names",
+        good(primary_key=["id"]),
+        ['$.primary_key = ["id"]: should be a non-empty list of lists of field names, such as '
+         '[["id"]]'],
+    ),
+    (
+        "cursor as a name",
+        good(cursor_field="id"),
+        ['$.cursor_field = "id": should be a list of field names, such as ["updated_at"]'],
+    ),
+    ("feeder that is no object", good(feeder=5), ["$.feeder = 5: should be an object"]),
+    ("flag in words", good(selected="maybe"), ['$.selected = "maybe": should be true or false']),
+    (
+        "a choice in a choice",
+        good(fields={"id": {"oneOf": [{"type": "string"}, {"type": "text"}, 4]}}),
+        ['$.fields.id.oneOf[1].type = "text": should be "string", "boolean"',
+         '$.fields.id.oneOf[2] = 4: should be an object, such as {"type": "string"}'],
+    ),
     (
         "field that hides DuckLake's own column",
         good(fields={"id": {"type": "integer"}, "Snapshot_id": {"type": "integer"}}),
@@ -140,31 +174,51 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (
         "deduplicating destination",
         good(destination_sync_mode="append_dedup"),
-        ['$.destination_sync_mode = "append_dedup"', "'append' or 'overwrite'"],
+        ['$.destination_sync_mode = "append_dedup"', 'should be "append" or "overwrite"'],
     ),
-    ("unknown sync mode", good(sync_mode="cdc"), ['$.sync_mode = "cdc"', "'full_refresh'"]),
+    (
+        "unknown sync mode",
+        good(sync_mode="cdc"),
+        ['$.sync_mode = "cdc": should be "incremental" or "full_refresh"'],
+    ),
     (
         "unknown JSON type",
         good(fields={"id": {"type": "bigint"}}),
-        ['$.fields.id.type', '"bigint"', "'integer'"],
+        ['$.fields.id.type = "bigint": should be "string", ', '"null", or a list of these'],
     ),
-    ("unknown option", good(feeder={"batch_size": 5}), ["$.feeder.batch_size = 5", "Extra inputs"]),
-    ("batch of nothing", good(feeder={"batch_files": 0}), ["$.feeder.batch_files = 0", "to 1"]),
+    (
+        "unknown option",
+        good(feeder={"batch_size": 5}),
+        ["$.feeder.batch_size = 5: unknown field; did you mean batch_files?"],
+    ),
+    (
+        "batch of nothing",
+        good(feeder={"batch_files": 0}),
+        ["$.feeder.batch_files = 0: should be an integer, 1 to 1000"],
+    ),
     ("huge batch", good(feeder={"batch_files": 5000}), ["$.feeder.batch_files = 5000", "1000"]),
     ("no lookback", good(feeder={"lookback_days": 0}), ["$.feeder.lookback_days = 0"]),
     ("half a day", good(feeder={"retention_days": 0.5}), ["$.feeder.retention_days = 0.5"]),
     (
         "unknown policy",
         good(feeder={"on_schema_change": "ignore"}),
-        ['$.feeder.on_schema_change = "ignore"', "'evolve', 'freeze' or 'fail'"],
+        ['$.feeder.on_schema_change = "ignore"', 'should be "evolve", "freeze" or "fail"'],
     ),
     ("empty schedule", good(feeder={"schedule": ""}), ['$.feeder.schedule = ""']),
-    ("key that is no field", good(primary_key=[["uid"]]), ["primary_key 'uid' is not among"]),
-    ("cursor that is no field", good(cursor_field=["at"]), ["cursor_field 'at' is not among"]),
+    (
+        "key that is no field",
+        good(primary_key=[["uid"]]),
+        ["$.primary_key = [[\"uid\"]]: 'uid' is not one of the fields; did you mean id?"],
+    ),
+    (
+        "cursor that is no field",
+        good(cursor_field=["at"]),
+        ["$.cursor_field = [\"at\"]: 'at' is not one of the fields; known: id"],
+    ),
     (
         "field named as a partition",
         good(fields={"id": {}, "Month": {"type": "string"}}),
-        ["$.fields", "field 'Month' has the name of a partition column"],
+        ["$.fields.Month", "field 'Month' has the name of a partition column"],
     ),
     (
         "nested field named as a partition",
@@ -231,11 +285,47 @@ def test_one_bad_file_hides_nothing(tmp_path: Path) -> None:
     assert len(errors) == len(BAD) + 1
 
 
-def test_a_stream_that_does_not_exist_is_answered_with_those_that_do(tmp_path: Path) -> None:
-    write(tmp_path, GOOD)
-    with pytest.raises(StreamConfigError, match="no such stream") as caught:
-        find_stream(tmp_path, "shop", "ordesr")
-    assert caught.value.hint == "known streams: shop__orders"
+def test_streams_are_chosen_by_source_and_name(tmp_path: Path) -> None:
+    for path in ("shop/orders", "shop/lines", "crm/deals"):
+        write(tmp_path, good(stream=Path(path).name), f"{path}.json")
+    write(tmp_path, good(stream="off", selected=False), "crm/off.json")
+    write(tmp_path, "{", "crm/broken.json")
+
+    def chosen(*names: str) -> list[str]:
+        return [stream.id for stream in choose_streams(tmp_path, *names)[0]]
+
+    assert chosen() == ["crm__deals", "shop__lines", "shop__orders"]
+    assert chosen("shop") == ["shop__lines", "shop__orders"]
+    assert chosen("crm", "off") == ["crm__off"]
+    assert len(choose_streams(tmp_path)[1]) == 1
+    with pytest.raises(StreamConfigError, match="not JSON"):
+        choose_streams(tmp_path, "crm", "broken")
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "hint"),
+    [
+        (("shop", "ordesr"), "unknown stream 'ordesr' of source 'shop'", "did you mean orders?"),
+        (("shop", "deals"), "unknown stream 'deals' of source 'shop'", "known: lines, orders"),
+        (("shpo", "orders"), "unknown source 'shpo'", "did you mean shop? known: shop"),
+        (("shpo",), "unknown source 'shpo'", "did you mean shop?"),
+        (("*",), "unknown source", "known: shop"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_those_that_are_known(
+    tmp_path: Path, names: tuple[str, ...], text: str, hint: str
+) -> None:
+    for name in ("orders", "lines"):
+        write(tmp_path, good(stream=name), f"shop/{name}.json")
+    with pytest.raises(StreamConfigError, match=re.escape(text)) as caught:
+        choose_streams(tmp_path, *names)
+    assert hint in str(caught.value.hint)
+
+
+def test_a_folder_without_a_selected_stream_is_told(tmp_path: Path) -> None:
+    write(tmp_path, good(selected=False))
+    with pytest.raises(StreamConfigError, match="no stream is selected"):
+        choose_streams(tmp_path)
 
 
 # Discovered schemas
