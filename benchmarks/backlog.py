@@ -31,8 +31,9 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import STAGING, open_lake
-from lotus_lake.ledger.files import backlog
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import STAGING
+from lotus_lake.ledger.queue import backlog
 
 TITLE = "Backlog"
 ROWS_PER_FILE = 200

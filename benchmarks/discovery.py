@@ -40,8 +40,12 @@ from lotus_lake.bucket.keys import partition_path
 from lotus_lake.bucket.objects import list_objects, s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.feeder.list import listing_start
-from lotus_lake.lake.connection import META, METADATA, STAGING_TABLE_ID, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META, METADATA
+from lotus_lake.lake.tables import LANDING_TABLE_ID
+from lotus_lake.ledger.commit import Change, record
+from lotus_lake.ledger.events import unknown_objects
+from lotus_lake.ledger.guard import Cursor, read_guard
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.sql import literal
 from tests.servers import PostgresServer
@@ -114,7 +118,7 @@ def fill(count: int, per_day: int) -> int:
         size = next(list_objects(s3_client(lake.settings.s3), BUCKET, PREFIX)).size_bytes
 
         def unit() -> None:
-            guard = ledger.read_guard(lake, config)
+            guard = read_guard(lake, config)
             lake.con.execute(
                 f"INSERT INTO {META}.file_events (source, stream, key, etag, size_bytes, "
                 "last_modified, partition_date, event, position, row_count, data_file, version, "
@@ -124,10 +128,10 @@ def fill(count: int, per_day: int) -> int:
                 [SOURCE, STREAM],
             )
             last = f"{PREFIX}{partition_path(LAST_DAY)}/part_0.parquet"
-            ledger.record(lake, config, guard, [], run_id="benchmark", cursor=(last, LAST_DAY))
+            record(lake, config, guard, Change(cursor=Cursor(last, LAST_DAY)), "benchmark")
 
         lake.commit("fill the ledger", unit)
-        table_id = lake.value(STAGING_TABLE_ID, [config.landing_table])
+        table_id = lake.value(LANDING_TABLE_ID, [config.landing_table])
         columns = {
             "data_file_id": "1000 + number", "table_id": table_id,
             "begin_snapshot": "(SELECT max(snapshot_id) FROM "
@@ -154,7 +158,7 @@ def check_window() -> list[float]:
         objects = list(list_objects(s3_client(lake.settings.s3), BUCKET, PREFIX, start))
         for _ in range(_REPEATS):
             started = time.perf_counter()
-            assert ledger.unknown(lake, config, objects) == []
+            assert unknown_objects(lake, config, objects) == []
             seconds.append(time.perf_counter() - started)
     return seconds
 

@@ -87,11 +87,12 @@ def stream() -> Stream:
 
 def prepare() -> None:
     """What `lotus-lake init` does: ledger, guard, landing table, and indexes in Postgres."""
-    from lotus_lake.repair import initialise as initialising
+    from lotus_lake.lake.database import create_indexes
+    from lotus_lake.repair import initialise
 
     with open_lake(Settings.from_env()) as lake:
-        initialising.prepare(lake, stream())
-        initialising.create_indexes(lake)
+        initialise.prepare(lake, stream())
+        create_indexes(lake)
 
 
 def write_file(file: Path, rows: int = 200, first_id: int = 0) -> Path:

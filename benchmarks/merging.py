@@ -34,7 +34,8 @@ from benchmarks.results import Plot, Report
 from benchmarks.store import Store, run_store
 from lotus_lake.bucket.keys import partition_path
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import LAKE, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE
 from lotus_lake.sql import literal
 
 TITLE = "Processed merge"

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from benchmarks.store import BUCKET
 from lotus_lake.bucket.keys import partition_path
-from lotus_lake.lake.connection import LAKE, Lake
+from lotus_lake.lake.session import LAKE, Lake
 
 
 def discover(lake: Lake, prefix: str, cursor: date | None, today: date) -> list[str]:

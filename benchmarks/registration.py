@@ -32,7 +32,8 @@ from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.footers import FOOTER_THREADS
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import LAKE, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE
 
 TITLE = "Registration"
 FILES_PER_DAY = 300

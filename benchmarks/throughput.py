@@ -29,8 +29,8 @@ from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import open_lake
-from lotus_lake.landing import tables as landing
-from lotus_lake.ledger import files as ledger
+from lotus_lake.landing.tables import bring_up_to_config
+from lotus_lake.ledger.schema import create_ledger
 from lotus_lake.sql import literal
 from tests.known_answer import tpch
 from tests.known_answer.splits import write_streams
@@ -111,8 +111,8 @@ def prepare() -> None:
     """Make the lake with ledger, guard and landing table."""
     with open_lake(Settings.from_env()) as lake:
         stream = find_stream(lake.settings.streams_dir, tpch.SOURCE, "lineitem")
-        ledger.initialise(lake, stream)
-        landing.reconcile(lake, stream)
+        create_ledger(lake, stream)
+        bring_up_to_config(lake, stream)
 
 
 def land() -> int:

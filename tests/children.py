@@ -28,8 +28,9 @@ from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.repair import reconcile as reconciling
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
+from lotus_lake.repair.reconcile import reconcile as reconcile_stream
 
 CHILD_SECONDS = 120.0
 KILLED = -signal.SIGKILL
@@ -141,7 +142,7 @@ def reconcile(settings: Settings, stream: Stream, hook: Hook = let_pass) -> None
     """Child: compare everything and repair."""
     with open_lake(settings) as opened:
         lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
-        reconciling.reconcile(lake, stream, s3_client(settings.s3), "reconcile", repair=True)
+        reconcile_stream(lake, stream, s3_client(settings.s3), "reconcile", repair=True)
 
 
 def retire(settings: Settings, stream: Stream, consumers: list[str], hook: Hook = let_pass) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import LAKE, Lake, configure
+from lotus_lake.lake.connection import configure
+from lotus_lake.lake.session import LAKE, Lake
 from tests.catalogs import POSTGRES, SQLITE
 from tests.ceph import is_wanted, missing_programs, run_ceph
 from tests.feeds import Feed, write_stream

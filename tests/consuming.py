@@ -6,14 +6,14 @@ import json
 from datetime import timedelta
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import LAKE, META, Lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.ledger.events import landed_snapshot
 from tests.feeds import Feed
 
 
 def consume(feed: Feed, lake: Lake, *models: str) -> None:
     """What dbt does for a model: note that it has read everything that has landed."""
-    landed = ledger.landed_snapshot(lake, feed.stream)
+    landed = landed_snapshot(lake, feed.stream)
     for model in models:
         lake.con.execute(
             f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "

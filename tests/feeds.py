@@ -21,8 +21,9 @@ from lotus_lake.config.streams import Stream, StreamFile
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.list import Listing, list_files
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import META, STAGING, Lake, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META, STAGING, Lake
+from lotus_lake.ledger.guard import Guard, read_guard
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -204,6 +205,6 @@ class Feed:
         )
         return dict(rows)
 
-    def guard(self, lake: Lake) -> ledger.Guard:
+    def guard(self, lake: Lake) -> Guard:
         """The stream's guard row."""
-        return ledger.read_guard(lake, self.stream)
+        return read_guard(lake, self.stream)

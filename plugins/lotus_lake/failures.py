@@ -5,9 +5,11 @@ What is left out here is a mistake in the code, and goes on as it is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -53,7 +55,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
 
 
-def text(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error in one line of bounded length; Postgres gives its reason after the statement."""
     said = _ADVICE.sub("", " ".join(str(error).split()))
     if len(said) <= _ERROR_CHARS:
@@ -90,18 +92,18 @@ def raise_if_exhausted(error: duckdb.Error, settings: Settings | None = None) ->
         # It has no class of its own for a folder that has no room for what memory has not.
         if "failed to offload" in str(error):
             raise ResourcesExhaustedError(
-                f"the folder of temporary files is full: {text(error)}",
+                f"the folder of temporary files is full: {one_line(error)}",
                 hint="free space below LAKE_TEMP_DIR, or raise LAKE_MEMORY_LIMIT",
             ) from error
         raise ResourcesExhaustedError(
-            f"out of memory: {text(error)}",
+            f"out of memory: {one_line(error)}",
             hint="raise LAKE_MEMORY_LIMIT, or lower batch_files and batch_bytes of the stream",
         ) from error
     if settings and settings.catalog.kind == "sqlite" and _is_catalog_full(settings, str(error)):
         folder = Path(settings.catalog.address).parent
-        raise _disk_full(f"{folder} has no room for the catalog: {text(error)}") from error
+        raise _disk_full(f"{folder} has no room for the catalog: {one_line(error)}") from error
     if is_disk_full(error):
-        raise _disk_full(text(error)) from error
+        raise _disk_full(one_line(error)) from error
 
 
 def make_folder(folder: Path, variable: str) -> None:
@@ -115,10 +117,10 @@ def make_folder(folder: Path, variable: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise of_folder(folder, variable, error) from error
+        raise folder_error(folder, variable, error) from error
 
 
-def of_folder(folder: Path, variable: str, error: OSError) -> LotusLakeError:
+def folder_error(folder: Path, variable: str, error: OSError) -> LotusLakeError:
     """What a folder that cannot be written to is reported as."""
     if is_disk_full(error):
         return _disk_full(f"{variable}: {folder}: {error.strerror}")
@@ -128,8 +130,32 @@ def of_folder(folder: Path, variable: str, error: OSError) -> LotusLakeError:
     return CatalogUnavailableError(said, hint="check the disk")
 
 
-def of_attach(settings: Settings, error: duckdb.Error) -> LotusLakeError:
-    """What a lake that cannot be opened is reported as."""
+@contextlib.contextmanager
+def translated(settings: Settings, *, opening: bool = False) -> Iterator[None]:
+    """Raise what DuckDB says of a lake as one of the library's errors.
+
+    Errors that say nothing of catalog, store, memory or disk are mistakes in the code, and pass.
+
+    Args:
+        settings: Of the lake.
+        opening: Any error means that the lake cannot be opened.
+
+    Raises:
+        SettingsError: The catalog belongs to another data path, or needs another DuckLake.
+        CatalogUnavailableError: The catalog cannot be reached, or failed.
+        StorageUnavailableError: The data files cannot be read or written.
+        ResourcesExhaustedError: Memory or disk ran out.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        meant = _opening_error(settings, error) if opening else _error_of(settings, error)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def _opening_error(settings: Settings, error: duckdb.Error) -> LotusLakeError:
     said, catalog = str(error), settings.catalog
     name = f"{catalog.kind}:{catalog.address}"
     if exhausted := _exhausted(settings, error):
@@ -137,13 +163,13 @@ def of_attach(settings: Settings, error: duckdb.Error) -> LotusLakeError:
     if "DATA_PATH parameter" in said:
         return SettingsError(
             f"the catalog {name} keeps its data elsewhere than "
-            f"LAKE_DATA_PATH={settings.data_path!r}: {text(error)}",
+            f"LAKE_DATA_PATH={settings.data_path!r}: {one_line(error)}",
             hint="set LAKE_DATA_PATH to the path named above, or use another catalog",
         )
     if "catalog version mismatch" in said:
         return SettingsError(
             f"the catalog {name} needs another DuckLake than that of "
-            f"DuckDB {duckdb.__version__}: {text(error)}",
+            f"DuckDB {duckdb.__version__}: {one_line(error)}",
             hint="install the requirements that the catalog was made with, or migrate a copy of "
             "it: ATTACH ... (AUTOMATIC_MIGRATION true)",
         )
@@ -152,25 +178,25 @@ def of_attach(settings: Settings, error: duckdb.Error) -> LotusLakeError:
             f"there is no catalog {name}",
             hint="the first run of a stream makes it; if there was one, check LAKE_CATALOG",
         )
-    reason = _CONNECTING.sub("", text(error))
+    reason = _CONNECTING.sub("", one_line(error))
     return CatalogUnavailableError(
-        f"opening the catalog {name} failed: {reason}", hint=_attach_hint(settings)
+        f"opening the catalog {name} failed: {reason}", hint=_opening_hint(settings)
     )
 
 
-def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
-    """What an error in the use of an open lake is reported as; `None` for a mistake in the code."""
+def _error_of(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
+    """An error in the use of an open lake; `None` for a mistake in the code."""
     if exhausted := _exhausted(settings, error):
         return exhausted
     said = str(error)
     if "SSL peer certificate" in said:
         return StorageUnavailableError(
-            f"the store shows a certificate that nobody trusts: {text(error)}", hint=TLS_HINT
+            f"the store shows a certificate that nobody trusts: {one_line(error)}", hint=TLS_HINT
         )
     if isinstance(error, duckdb.HTTPException) or "for HTTP" in said:
         own = settings.data_path.startswith("s3://") and settings.data_path in said
         return StorageUnavailableError(
-            f"reading or writing the lake's data files failed: {text(error)}",
+            f"reading or writing the lake's data files failed: {one_line(error)}",
             hint="check LAKE_DATA_PATH, its bucket, and the right to write there"
             if own
             else "check the endpoint and the credentials; when an object is gone, "
@@ -183,13 +209,13 @@ def of_use(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
         catalog = settings.catalog
         return CatalogUnavailableError(
             f"the catalog {catalog.kind}:{catalog.address} failed: "
-            f"{_CONNECTING.sub('', text(error))}",
+            f"{_CONNECTING.sub('', one_line(error))}",
             hint="nothing is half done: run it again once the catalog answers",
         )
     return None
 
 
-def _attach_hint(settings: Settings) -> str:
+def _opening_hint(settings: Settings) -> str:
     if settings.catalog.kind == "postgres":
         return (
             "check LAKE_CATALOG or the connection lake_catalog, that the server answers and has "

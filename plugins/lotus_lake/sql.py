@@ -26,8 +26,8 @@ def literal(value: str | int | bool | None) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def listed(values: Iterable[str | int | date | None]) -> str:
-    """A list as the text of one parameter, for `?::JSON::VARCHAR[]` or another type.
+def json_array(values: Iterable[str | int | date | None]) -> str:
+    """Values as the JSON text of one parameter, for `?::JSON::VARCHAR[]` or another type.
 
     For every value of a bound list DuckDB looks for pandas, in vain and for 0.08 ms: two minutes
     for the ledger rows of 100,000 files.

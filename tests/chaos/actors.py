@@ -25,7 +25,8 @@ from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.repair.reconcile import reconcile

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lotus_lake.lake.connection import LAKE, META, STAGING, Lake
-from lotus_lake.ledger.files import LANDED
+from lotus_lake.lake.session import LAKE, META, STAGING, Lake
+from lotus_lake.ledger.events import LANDED
 from tests.chaos.workload import Subject, Workload
 
 # What a file has exactly one of, in all its life.

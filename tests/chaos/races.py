@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import LAKE, META, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META
 from tests import children
 from tests.chaos.actors import CONFLICT_LOG
 from tests.chaos.checks import Findings

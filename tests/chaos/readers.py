@@ -26,8 +26,9 @@ import duckdb
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.lake.connection import LAKE, META, STAGING, Lake, open_lake
-from lotus_lake.ledger.files import LANDED
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META, STAGING, Lake
+from lotus_lake.ledger.events import LANDED
 from lotus_lake.ledger.watermarks import watermarks
 from tests.chaos.workload import GROUP_ROWS, GROUP_SUM, SUBJECTS, Subject
 

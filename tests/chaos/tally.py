@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lotus_lake.lake.connection import LAKE, Lake
+from lotus_lake.lake.session import LAKE, Lake
 from tests.chaos.checks import Findings, keys_of, objects_of
 from tests.chaos.workload import SUBJECTS, Workload
 from tests.proxy import Fault, Operation

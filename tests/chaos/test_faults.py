@@ -15,7 +15,8 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import Registration
-from lotus_lake.lake.connection import LAKE, META, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META, Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 from tests.proxy import Fault, Operation, Proxy, no_fault, run_proxy

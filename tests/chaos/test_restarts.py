@@ -11,7 +11,8 @@ import pytest
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from tests.catalogs import on_postgres
 from tests.children import Watched
 from tests.feeds import Feed

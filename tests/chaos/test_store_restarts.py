@@ -12,7 +12,8 @@ import pytest
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from tests.catalogs import on_postgres
 from tests.ceph import Ceph, missing_programs, run_ceph
 from tests.children import Watched

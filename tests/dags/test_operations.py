@@ -107,7 +107,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fed: Feed) -> None:
     state, result, _ = operate(operation="retry quarantine")
     assert (state, result["files"]) == ("success", 1)
     with open_lake(fed.settings) as lake:
-        assert fed.guard(lake).cursor_path == fed.key("part_0.parquet")
+        assert fed.guard(lake).cursor.path == fed.key("part_0.parquet")
         assert sorted(fed.events(lake).values()) == [
             ["quarantined"],
             ["registered"],
@@ -130,7 +130,7 @@ def test_each_operation_does_what_its_command_does(fed: Feed) -> None:
     with open_lake(fed.settings) as lake:
         assert list_quarantined(lake, None, None) == []
         assert fed.events(lake)[late] == ["registered"]
-        assert fed.guard(lake).cursor_path == fed.key("part_0.parquet", DAY - timedelta(days=1))
+        assert fed.guard(lake).cursor.path == fed.key("part_0.parquet", DAY - timedelta(days=1))
         assert len(plan_rewind(lake, fed.stream, Point(), []).files) == 3
         runs = {row[0] for row in lake.rows("SELECT dag_run_id FROM lakehouse.meta.file_events")}
     assert run_id in runs

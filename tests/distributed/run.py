@@ -15,7 +15,8 @@ from random import Random
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.lake.connection import LAKE, META, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META
 from tests.chaos.checks import Findings, check
 from tests.chaos.workload import Subject, Workload
 from tests.distributed import shop

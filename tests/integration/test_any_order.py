@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.session import Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 

@@ -16,8 +16,9 @@ from lotus_lake.cli.airbyte_report import NOT_YET
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteNotFoundError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.lake.connection import META, Lake, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.events import landed_snapshot
 from tests.airbyte_server import CONNECTION_ID, AirbyteServer, attempt, run_airbyte
 from tests.catalogs import on_sqlite
 from tests.feeds import FIELDS, SHAPE, SOURCE, Feed, some_rows
@@ -313,7 +314,7 @@ def test_rows_that_were_retired_since_are_not_called_missing(
     feed.run(lake)
     lake.con.execute(
         f"CREATE TABLE {META}.watermark_int_orders AS SELECT 0 AS snapshot_id_from, "
-        f"{ledger.landed_snapshot(lake, feed.stream)} AS snapshot_id_to"
+        f"{landed_snapshot(lake, feed.stream)} AS snapshot_id_to"
     )
     assert retire_files(lake, feed.stream, ["int_orders"], "run").files == 1
     [document] = report_of(run("job", str(max(airbyte.jobs)), "--json"))

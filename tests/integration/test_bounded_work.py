@@ -14,7 +14,7 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.session import Lake
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed

@@ -15,9 +15,11 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, CommitConflictError, SettingsError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake import connection as catalog
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake import session
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.commit import Change, record
+from lotus_lake.ledger.schema import create_ledger
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
@@ -29,7 +31,7 @@ COMMITS = 5
 
 def commit_often(settings: Settings, table: str) -> None:
     """Child: some commits to a table of its own, which no other writer may disturb."""
-    catalog.COMMIT_ATTEMPTS = 1
+    session.COMMIT_ATTEMPTS = 1
     with open_lake(settings) as lake:
         for number in range(COMMITS):
             lake.commit(
@@ -100,11 +102,11 @@ def test_a_reader_cannot_write(settings: Settings, lake: Lake) -> None:
 
 
 def test_a_unit_that_fails_leaves_nothing(feed: Feed, lake: Lake) -> None:
-    ledger.initialise(lake, feed.stream)
+    create_ledger(lake, feed.stream)
     before = feed.guard(lake)
 
     def unit() -> None:
-        ledger.record(lake, feed.stream, before, [], run_id="run")
+        record(lake, feed.stream, before, Change(), "run")
         raise KeyError("on the way")
 
     with pytest.raises(KeyError, match="on the way"):
@@ -113,14 +115,14 @@ def test_a_unit_that_fails_leaves_nothing(feed: Feed, lake: Lake) -> None:
 
 
 def test_a_unit_that_meets_another_writer_runs_again(feed: Feed, lake: Lake) -> None:
-    ledger.initialise(lake, feed.stream)
+    create_ledger(lake, feed.stream)
     attempts: list[int] = []
 
     def unit() -> None:
         attempts.append(len(attempts))
         if len(attempts) < 3:
             raise duckdb.TransactionException("Transaction conflict - somebody else")
-        ledger.record(lake, feed.stream, feed.guard(lake), [], run_id="run")
+        record(lake, feed.stream, feed.guard(lake), Change(), "run")
 
     lake.commit("meet", unit)
     assert attempts == [0, 1, 2]
@@ -134,7 +136,7 @@ def test_a_guard_row_that_has_gone_stops_every_commit(feed: Feed, lake: Lake) ->
     guard = feed.guard(lake)
     lake.con.execute(f"DELETE FROM lakehouse.meta.guard_{feed.stream.id}")
     with pytest.raises(CommitConflictError, match="guard row"):
-        lake.commit("x", lambda: ledger.record(lake, feed.stream, guard, [], run_id="run"))
+        lake.commit("x", lambda: record(lake, feed.stream, guard, Change(), "run"))
     with pytest.raises(AssertionError, match="has 0 rows, not one"):
         feed.run(lake)
     assert feed.landed(lake) == {}

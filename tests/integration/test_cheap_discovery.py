@@ -9,8 +9,11 @@ import pytest
 
 from lotus_lake.bucket.objects import list_objects
 from lotus_lake.feeder.list import listing_start
-from lotus_lake.lake.connection import Lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.commit import Change, record
+from lotus_lake.ledger.events import unknown_objects
+from lotus_lake.ledger.guard import Cursor
+from lotus_lake.ledger.schema import create_ledger
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 from tests.requests import counted
@@ -25,7 +28,7 @@ def look(feed: Feed, lake: Lake) -> int:
     objects = list(
         list_objects(feed.client, feed.settings.bucket, prefix, listing_start(lake, feed.stream))
     )
-    ledger.unknown(lake, feed.stream, objects)
+    unknown_objects(lake, feed.stream, objects)
     return len(objects)
 
 
@@ -37,16 +40,15 @@ def fill(s3: S3Server, feed: Feed, day: date, count: int) -> None:
 
 def stand_at(feed: Feed, lake: Lake, day: date) -> None:
     """Let the stream's cursor stand at a day."""
-    ledger.initialise(lake, feed.stream)
+    create_ledger(lake, feed.stream)
     lake.commit(
         "move the cursor",
-        lambda: ledger.record(
+        lambda: record(
             lake,
             feed.stream,
             feed.guard(lake),
-            [],
-            run_id="test",
-            cursor=(feed.key("part_0.parquet", day), day),
+            Change(cursor=Cursor(feed.key("part_0.parquet", day), day)),
+            "test",
         ),
     )
 

@@ -21,8 +21,9 @@ from lotus_lake import __version__
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.data_files import schedule_deletion
+from lotus_lake.lake.session import Lake
 from lotus_lake.upkeep import expiry as maintenance
 from tests.feeds import DAY, SOURCE, Feed, write_stream
 from tests.integration.test_compaction import make_table
@@ -302,7 +303,7 @@ def test_a_dry_run_of_maintain_lists_what_the_real_one_deletes(
     old.parent.mkdir(parents=True)
     old.write_bytes(b"seen by nothing")
     with open_lake(fed.settings) as lake:
-        data_files.schedule_deletion(lake, [str(old)])
+        schedule_deletion(lake, [str(old)])
     assert str(old) not in run("maintain").stdout
     monkeypatch.setattr(maintenance, "file_days", lambda _: -5)
     before = state(fed.settings)

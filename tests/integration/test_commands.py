@@ -20,8 +20,9 @@ from typer.testing import CliRunner, Result
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
-from lotus_lake.lake.connection import LAKE, META, open_lake
-from lotus_lake.ledger.files import EVENTS
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META
+from lotus_lake.ledger.events import EVENTS
 from tests.catalogs import on_sqlite
 from tests.consuming import consume, write_manifest
 from tests.feeds import DAY, SHAPE, Feed, parquet, some_rows

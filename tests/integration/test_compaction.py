@@ -7,12 +7,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lotus_lake.lake.connection import LAKE, META, METADATA, STAGING, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.inlined_rows import InlinedRows, purge, read_inlined
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger import watermarks as consumers
+from lotus_lake.lake.session import LAKE, META, METADATA, STAGING, Lake
+from lotus_lake.lake.tables import DataFile
+from lotus_lake.ledger.events import landed_snapshot
+from lotus_lake.ledger.guard import read_guard
+from lotus_lake.ledger.watermarks import files_read
 from lotus_lake.upkeep import compaction
-from lotus_lake.upkeep.compaction import MIB, Compaction, DataFile, Step, compact, next_step
+from lotus_lake.upkeep.compaction import MIB, Compaction, Step, compact, next_step
 from tests import children
 from tests.catalogs import on_postgres
 from tests.consuming import consume, expire_and_clean
@@ -227,20 +230,20 @@ def test_the_ledger_counts_the_same_after_it_was_compacted(feed: Feed, lake: Lak
         feed.run(lake)
         if part == INSERTS // 2:
             consume(feed, lake, "int_orders")
-            middle = ledger.landed_snapshot(lake, feed.stream)
+            middle = landed_snapshot(lake, feed.stream)
     consume(feed, lake, "int_lines", "int_orders")
     models = ["int_orders", "int_lines"]
 
     def told() -> list[object]:
         return [
             lake.rows(f"SELECT * FROM {META}.feeder_files ORDER BY ALL"),
-            ledger.landed_snapshot(lake, feed.stream),
-            consumers.files_read(lake, feed.stream, models, after=middle),
-            consumers.files_read(lake, feed.stream, models, after=-1),
+            landed_snapshot(lake, feed.stream),
+            files_read(lake, feed.stream, models, after=middle),
+            files_read(lake, feed.stream, models, after=-1),
         ]
 
     before = told()
-    assert consumers.files_read(lake, feed.stream, models, after=middle).files == 12 * 4
+    assert files_read(lake, feed.stream, models, after=middle).files == 12 * 4
     done = compact(lake)
     assert "meta.file_events" in {work.table for work in done.tables}
     assert told() == before
@@ -255,14 +258,14 @@ def test_rows_that_no_snapshot_shows_leave_the_catalog(feed: Feed, lake: Lake) -
     for part in range(6):
         feed.put(f"part_{part}.parquet")
         feed.run(lake)
-    guard = ledger.read_guard(lake, feed.stream)
+    guard = read_guard(lake, feed.stream)
     seen = sum(rows.dead_rows for rows in read_inlined(lake).values())
     assert seen > 6
     assert purge(lake) == 0  # snapshots show all of them
     expire_and_clean(lake)
     assert purge(lake) >= seen - 2
     assert sum(rows.dead_rows for rows in read_inlined(lake).values()) <= 2
-    assert ledger.read_guard(lake, feed.stream) == guard
+    assert read_guard(lake, feed.stream) == guard
     feed.put("one_more.parquet")
     assert feed.run(lake).total.registered == 1
 

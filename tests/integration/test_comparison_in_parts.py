@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from lotus_lake.lake.connection import LAKE, Lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.data_files import forget
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.repair.reconcile import reconcile
 from tests.feeds import SHAPE, Feed, parquet, some_rows
 
@@ -38,8 +38,8 @@ def test_a_comparison_in_many_parts_finds_everything_once(
         )
     head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
     lost = [(lake.settings.uri(keys[5]), head + 1)]
-    assert data_files.forget(lake, feed.stream, lost) == 1
-    monkeypatch.setattr("lotus_lake.ledger.files.registrations._COMPARED_EVENTS", 2)
+    assert forget(lake, feed.stream, lost) == 1
+    monkeypatch.setattr("lotus_lake.ledger.registrations._COMPARED_EVENTS", 2)
     found = reconcile(lake, feed.stream, feed.client, "reconcile")
     assert (found.listed, found.requeued, found.registered) == (8, 1, 1)
     assert found.unknown_data_files == 2

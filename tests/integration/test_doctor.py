@@ -23,8 +23,9 @@ from lotus_lake.cli import app
 from lotus_lake.doctor import examine
 from lotus_lake.doctor.findings import Finding
 from lotus_lake.feeder.list import list_files
-from lotus_lake.lake.connection import LAKE, META, open_lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.data_files import schedule_deletion
+from lotus_lake.lake.session import LAKE, META
 from tests.catalogs import on_postgres, on_sqlite
 from tests.consuming import consume, write_manifest
 from tests.feeds import Feed
@@ -376,7 +377,7 @@ def test_a_landing_table_that_is_partitioned(fed: Feed, environment: dict[str, s
 
 def schedule(feed: Feed, key: str) -> None:
     with open_lake(feed.settings) as lake:
-        data_files.schedule_deletion(lake, [feed.settings.uri(key)])
+        schedule_deletion(lake, [feed.settings.uri(key)])
 
 
 @on_sqlite

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
-from lotus_lake.landing.tables import reads_as, widens_to
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.landing.types import reads_as, widens_to
 from tests.catalogs import on_postgres, on_sqlite
 
 Add = Callable[..., None]

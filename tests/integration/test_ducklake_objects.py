@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from tests.catalogs import on_sqlite
 
 METADATA = f"__ducklake_metadata_{LAKE}"

@@ -10,8 +10,10 @@ import pytest
 
 from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import META, Lake, open_lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger import registrations
+from lotus_lake.ledger.registrations import count_unknown
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed
@@ -113,15 +115,15 @@ def test_a_file_that_lands_while_all_is_compared_is_not_taken_for_unknown(
 ) -> None:
     feed.put("part_0.parquet")
     feed.run(lake)
-    of_snapshot = data_files._live
+    of_snapshot = registrations._as_of
 
     def another_lands_first(*arguments: Any) -> Any:
         feed.put("part_1.parquet")
         assert feed.run_afresh().total.registered == 1
         return of_snapshot(*arguments)
 
-    monkeypatch.setattr(data_files, "_live", another_lands_first)
-    assert data_files.count_unknown(lake, feed.stream) == 0
+    monkeypatch.setattr(registrations, "_as_of", another_lands_first)
+    assert count_unknown(lake, feed.stream) == 0
     assert_landed_once(feed, lake)
 
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.lake.connection import LAKE, META, METADATA, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META, METADATA
 from tests.catalogs import on_postgres
 from tests.feeds import FIELDS, SHAPE, SOURCE, Feed, write_stream
 

@@ -20,7 +20,8 @@ from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.upkeep.expiry import upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
 from tests.catalogs import on_postgres

@@ -8,10 +8,12 @@ from contextlib import nullcontext
 import pytest
 
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.events import files_with
 from lotus_lake.repair import quarantine
-from lotus_lake.repair.reconcile import Reconciliation, reconcile, requeue
+from lotus_lake.repair.reconcile import Reconciliation, reconcile
+from lotus_lake.repair.requeue import requeue
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 
@@ -68,14 +70,14 @@ def test_of_two_versions_of_an_object_only_one_waits(
     for size in (90, 91):
         key = feed.put_bytes("part_0.parquet", b"x" * size)
         feed.run_afresh()
-    older = ledger.files_with(lake, feed.stream, ("quarantined",))
+    older = files_with(lake, feed.stream, ("quarantined",))
     feed.put(rows=4)
     feed.list_files(lake)
     assert requeue(lake, feed.stream, older, "retry") == 0
     feed.run_afresh()
     assert feed.events(lake) == {key: ["replaced", "replaced", "registered"]}
     assert feed.landed(lake) == feed.rows_of([key])
-    landed = ledger.files_with(lake, feed.stream, ("registered",))
+    landed = files_with(lake, feed.stream, ("registered",))
     assert requeue(lake, feed.stream, landed, "rewind") == 1
     assert requeue(lake, feed.stream, landed, "rewind, at the same time") == 0
     feed.run_afresh()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from lotus_lake.lake.connection import META, Lake
+from lotus_lake.lake.session import META, Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import DAY, Feed
 
@@ -38,7 +38,7 @@ def test_a_late_file_of_an_old_day_is_found(make_feed: Callable[..., Feed], lake
         feed.put(f"late_{days}.parquet", day=DAY - timedelta(days=days))
     assert feed.run(lake).total.registered == 3
     assert_everything_landed(feed, lake)
-    assert feed.guard(lake).cursor_path == newest
+    assert feed.guard(lake).cursor.path == newest
 
 
 def test_the_cursor_never_goes_back(feed: Feed, lake: Lake) -> None:
@@ -46,7 +46,7 @@ def test_the_cursor_never_goes_back(feed: Feed, lake: Lake) -> None:
     for day in (0, 1, -1, 1):
         feed.put(f"part_{len(seen)}.parquet", day=DAY + timedelta(days=day))
         feed.run(lake)
-        seen.append(feed.guard(lake).cursor_path)
+        seen.append(feed.guard(lake).cursor.path)
     first, second = seen[:2]
     third = feed.key("part_3.parquet", DAY + timedelta(days=1))
     assert seen == [first, second, second, third]

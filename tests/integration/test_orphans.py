@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from lotus_lake.errors import SettingsError, UpkeepRefusedError
-from lotus_lake.lake.connection import LAKE, Lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.data_files import schedule_deletion
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
 from lotus_lake.upkeep.sizes import read_sizes
@@ -132,7 +132,7 @@ def test_a_file_that_a_table_holds_again_is_taken_off_the_list(lake: Lake) -> No
     table = make_table(lake)
     before = rows_of(lake, table)
     [path, *_] = Path(lake.settings.data_path, "main", "events").glob("*.parquet")
-    data_files.schedule_deletion(lake, [str(path)])
+    schedule_deletion(lake, [str(path)])
     wait(lake)
     planned = upkeep(lake, dry_run=True)
     assert (planned.files_deleted, planned.files_protected) == ((), (str(path),))

@@ -11,9 +11,10 @@ import pytest
 from lotus_lake.errors import PermanentError, SchemaMismatchError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import Retirement, retire_files
-from lotus_lake.feeder.overwrite import readiness
 from lotus_lake.feeder.register import Registration
-from lotus_lake.lake.connection import LAKE, STAGING, Lake, open_lake
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, STAGING, Lake
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 from tests import children
@@ -145,11 +146,12 @@ def test_a_generation_settles_first(feed: Feed, lake: Lake) -> None:
     made.write(1, "gen1_0.parquet")
     assert made.feed.run(lake).batches == ()
     now = datetime.now(UTC)
-    waiting = readiness(lake, made.feed.stream, now)
+    strategy = strategy_of(made.feed.stream)
+    waiting = strategy.waiting(lake, now)
     assert "settles until" in str(waiting.reason)
-    assert waiting.settled_at is not None
-    assert now + timedelta(minutes=58) < waiting.settled_at < now + timedelta(minutes=61)
-    assert readiness(lake, made.feed.stream, waiting.settled_at).reason is None
+    assert waiting.wake_at is not None
+    assert now + timedelta(minutes=58) < waiting.wake_at < now + timedelta(minutes=61)
+    assert strategy.waiting(lake, waiting.wake_at).work is not None
 
 
 @on_sqlite

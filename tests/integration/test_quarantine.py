@@ -9,7 +9,7 @@ import pytest
 
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.register import Registration
-from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.repair import quarantine
 from tests.catalogs import on_sqlite
 from tests.feeds import SHAPE, Feed, parquet, some_rows

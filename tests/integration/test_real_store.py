@@ -10,7 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import LAKE, META, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans

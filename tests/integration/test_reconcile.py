@@ -12,8 +12,9 @@ import pytest
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import CHUNK_OBJECTS
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.data_files import forget
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.repair.reconcile import Reconciliation, reconcile
 from tests import children
 from tests.catalogs import on_sqlite
@@ -122,7 +123,7 @@ def test_a_landing_table_that_lost_its_files_gets_them_back(feed: Feed, lake: La
     feed.run(lake)
     head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
     lost = [(lake.settings.uri(key), head + 1) for key in keys[:3]]
-    assert data_files.forget(lake, feed.stream, lost) == 3
+    assert forget(lake, feed.stream, lost) == 3
     assert landed(feed) == feed.rows_of(keys[3:])
     assert run(feed) == expect(listed=4, requeued=3, registered=3, rows=9)
     assert landed(feed) == feed.rows_of(keys)

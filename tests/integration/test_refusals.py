@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
+from lotus_lake.config.connections import CatalogAddress
 from pydantic import SecretStr
 
 from lotus_lake import cli
 from lotus_lake.bucket.objects import s3_client
-from lotus_lake.config.settings import CatalogAddress, Settings
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, SettingsError, StorageUnavailableError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.upkeep.expiry import upkeep
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import Feed

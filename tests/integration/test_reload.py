@@ -11,7 +11,8 @@ import pytest
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.repair import quarantine
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite

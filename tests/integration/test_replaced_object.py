@@ -9,7 +9,8 @@ import pytest
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.list import Listing
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import META, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META, Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 

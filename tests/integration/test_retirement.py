@@ -12,8 +12,9 @@ import pytest
 
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.ledger.events import landed_snapshot
 from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
 from lotus_lake.upkeep.expiry import Upkeep, upkeep
 from tests import children
@@ -175,7 +176,7 @@ def test_what_landed_is_unprocessed_until_every_model_has_read_it(feed: Feed, la
     consume(feed, lake, "int_lines")
     state = read_state(lake, feed.stream, "run", MODELS)
     assert not state.unprocessed
-    assert state.snapshot_id == ledger.landed_snapshot(lake, feed.stream) > 0
+    assert state.snapshot_id == landed_snapshot(lake, feed.stream) > 0
 
 
 def raw(lake: Lake, addresses: Iterable[str]) -> set[str]:

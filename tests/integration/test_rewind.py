@@ -11,9 +11,10 @@ import pytest
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import Registration
-from lotus_lake.lake.connection import LAKE, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
-from lotus_lake.repair.rewind import Plan, Point, plan_rewind, rewind
+from lotus_lake.repair.rewind import Point, RewindPlan, plan_rewind, rewind
 from tests.catalogs import on_sqlite
 from tests.consuming import consume
 from tests.feeds import DAY, SHAPE, Feed, some_rows
@@ -34,11 +35,11 @@ def fed(make_feed: Callable[..., Feed], lake: Lake) -> Feed:
     return feed
 
 
-def plan(feed: Feed, lake: Lake, point: Point) -> Plan:
+def plan(feed: Feed, lake: Lake, point: Point) -> RewindPlan:
     return plan_rewind(lake, feed.stream, point, [MODEL])
 
 
-def keys(found: Plan) -> set[str]:
+def keys(found: RewindPlan) -> set[str]:
     return {file.key for file in found.files}
 
 
@@ -46,14 +47,14 @@ def test_a_plan_says_what_would_happen_and_changes_nothing(fed: Feed, lake: Lake
     before = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
     everything = plan(fed, lake, Point())
     assert keys(everything) == set(fed.sent)
-    assert (everything.rows, everything.cursor_path, everything.models) == (18, None, (MODEL,))
+    assert (everything.rows, everything.cursor.path, everything.models) == (18, None, (MODEL,))
     assert everything.size_bytes == sum(file.size_bytes for file in everything.files) > 0
     day = plan(fed, lake, Point(day=DAY))
     assert keys(day) == {fed.key(name) for name in NAMES}
-    assert (day.rows, day.cursor_path) == (6, fed.key(NAMES[1], DAY - timedelta(days=1)))
+    assert (day.rows, day.cursor.path) == (6, fed.key(NAMES[1], DAY - timedelta(days=1)))
     file = plan(fed, lake, Point(key=fed.key("part_10.parquet")))
     assert keys(file) == {fed.key("part_10.parquet")}  # it follows part_9
-    assert file.cursor_path == fed.key("part_9.parquet")
+    assert file.cursor.path == fed.key("part_9.parquet")
     landed = plan(fed, lake, Point(snapshot_id=day.snapshot_id))
     assert keys(landed) == keys(day)
     assert lake.value(f"SELECT id FROM {LAKE}.current_snapshot()") == before
@@ -70,8 +71,8 @@ def test_going_back_moves_cursor_and_watermark_and_doubles_nothing(fed: Feed, la
     found = plan(fed, lake, Point(day=DAY - timedelta(days=1)))
     assert rewind(lake, fed.stream, found, "by hand") == 0
     guard = fed.guard(lake)
-    assert guard.cursor_path == fed.key(NAMES[1], DAY - timedelta(days=2))
-    assert guard.cursor_date == DAY - timedelta(days=2)
+    assert guard.cursor.path == fed.key(NAMES[1], DAY - timedelta(days=2))
+    assert guard.cursor.day == DAY - timedelta(days=2)
     assert watermarks(lake, [MODEL])[MODEL] == found.snapshot_id
     assert has_unprocessed(lake, fed.stream, [MODEL])
     assert fed.run(lake).total == Registration()
@@ -84,7 +85,7 @@ def test_feeding_again_gives_what_loading_from_zero_gives(fed: Feed, lake: Lake)
     assert fed.run_afresh().total == Registration(6, 0, 0, 18)
     with open_lake(fed.settings) as fresh:
         assert fed.landed(fresh) == fed.rows_of(fed.sent)
-    assert fed.guard(lake).cursor_path == fed.key("part_10.parquet")
+    assert fed.guard(lake).cursor.path == fed.key("part_10.parquet")
     assert has_unprocessed(lake, fed.stream, [MODEL])
 
 

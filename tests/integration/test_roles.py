@@ -15,11 +15,13 @@ from typing import Any
 
 import boto3
 import pytest
+from lotus_lake.config.connections import S3Access
 
 from lotus_lake.bucket import credentials
 from lotus_lake.bucket.objects import s3_client
-from lotus_lake.config.settings import S3Access, Settings
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.proxy import Proxy, run_proxy

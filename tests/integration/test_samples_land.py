@@ -11,7 +11,7 @@ import pytest
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
-from lotus_lake.lake.connection import STAGING, Lake
+from lotus_lake.lake.session import STAGING, Lake
 from samples import History, generate, write_files
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed

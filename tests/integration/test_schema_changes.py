@@ -12,8 +12,9 @@ import pytest
 from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import LAKE, STAGING, Lake, open_lake
-from lotus_lake.landing import tables as landing
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, STAGING, Lake
+from lotus_lake.landing.tables import table_types
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows
@@ -112,10 +113,10 @@ def test_freeze_lands_the_file_without_the_column_and_says_so(
     feed = make_feed(on_schema_change="freeze")
     feed.put("before.parquet", changed(1, id=0))
     feed.list_files(lake)
-    before = landing.table_types(lake, feed.stream)
+    before = table_types(lake, feed.stream)
     keys = put_changes(feed)
     assert feed.run(lake).total == Registration(6, 0, 0, 6)
-    assert landing.table_types(lake, feed.stream) == before
+    assert table_types(lake, feed.stream) == before
     assert feed.landed(lake) == feed.rows_of(feed.sent)
     assert feed.column(lake, "status") == ["paid"] * 6
     assert feed.errors(lake) == {
@@ -256,7 +257,7 @@ def test_another_type_lands_as_a_copy_when_no_value_changes(
 ) -> None:
     feed, flip = make_feed(on_schema_change=policy), FLIPS[name]
     feed.list_files(lake)
-    before = landing.table_types(lake, feed.stream)
+    before = table_types(lake, feed.stream)
     (key,) = put_flips(feed, {name: flip.harmless}).values()
     assert feed.run(lake).total == Registration(0, 0, 0, 1, copied=1)
     assert feed.events(lake) == {key: ["copied"]}
@@ -265,7 +266,7 @@ def test_another_type_lands_as_a_copy_when_no_value_changes(
     assert feed.column(lake, expression) == [value]
     assert feed.column(lake, "year || month || day") == ["20260310"]
     assert feed.landed(lake) == feed.rows_of([key])
-    assert landing.table_types(lake, feed.stream) == before
+    assert table_types(lake, feed.stream) == before
     assert key in feed.objects()
     (data_file,) = feed.column(lake, "filename")
     assert data_file.startswith(f"{lake.settings.data_path}copies/shop/orders/year=2026/")
@@ -338,7 +339,7 @@ def test_a_field_under_a_name_that_is_taken_is_quarantined(
     assert feed.landed(lake) == feed.rows_of([good])
     errors = feed.errors(lake)
     assert {key: reason in errors[key] for key, reason in bad.items()} == dict.fromkeys(bad, True)
-    assert "due" not in landing.table_types(lake, feed.stream)
+    assert "due" not in table_types(lake, feed.stream)
 
 
 @on_sqlite
@@ -347,7 +348,7 @@ def test_a_new_column_without_a_type_is_left_for_a_file_that_knows_it(
 ) -> None:
     first = feed.put("part_0.parquet", changed(1, id=0), shape={**SHAPE, "coupon": pa.null()})
     feed.run(lake)
-    assert "coupon" not in landing.table_types(lake, feed.stream)
+    assert "coupon" not in table_types(lake, feed.stream)
     rows = changed(1, id=1, coupon="SUMMER")
     second = feed.put("part_1.parquet", rows, shape={**SHAPE, "coupon": pa.string()})
     feed.run(lake)
@@ -478,7 +479,7 @@ def test_a_table_follows_its_config_but_loses_nothing(
     )
     feed.list_files(lake)
     assert feed.column(lake, "vip IS NULL AND address.zip IS NULL") == [True]
-    assert str(landing.table_types(lake, feed.stream)["vip"]) == "BOOLEAN"
+    assert str(table_types(lake, feed.stream)["vip"]) == "BOOLEAN"
     assert feed.column(lake, "status") == ["paid"]
     feed = make_feed(fields={"id": {"type": "string"}})
     with pytest.raises(SchemaMismatchError, match="column id is BIGINT, arriving as VARCHAR") as e:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from lotus_lake.lake.connection import META, METADATA, STAGING, Lake
-from lotus_lake.upkeep.sizes import TableSize, read_sizes, record_sizes, refresh_statistics
+from lotus_lake.lake.database import refresh_statistics
+from lotus_lake.lake.session import META, METADATA, STAGING, Lake
+from lotus_lake.upkeep.sizes import TableSize, read_sizes, record_sizes
 from tests.feeds import Feed
 from tests.integration.test_compaction import INSERTS, ROWS, live_files, make_table
 

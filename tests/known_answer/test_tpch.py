@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from lotus_lake.lake.connection import LAKE, META, STAGING, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META, STAGING, Lake
 from lotus_lake.sql import identifier, literal
 from tests.known_answer.splits import SplitFile, late_files, shuffled_waves
 from tests.known_answer.tpch import SOURCE, TABLES, Truth, columns, load_extension, wrong_answers

@@ -18,7 +18,8 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import StreamState, read_state
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.project.manifest import dbt_project_dir
 from samples import History, SampleFile, write_files
 from samples.demo import table_rows

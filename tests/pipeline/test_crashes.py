@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from lotus_lake.lake.connection import META, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META
 from samples import History, SampleFile
 from tests.catalogs import on_sqlite
 from tests.pipeline.driver import PROJECT, WORKING, DbtError, Pipeline

@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.cli import app
 from lotus_lake.doctor import examine
-from lotus_lake.lake.connection import LAKE, META, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE, META
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.upkeep.expiry import upkeep
 from samples import History, SampleFile

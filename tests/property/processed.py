@@ -16,7 +16,7 @@ import jinja2
 import yaml
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import LAKE, META, Lake
+from lotus_lake.lake.session import LAKE, META, Lake
 
 PROJECT = Path(__file__).resolve().parents[2] / "include" / "dbt"
 _MODEL = """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lotus_lake.lake.connection import STAGING
+from lotus_lake.lake.session import STAGING
 from tests.catalogs import on_sqlite
 from tests.property import processed
 from tests.property.conftest import MakeWorld

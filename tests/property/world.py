@@ -21,8 +21,9 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import LAKE, META, Lake, configure
-from lotus_lake.ledger.files import LANDED, LANDED_SQL
+from lotus_lake.lake.connection import configure
+from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.ledger.events import LANDED, LANDED_SQL
 from lotus_lake.repair import quarantine
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind

@@ -20,7 +20,7 @@ from typing import Any
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import Lake
+from lotus_lake.lake.session import Lake
 from tests.pipeline.driver import PROJECT
 from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
 from tests.simulation.branch import QUERIES, Branch, Day, poll

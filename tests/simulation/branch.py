@@ -20,11 +20,13 @@ from lotus_lake.config.streams import find_stream
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.list import list_files
-from lotus_lake.lake.connection import LAKE, METADATA, Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.database import refresh_statistics
+from lotus_lake.lake.session import LAKE, METADATA, Lake
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
-from lotus_lake.upkeep.sizes import read_sizes, record_sizes, refresh_statistics
+from lotus_lake.upkeep.sizes import read_sizes, record_sizes
 from tests.consuming import age
 from tests.pipeline.driver import feed_stream
 from tests.property import processed

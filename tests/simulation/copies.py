@@ -18,8 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus_lake.config.settings import CatalogAddress, Settings
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.config.connections import CatalogAddress
+
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.sql import literal
 from tests.servers import PostgresServer, postgres_program
 

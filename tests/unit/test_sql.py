@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lotus_lake.sql import identifier, is_plain_name, listed, literal
+from lotus_lake.sql import identifier, is_plain_name, json_array, literal
 
 # Neither a key nor a path nor a variable can hold NUL or a lone surrogate.
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -43,7 +43,7 @@ def test_numbers_truth_and_null_come_back_as_they_were(
 def test_a_list_of_texts_comes_back_as_it_was(
     con: duckdb.DuckDBPyConnection, values: list[str | None]
 ) -> None:
-    row = con.execute("SELECT ?::JSON::VARCHAR[]", [listed(values)]).fetchone()
+    row = con.execute("SELECT ?::JSON::VARCHAR[]", [json_array(values)]).fetchone()
     assert row == (values,)
 
 
@@ -51,7 +51,7 @@ def test_a_list_of_texts_comes_back_as_it_was(
 def test_a_list_of_numbers_comes_back_as_it_was(
     con: duckdb.DuckDBPyConnection, values: list[int | None]
 ) -> None:
-    row = con.execute("SELECT ?::JSON::BIGINT[]", [listed(values)]).fetchone()
+    row = con.execute("SELECT ?::JSON::BIGINT[]", [json_array(values)]).fetchone()
     assert row == (values,)
 
 
@@ -59,7 +59,7 @@ def test_a_list_of_numbers_comes_back_as_it_was(
 def test_a_list_of_days_comes_back_as_it_was(
     con: duckdb.DuckDBPyConnection, values: list[date | None]
 ) -> None:
-    row = con.execute("SELECT ?::JSON::DATE[]", [listed(values)]).fetchone()
+    row = con.execute("SELECT ?::JSON::DATE[]", [json_array(values)]).fetchone()
     assert row == (values,)
 
 
@@ -69,7 +69,7 @@ def test_a_list_of_moments_comes_back_as_it_was(
 ) -> None:
     found = con.execute(
         "SELECT list_transform(?::JSON::TIMESTAMPTZ[], lambda moment: epoch_us(moment))",
-        [listed(values)],
+        [json_array(values)],
     ).fetchone()
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert found == ([(value - epoch) // timedelta(microseconds=1) for value in values],)

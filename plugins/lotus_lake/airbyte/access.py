@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from lotus_lake.config.settings import ConnectionFields, parse_connection
+from lotus_lake.config.connections import ConnectionFields, parse_connection
 from lotus_lake.errors import SettingsError
 
 CONNECTION = "AIRFLOW_CONN_AIRBYTE_DEFAULT"

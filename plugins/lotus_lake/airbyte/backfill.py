@@ -19,7 +19,7 @@ from lotus_lake.airbyte.connections import find_connection, stream_of
 from lotus_lake.airbyte.landed import holdings
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import AirbyteError
-from lotus_lake.lake.connection import META, Lake
+from lotus_lake.lake.session import META, Lake
 
 _TABLE = f"""
 CREATE SCHEMA IF NOT EXISTS {META};

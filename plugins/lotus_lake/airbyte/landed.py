@@ -17,8 +17,8 @@ from lotus_lake.airbyte.answers import Job
 from lotus_lake.bucket.keys import window_start
 from lotus_lake.bucket.objects import list_objects
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import META, STAGING, Lake
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.session import META, STAGING, Lake
+from lotus_lake.ledger.events import unknown_objects
 from lotus_lake.sql import identifier
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _unknown_files(lake: Lake, client: S3Client, stream: Stream, job: Job) -> in
     known = "file_events" in lake.tables("meta")
     count = 0
     while chunk := list(islice(objects, _CHUNK)):
-        count += len(ledger.unknown(lake, stream, chunk) if known else chunk)
+        count += len(unknown_objects(lake, stream, chunk) if known else chunk)
     return count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
-from lotus_lake.lake.connection import LAKE
+from lotus_lake.lake.session import LAKE
 from lotus_lake.project.manifest import Model
 
 

@@ -10,14 +10,14 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from pydantic import SecretStr
 
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.config.settings import (
+from lotus_lake.config.connections import (
     CATALOG_CONN_ID,
     CatalogAddress,
     S3Access,
-    Settings,
     ca_bundle,
     embedded_s3,
 )
+from lotus_lake.config.settings import Settings
 
 AWS_CONN_ID = "aws_default"
 AIRBYTE_CONN_ID = "airbyte_default"

@@ -36,7 +36,7 @@ from lotus_lake.project.manifest import (
     load_models,
     processed_models,
 )
-from lotus_lake.repair import reconcile as reconciling
+from lotus_lake.repair import reconcile
 from lotus_lake.upkeep.compaction import BUDGET_SECONDS
 from lotus_lake.upkeep.orphans import MAX_SHARE
 
@@ -206,7 +206,7 @@ def reconcile_dag() -> DAG:
     with DAG(
         dag_id=RECONCILE_DAG_ID,
         description="Lists every stream's whole prefix, lands what is missing, reports gaps",
-        doc_md=reconciling.__doc__,
+        doc_md=reconcile.__doc__,
         schedule="43 2 * * *",
         start_date=START_DATE,
         catchup=False,

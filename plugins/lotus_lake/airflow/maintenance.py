@@ -36,11 +36,12 @@ from airflow.sdk import get_current_context, task
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import no_retry_on_permanent
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.database import refresh_statistics
 from lotus_lake.quantities import readable_bytes
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import delete, expire, untouchable_since
 from lotus_lake.upkeep.orphans import schedule_orphans
-from lotus_lake.upkeep.sizes import read_sizes, record_sizes, refresh_statistics
+from lotus_lake.upkeep.sizes import read_sizes, record_sizes
 
 # XCom has the largest tables; the log and `meta.table_sizes` have all.
 _SHOWN_TABLES = 20

@@ -26,8 +26,8 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.lake.connection import open_lake, open_to_read
+from lotus_lake.lake.session import Lake
 from lotus_lake.observe.plan import plan_run
 from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.repair import quarantine
@@ -175,7 +175,7 @@ def _rewind(lake: Lake, stream: Stream, request: Request, run_id: str) -> dict[s
         "bytes": plan.size_bytes,
         "rows": plan.rows,
         "retired_files": plan.retired,
-        "cursor_path": plan.cursor_path,
+        "cursor_path": plan.cursor.path,
         "models": ", ".join(plan.models),
     }
     if request.dry_run:

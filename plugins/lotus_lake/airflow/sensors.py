@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -33,43 +31,21 @@ from lotus_lake.airflow.connections import (
 )
 from lotus_lake.bucket.objects import (
     Fingerprint,
-    list_objects,
     list_request,
     listing_error,
     page_objects,
     read_listings_fast,
 )
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import Stream, find_stream
+from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.feeder.list import listing_start
-from lotus_lake.feeder.overwrite import PRESENT, readiness
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.watermarks import has_unprocessed
+from lotus_lake.feeder.work import Look, look_for_work
+from lotus_lake.lake.connection import open_lake
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_CHUNK_OBJECTS = 5_000
 _CLIENT_SECONDS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at bucket and ledger.
-
-    Attributes:
-        work: Why there is work, if there is.
-        start_after: Where the listing started.
-        fingerprint: By this the trigger tells that the bucket has changed since.
-        wake_at: When to look again even if it has not, in seconds since 1970.
-    """
-
-    work: str | None
-    start_after: str | None
-    fingerprint: str
-    wake_at: float | None
 
 
 class NewFilesSensor(S3KeySensor):
@@ -114,45 +90,13 @@ class NewFilesSensor(S3KeySensor):
         return self.look().work is not None
 
     def look(self) -> Look:
-        """List the window page by page; stop at the first unknown object."""
+        """Look at ledger and bucket once."""
         settings = lake_settings(self.aws_conn_id)
         stream = find_stream(settings.streams_dir, self.source, self.stream)
-        digest = Fingerprint()
         with open_lake(settings) as lake:
-            start_after = listing_start(lake, stream)
-            fed_before = ledger.is_initialised(lake, stream)
-            work, wake_at = None, None
-            if fed_before and has_unprocessed(lake, stream, self.consumers):
-                work = "landed rows wait to be processed"
-            elif fed_before and stream.overwrites:
-                work, wake_at = self._whole_generation(lake, stream)
-            elif fed_before and (waiting := ledger.backlog(lake, stream)[0]):
-                work = f"{waiting} discovered files wait"
-            prefix = stream.prefix(settings.raw_prefix)
-            client = self.hook.get_conn()
-            objects = list_objects(client, settings.bucket, prefix, start_after)
-            there = 0
-            while work is None and (chunk := list(islice(objects, _CHUNK_OBJECTS))):
-                digest.update(chunk)
-                there += len(chunk)
-                if new := ledger.unknown(lake, stream, chunk) if fed_before else chunk:
-                    work = f"new files, the first is {new[0].key}"
-            # Where generations replace each other, what has gone tells as much as what is new.
-            known = (
-                ledger.files_with(lake, stream, PRESENT) if fed_before and stream.overwrites else []
-            )
-            if work is None and there < len(known):
-                work = "files of an older generation are gone"
-        self.log.info("%s: %s", stream.id, work or "nothing new")
-        return Look(work, start_after, digest.text(), wake_at)
-
-    @staticmethod
-    def _whole_generation(lake: Lake, stream: Stream) -> tuple[str | None, float | None]:
-        """Why a generation can land, or else when it will have settled."""
-        found = readiness(lake, stream, datetime.now(UTC))
-        if found.reason is None:
-            return "a whole generation waits", None
-        return None, found.settled_at.timestamp() if found.settled_at else None
+            look = look_for_work(lake, stream, self.hook.get_conn(), self.consumers)
+        self.log.info("%s: %s", stream.id, look.work or "nothing new")
+        return look
 
     def execute(self, context: Context) -> Any:
         """Wait for work in the way the run asks for."""
@@ -208,7 +152,7 @@ class NewFilesSensor(S3KeySensor):
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
                 verify=self.verify,
-                wake_at=look.wake_at,
+                wake_at=look.wake_at.timestamp() if look.wake_at else None,
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline},

@@ -25,7 +25,8 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.register import register_batch
-from lotus_lake.lake.connection import Lake, open_lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.watermarks import files_read
 from lotus_lake.repair.quarantine import quarantined_in
 from lotus_lake.repair.reconcile import reconcile

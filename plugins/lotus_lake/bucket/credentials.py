@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from lotus_lake.bucket.objects import access_errors
-from lotus_lake.config.settings import S3Access
+from lotus_lake.config.connections import S3Access
 from lotus_lake.errors import SettingsError
 from lotus_lake.sql import literal
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from xml.etree import ElementTree
 
 from lotus_lake.bucket.keys import is_folder_marker
-from lotus_lake.config.settings import S3Access
+from lotus_lake.config.connections import S3Access
 from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.failures import TLS_HINT
 
@@ -30,6 +30,11 @@ class RawObject:
     size_bytes: int
     last_modified: datetime
 
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """What tells this version of the object from others."""
+        return self.key, self.etag, self.size_bytes
+
 
 class _File(Protocol):
     """What is known to have been an object."""
@@ -37,9 +42,7 @@ class _File(Protocol):
     @property
     def key(self) -> str: ...
     @property
-    def etag(self) -> str: ...
-    @property
-    def size_bytes(self) -> int: ...
+    def identity(self) -> tuple[str, str, int]: ...
 
 
 FileT = TypeVar("FileT", bound=_File)
@@ -207,8 +210,8 @@ def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[F
         StorageUnavailableError: The store did not answer or refused.
     """
     found = present(client, bucket, (file.key for file in files))
-    there = {(item.key, item.etag, item.size_bytes) for item in found}
-    return [file for file in files if (file.key, file.etag, file.size_bytes) in there]
+    there = {item.identity for item in found}
+    return [file for file in files if file.identity in there]
 
 
 def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavailableError:

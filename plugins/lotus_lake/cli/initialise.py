@@ -12,11 +12,12 @@ from lotus_lake.cli.output import AsJson, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import LotusLakeError, SchemaMismatchError
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.lake.connection import open_lake, open_to_read
+from lotus_lake.lake.database import create_indexes, missing_indexes
+from lotus_lake.lake.session import Lake
 from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.quantities import counted
-from lotus_lake.repair.initialise import create_indexes, missing, missing_indexes, prepare
+from lotus_lake.repair.initialise import missing, prepare
 from lotus_lake.repair.rebuild import Rebuilt, rebuild
 
 

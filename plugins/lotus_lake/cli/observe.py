@@ -19,9 +19,8 @@ from lotus_lake.cli.output import AsJson, minute, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.errors import SettingsError
-from lotus_lake.lake.connection import open_lake
-from lotus_lake.lake.read_only import open_to_read
-from lotus_lake.ledger.files import EVENTS
+from lotus_lake.lake.connection import open_lake, open_to_read
+from lotus_lake.ledger.events import EVENTS
 from lotus_lake.observe.files import (
     LedgerFile,
     Origin,
@@ -241,7 +240,7 @@ def _file_for_people(file: LedgerFile) -> dict[str, Any]:
         "rows": file.row_count,
         "size": readable_bytes(file.size_bytes),
         "at": minute(file.updated_at),
-        "remark": file.error,
+        "remark": file.error or file.remark,
     }
 
 

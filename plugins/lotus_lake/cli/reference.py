@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from lotus_lake.cli import app
 from lotus_lake.cli.reference_stream import derived_by
-from lotus_lake.config.settings import find_project_dir
+from lotus_lake.config.project_dir import find_project_dir
 
 CLI_PAGE = Path("docs", "reference-cli.md")
 _TITLE = "Reference of the command line"

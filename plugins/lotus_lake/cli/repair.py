@@ -18,14 +18,15 @@ from lotus_lake.cli.output import AsJson, minute, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream, load_streams
 from lotus_lake.errors import LotusLakeError, SettingsError
+from lotus_lake.feeder.feed import land_all
 from lotus_lake.feeder.list import list_files
-from lotus_lake.lake.connection import Lake, open_lake
-from lotus_lake.lake.read_only import open_to_read
-from lotus_lake.ledger import files as ledger
+from lotus_lake.lake.connection import open_lake, open_to_read
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.queue import backlog
 from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
-from lotus_lake.repair.reconcile import land_all, reconcile
+from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
@@ -56,7 +57,7 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
         listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
         say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
         landed = land_all(lake, config, run_id)
-        waiting = ledger.backlog(lake, config)[0]
+        waiting = backlog(lake, config)[0]
     quarantined = listing.quarantined + landed.quarantined
     if as_json:
         done = {
@@ -163,7 +164,7 @@ def rewind_stream(
             "bytes": plan.size_bytes,
             "rows": plan.rows,
             "retired_files": plan.retired,
-            "cursor_path": plan.cursor_path,
+            "cursor_path": plan.cursor.path,
             "models": list(plan.models) if as_json else ", ".join(plan.models),
         }
         show([shown], as_json=as_json)

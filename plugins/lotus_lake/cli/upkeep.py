@@ -12,11 +12,12 @@ from lotus_lake.cli.arguments import OPERATE, DryRun
 from lotus_lake.cli.output import AsJson, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.database import refresh_statistics
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.upkeep.compaction import BUDGET_SECONDS, compact
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import MAX_SHARE, schedule_orphans
-from lotus_lake.upkeep.sizes import TableSize, read_sizes, record_sizes, refresh_statistics
+from lotus_lake.upkeep.sizes import TableSize, read_sizes, record_sizes
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ import duckdb
 import typer
 
 from lotus_lake import __version__
-from lotus_lake.lake.connection import load_extensions
+from lotus_lake.lake.extensions import ducklake_version
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,16 +34,7 @@ def versions() -> str:
     Raises:
         SettingsError: An extension of DuckDB is missing.
     """
-    with duckdb.connect() as con:
-        load_extensions(con, "sqlite")
-        # A lake in memory, of which no file is written.
-        con.execute("ATTACH 'ducklake::memory:' AS lake (DATA_PATH '/nowhere')")
-        ((ducklake, catalog_format),) = con.execute(
-            "SELECT extension_version, value FROM duckdb_extensions(), "
-            "__ducklake_metadata_lake.ducklake_metadata "
-            "WHERE extension_name = 'ducklake' AND key = 'version'"
-        ).fetchall()
-        con.execute("DETACH lake")
+    ducklake, catalog_format = ducklake_version()
     return (
         f"lotus-lake {__version__}, DuckDB {duckdb.__version__}, "
         f"DuckLake {ducklake} (catalog format {catalog_format})"

@@ -15,7 +15,7 @@ from lotus_lake.config.streams import load_streams
 from lotus_lake.doctor import catalog, environment, flow, lake, machine, store
 from lotus_lake.doctor.findings import Finding, run, run_one, skip
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.lake.connection import open_to_read
 from lotus_lake.project.manifest import built_models
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
-from lotus_lake.lake.connection import Lake
-from lotus_lake.lake.read_only import open_to_read
+from lotus_lake.lake.connection import open_to_read
+from lotus_lake.lake.database import ask_postgres, missing_indexes
+from lotus_lake.lake.session import Lake
 from lotus_lake.lake.write_lock import LOCK_TIMEOUT_SECONDS
-from lotus_lake.repair.initialise import missing_indexes
 
 # Byte 18 of a SQLite file: the version it is written with.
 _HEADER_BYTES, _WAL = 20, 2
@@ -88,8 +88,8 @@ def postgres_speaks_english(lake: Lake) -> Result:
     """DuckLake knows a conflict by Postgres's English texts."""
     if lake.settings.catalog.kind != "postgres":
         return skipped("the catalog is in SQLite")
-    (language,) = lake.ask_postgres("SELECT current_setting('lc_messages') AS lc_messages")
-    if not is_english(language):
+    (language,) = ask_postgres(lake, "SELECT current_setting('lc_messages') AS lc_messages")
+    if not is_english(str(language)):
         return problem(
             f"lc_messages is {language}: conflicts are not known as such, and are not retried",
             hint="ALTER ROLE ... SET lc_messages = 'C' for the user of LAKE_CATALOG",

@@ -13,7 +13,8 @@ import duckdb
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from lotus_lake.config.settings import Settings, find_project_dir
+from lotus_lake.config.project_dir import find_project_dir
+from lotus_lake.config.settings import Settings
 from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
 
 _EXTENSIONS = ("ducklake", "httpfs", "postgres-scanner", "sqlite-scanner")

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
-from lotus_lake.lake.connection import Lake
-from lotus_lake.observe.status import StreamStatus, read_status, read_watermarks
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.watermarks import watermarks
+from lotus_lake.observe.status import StreamStatus, read_status
 from lotus_lake.project.manifest import Model, processed_models
 from lotus_lake.quantities import readable_bytes
 
@@ -32,7 +33,7 @@ class View:
     def of(cls, lake: Lake, streams: tuple[Stream, ...], models: Mapping[str, Model]) -> View:
         """Read it."""
         names = [model.name for stream in streams for model in processed_models(models, stream.id)]
-        return cls(tuple(read_status(lake, streams, models)), read_watermarks(lake, names))
+        return cls(tuple(read_status(lake, streams, models)), watermarks(lake, names))
 
 
 def nothing_waits_for_long(view: View) -> Result:

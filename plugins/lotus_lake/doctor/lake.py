@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
-from lotus_lake.lake.connection import LAKE, META, METADATA, Lake
-from lotus_lake.lake.read_only import was_fed
+from lotus_lake.lake.data_files import scheduled_below
+from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.lake.tables import partitioned_tables
 from lotus_lake.landing.tables import OPTIONS
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.ledger.registrations import registered_but_missing
+from lotus_lake.ledger.schema import was_fed
 from lotus_lake.quantities import readable_bytes
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.upkeep.orphans import find_orphans
@@ -67,18 +69,7 @@ def landing_tables_are_not_compacted(view: View) -> Result:
 
 def landing_tables_are_not_partitioned(view: View) -> Result:
     """Registered files do not have to fit partitions."""
-    partitioned = [
-        name
-        for (name,) in view.lake.rows(
-            f"SELECT DISTINCT table_name FROM {METADATA}.ducklake_table AS tables "
-            f"JOIN {METADATA}.ducklake_partition_info AS parts USING (table_id) "
-            # A table that was reset has a partition of no column.
-            f"JOIN {METADATA}.ducklake_partition_column USING (partition_id, table_id) "
-            "WHERE tables.end_snapshot IS NULL AND parts.end_snapshot IS NULL "
-            "AND table_name IN (SELECT unnest(?::VARCHAR[])) ORDER BY table_name",
-            [sorted(view.landing_tables)],
-        )
-    ]
+    partitioned = partitioned_tables(view.lake, view.landing_tables)
     if partitioned:
         statements = "; ".join(
             f"ALTER TABLE {LAKE}.staging.{name} RESET PARTITIONED BY" for name in partitioned
@@ -94,7 +85,7 @@ def nothing_is_deleted_that_was_not_retired(view: View) -> Result:
     """DuckLake's list of deletions holds retired raw objects only."""
     settings = view.lake.settings
     root = settings.uri("")
-    listed = data_files.scheduled_below(view.lake, settings.uri(settings.raw_prefix))
+    listed = scheduled_below(view.lake, settings.uri(settings.raw_prefix))
     retired = {
         root + key
         for (key,) in (
@@ -131,7 +122,7 @@ def registered_files_are_there(view: View) -> Result:
         (stream, file.key)
         for stream in view.streams
         if (stream.source, stream.name) in affected and stream.landing_table in view.landing_tables
-        for file in data_files.registered_but_missing(view.lake, stream)
+        for file in registered_but_missing(view.lake, stream)
     ]
     if gone:
         commands = {f"lotus-lake reconcile {s.source} {s.name} --repair" for s, _ in gone}

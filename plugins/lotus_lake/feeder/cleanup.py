@@ -16,10 +16,12 @@ from datetime import date, timedelta
 import duckdb
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import LAKE, META, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger import registrations as data_files
-from lotus_lake.ledger.files import LANDED, LANDED_SQL, FileEvent
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.data_files import schedule_deletion
+from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import LANDED, LANDED_SQL, files_of_day
+from lotus_lake.ledger.guard import Guard, read_guard
 from lotus_lake.ledger.watermarks import watermarks
 from lotus_lake.sql import identifier
 
@@ -44,10 +46,8 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         stream: The stream.
         consumers: Processed models that read the stream; without any, nothing is retired.
         run_id: Who did it, for the ledger.
-
-    Where generations replace each other nothing is retired: the source deletes its objects itself.
     """
-    old = {} if stream.overwrites else _old_days(lake, stream)
+    old = _old_days(lake, stream) if strategy_of(stream).retires else {}
     if not old:
         return Retirement()
     marks = watermarks(lake, consumers)
@@ -79,14 +79,16 @@ def _kept(retirement: Retirement) -> Retirement:
 
 def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
     """Days with registered files past retention, and the newest snapshot each landed in."""
-    cursor_date = ledger.read_guard(lake, stream).cursor_date
+    cursor_date = read_guard(lake, stream).cursor.day
     if cursor_date is None:
         return {}
     return dict(
         lake.rows(
-            f"SELECT partition_date, max(snapshot_id) FROM {META}.feeder_files "
-            f"WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} AND partition_date < ? "
-            "GROUP BY partition_date ORDER BY partition_date",
+            f"""
+            SELECT partition_date, max(snapshot_id) FROM {META}.feeder_files
+            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} AND partition_date < ?
+            GROUP BY partition_date ORDER BY partition_date
+            """,
             [
                 stream.source,
                 stream.name,
@@ -97,34 +99,28 @@ def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
 
 
 def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: str) -> int:
-    def unit() -> list[FileEvent]:
-        guard = ledger.read_guard(lake, stream)
-        files = _of_day(lake, stream, day)
+    never_registered: list[str] = []
+
+    def decide(_: Guard) -> Change | None:
+        files = files_of_day(lake, stream, (*LANDED, "empty"), day)
+        landed = [snapshot for file, snapshot in files if file.event in LANDED]
         # A file of this day may have landed since the days were chosen.
-        if not any(file.event in LANDED for file, _ in files) or any(
-            snapshot > consumed for file, snapshot in files if file.event in LANDED
-        ):
-            return []
+        if not landed or max(landed) > consumed:
+            return None
         # Partition columns only: any other condition would read every file of the table.
         lake.con.execute(
-            f"DELETE FROM {identifier(LAKE, 'staging', stream.landing_table)} "
-            "WHERE year = ? AND month = ? AND day = ?",
+            f"""
+            DELETE FROM {identifier(LAKE, "staging", stream.landing_table)}
+            WHERE year = ? AND month = ? AND day = ?
+            """,
             [day.year, f"{day:%m}", f"{day:%d}"],
         )
-        ledger.record(
-            lake, stream, guard, [replace(file, event="retired") for file, _ in files],
-            run_id=run_id,
-        )  # fmt: skip
-        return [file for file, _ in files]
+        never_registered[:] = [
+            lake.settings.uri(file.key) for file, _ in files if file.event in ("copied", "empty")
+        ]
+        return Change([replace(file, event="retired") for file, _ in files])
 
-    retired = lake.commit(f"{stream.id}: retire {day}, run {run_id}", unit)
-    data_files.schedule_deletion(
-        lake,
-        [lake.settings.uri(file.key) for file in retired if file.event in ("copied", "empty")],
-    )
+    retired = commit(lake, stream, f"retire {day}", run_id, decide)
+    if retired:
+        schedule_deletion(lake, never_registered)
     return len(retired)
-
-
-def _of_day(lake: Lake, stream: Stream, day: date) -> list[tuple[FileEvent, int]]:
-    """Landed and empty files of a day, each with the snapshot in which it became so."""
-    return ledger.files_of_day(lake, stream, (*LANDED, "empty"), day)

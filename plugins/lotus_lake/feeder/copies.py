@@ -17,8 +17,8 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.failures import make_folder
 from lotus_lake.feeder.footers import Footer, isolate
 from lotus_lake.feeder.outcomes import Outcome
-from lotus_lake.lake.connection import Lake
-from lotus_lake.ledger.files import PendingFile
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import identifier, literal
 
 _NESTED = ("struct", "list", "map")

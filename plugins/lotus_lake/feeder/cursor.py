@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import META, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import LANDED
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.events import LANDED, landed_snapshot
+from lotus_lake.ledger.guard import read_guard
+from lotus_lake.ledger.queue import backlog
 from lotus_lake.ledger.watermarks import has_unprocessed, processed_snapshot
 
 
@@ -42,21 +43,21 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
         run_id: The run whose files are counted.
         consumers: Processed models that read the stream.
     """
-    guard = ledger.read_guard(lake, stream)
     counts = {
         event: (files, rows)
         for event, files, rows in lake.rows(
-            f"SELECT event, count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.file_events "
-            "WHERE source = ? AND stream = ? AND dag_run_id = ? GROUP BY event",
+            f"""
+            SELECT event, count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.file_events
+            WHERE source = ? AND stream = ? AND dag_run_id = ? GROUP BY event
+            """,
             [stream.source, stream.name, run_id],
         )
     }
     landed_counts = [counts.get(event, (0, 0)) for event in LANDED]
-    backlog_files, backlog_bytes = ledger.backlog(lake, stream)
-    landed = ledger.landed_snapshot(lake, stream)
+    backlog_files, backlog_bytes = backlog(lake, stream)
     return StreamState(
-        cursor_path=guard.cursor_path,
-        snapshot_id=landed,
+        cursor_path=read_guard(lake, stream).cursor.path,
+        snapshot_id=landed_snapshot(lake, stream),
         processed_snapshot_id=processed_snapshot(lake, stream, consumers),
         backlog_files=backlog_files,
         backlog_bytes=backlog_bytes,

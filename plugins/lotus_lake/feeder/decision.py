@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from duckdb.sqltypes import DuckDBPyType
 
-from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.copies import copy_files
 from lotus_lake.feeder.footers import Footer, columns_of, validate
 from lotus_lake.feeder.outcomes import Outcome
-from lotus_lake.lake.connection import Lake
-from lotus_lake.landing import tables as landing
-from lotus_lake.landing.tables import Evolution
+from lotus_lake.lake.session import Lake
+from lotus_lake.landing.evolution import Evolution, evolve, name_problem, plan_evolution
+from lotus_lake.landing.tables import table_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,15 @@ class _Fit:
     by_copy: bool = False
 
 
-def decide(lake: Lake, stream: Stream, group: Sequence[Footer]) -> list[Outcome]:
+def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcome]:
     """Decide on files of one shape, and make the landing table fit those that land.
 
     Raises:
         StorageUnavailableError: The object store failed.
     """
+    stream = strategy.stream
     arriving = columns_of(lake, group[0].file)
-    fit = _fit(lake, stream, arriving, group[0].untyped)
+    fit = _fit(lake, strategy, arriving, group[0].untyped)
     if fit.refusal:
         return [Outcome(footer.file, "quarantined", note=fit.refusal) for footer in group]
     outcomes = [Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count]
@@ -50,9 +51,9 @@ def decide(lake: Lake, stream: Stream, group: Sequence[Footer]) -> list[Outcome]
     if full and stream.feeder.validation == "full":
         full, bad = validate(lake, full)
     if full or outcomes:
-        landing.apply(lake, stream, fit.evolution)
+        evolve(lake, stream, fit.evolution)
     if fit.by_copy:
-        table = landing.table_types(lake, stream)
+        table = table_types(lake, stream)
         return [
             *bad,
             *outcomes,
@@ -67,17 +68,18 @@ def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:
 
 
 def _fit(
-    lake: Lake, stream: Stream, arriving: Mapping[str, DuckDBPyType], untyped: Sequence[str]
+    lake: Lake, strategy: Append, arriving: Mapping[str, DuckDBPyType], untyped: Sequence[str]
 ) -> _Fit:
-    table = landing.table_types(lake, stream)
+    stream = strategy.stream
+    table = table_types(lake, stream)
     typed = {name: kind for name, kind in arriving.items() if name not in untyped}
-    evolution = landing.plan_evolution(table, typed)
+    evolution = plan_evolution(table, typed)
     # Every value of an untyped column is null: it is no reason to add or to widen a column.
-    holes = [n for n in untyped if landing.plan_evolution(table, {n: arriving[n]})]
+    holes = [n for n in untyped if plan_evolution(table, {n: arriving[n]})]
     new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
     policy, problems = stream.feeder.on_schema_change, []
-    if name := landing.name_problem(arriving):
-        problems.append(name)
+    if named := name_problem(arriving):
+        problems.append(named)
     if policy == "fail" and evolution.problems:
         problems += evolution.problems
     if policy == "fail" and new_columns:
@@ -89,7 +91,7 @@ def _fit(
         evolution = Evolution((), evolution.widened, evolution.problems, evolution.misfits)
         note = f"columns left out by on_schema_change freeze: {new_columns}"
     misfits = (*evolution.misfits, *(name for name in holes if _known(table, name)))
-    by_copy = stream.overwrites or bool(misfits or holes)
+    by_copy = strategy.copies or bool(misfits or holes)
     return _Fit(None, note, evolution, misfits, by_copy)
 
 

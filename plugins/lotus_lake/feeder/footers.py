@@ -19,12 +19,12 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.failures import raise_if_exhausted, text
+from lotus_lake.failures import one_line, raise_if_exhausted
 from lotus_lake.feeder.outcomes import Outcome
-from lotus_lake.lake.connection import Lake
-from lotus_lake.landing import tables as landing
-from lotus_lake.ledger.files import PendingFile
-from lotus_lake.sql import listed, literal
+from lotus_lake.lake.session import Lake
+from lotus_lake.landing.tables import describe
+from lotus_lake.ledger.queue import PendingFile
+from lotus_lake.sql import json_array, literal
 
 FOOTER_THREADS = 32
 # Files below this size, on average, are read with as many threads as footers: memory is no matter.
@@ -106,7 +106,7 @@ def validate(lake: Lake, footers: Sequence[Footer]) -> tuple[list[Footer], list[
         counted = lake.value(
             "SELECT count(*), count(*) FILTER (hash(COLUMNS(*)) = 0) FROM "
             "read_parquet(?::JSON::VARCHAR[], hive_partitioning = false)",
-            [listed(lake.settings.uri(file.key) for file in files)],
+            [json_array(lake.settings.uri(file.key) for file in files)],
         )
         expected = sum(by_file[file].row_count for file in files)
         if counted != expected:
@@ -124,7 +124,7 @@ def columns_of(lake: Lake, file: PendingFile) -> dict[str, DuckDBPyType]:
     """Columns of a file with their types, without those of the path."""
     uri = literal(lake.settings.uri(file.key))
     try:
-        return landing.describe(
+        return describe(
             lake.con, f"DESCRIBE SELECT * FROM read_parquet({uri}, hive_partitioning = false)"
         )
     except duckdb.IOException as error:  # even a missing object: its footer was there just now
@@ -142,7 +142,7 @@ def isolate(
     except duckdb.Error as error:
         raise_if_not_of_file(error)
         if len(files) == 1:
-            return [], [Outcome(files[0], "quarantined", note=text(error))]
+            return [], [Outcome(files[0], "quarantined", note=one_line(error))]
     middle = len(files) // 2
     (left, left_bad), (right, right_bad) = (
         isolate(files[:middle], read),
@@ -179,7 +179,7 @@ def is_of_store(error: duckdb.Error) -> bool:
 def storage_error(error: duckdb.Error) -> StorageUnavailableError:
     """What a store that failed is reported as."""
     return StorageUnavailableError(
-        f"reading raw files, or copying them, failed: {text(error)}",
+        f"reading raw files, or copying them, failed: {one_line(error)}",
         hint="check the endpoint, the credentials, s3:GetObject on the raw prefix, and that "
         "LAKE_DATA_PATH can be written to",
     )
@@ -202,7 +202,7 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
     sizes: list[Any] = lake.rows(
         "SELECT file_name, file_size_bytes, num_rows "
         "FROM parquet_file_metadata(?::JSON::VARCHAR[])",
-        [listed(by_uri)],
+        [json_array(by_uri)],
     )
     schemas: list[Any] = lake.rows(
         "SELECT file_name, md5(list(struct_pack(n := name, t := type, r := repetition_type, "
@@ -212,7 +212,7 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
         f"CASE WHEN bool_or(logical_type = {literal(_NULL_TYPE)}) THEN list(struct_pack(n := name, "
         f"c := num_children, u := logical_type = {literal(_NULL_TYPE)}) ORDER BY column_id) END "
         "FROM parquet_schema(?::JSON::VARCHAR[]) GROUP BY file_name",
-        [listed(by_uri)],
+        [json_array(by_uri)],
     )
     shapes = {uri: (shape, _untyped(leaves or ())) for uri, shape, leaves in schemas}
     return [

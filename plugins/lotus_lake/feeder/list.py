@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 from lotus_lake.bucket.keys import key_problem, natural_order, partition_date, window_start
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
-from lotus_lake.feeder.overwrite import PRESENT, read_generations
-from lotus_lake.lake.connection import Lake
-from lotus_lake.landing import tables as landing
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import LANDED, FileEvent, Guard
+from lotus_lake.feeder.append import Append
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.session import Lake
+from lotus_lake.landing.tables import bring_up_to_config
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import LANDED, FileEvent, files_with, known_versions, unknown_objects
+from lotus_lake.ledger.guard import Guard, read_guard
+from lotus_lake.ledger.queue import backlog
+from lotus_lake.ledger.schema import create_ledger, was_fed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,56 +70,54 @@ def list_files(
         StorageUnavailableError: The listing failed.
         SchemaMismatchError: The landing table does not fit the config.
     """
-    ledger.initialise(lake, stream)
-    landing.reconcile(lake, stream)
+    create_ledger(lake, stream)
+    bring_up_to_config(lake, stream)
+    strategy = strategy_of(stream)
     prefix = stream.prefix(lake.settings.raw_prefix)
     window = listing_start(lake, stream)
     start_after = None if whole else window
+    sees_all = whole or strategy.lists_everything
     log.info(
         "listing s3://%s/%s after %s", lake.settings.bucket, prefix, start_after or "the start"
     )
     listed, late, missing, events, last_key = 0, 0, 0, Counter[str](), ""
     objects = list_objects(client, lake.settings.bucket, prefix, start_after)
-    for chunk in _chunks(objects, CHUNK_OBJECTS):
+    while chunk := list(islice(objects, CHUNK_OBJECTS)):
         listed += len(chunk)
-        new = _discover(lake, stream, prefix, chunk, run_id)
+        new = _discover(lake, strategy, prefix, chunk, run_id)
         events.update(event.event for event in new)
         late += sum(event.event == "discovered" and event.key < (window or "") for event in new)
-        if whole or stream.overwrites:
-            missing += note_absent(lake, stream, (last_key, chunk[-1].key), chunk, run_id)
+        if sees_all:
+            missing += note_absent(lake, strategy, (last_key, chunk[-1].key), chunk, run_id)
             last_key = chunk[-1].key
         log.info("%d objects listed, new: %s", listed, dict(events) or "none")
-    if whole or stream.overwrites:
-        missing += note_absent(lake, stream, (last_key, None), (), run_id)
+    if sees_all:
+        missing += note_absent(lake, strategy, (last_key, None), (), run_id)
     return Listing(
         listed=listed,
         discovered=events["discovered"],
         quarantined=events["quarantined"],
         ignored=events["ignored"],
-        backlog=ledger.backlog(lake, stream)[0],
+        backlog=backlog(lake, stream)[0],
         late=late,
         missing=missing,
     )
 
 
 def listing_start(lake: Lake, stream: Stream) -> str | None:
-    """Exclusive lower bound of the listing: `lookback_days` before the cursor; see `keys`.
-
-    Streams whose generations replace each other are listed as a whole: there is little, and what
-    has been deleted tells when a generation is whole.
-    """
-    if stream.overwrites or not ledger.is_initialised(lake, stream):
+    """Exclusive lower bound of the listing: `lookback_days` before the cursor; see `keys`."""
+    if strategy_of(stream).lists_everything or not was_fed(lake, stream):
         return None
     return window_start(
         stream.prefix(lake.settings.raw_prefix),
-        ledger.read_guard(lake, stream).cursor_date,
+        read_guard(lake, stream).cursor.day,
         stream.feeder.lookback_days,
     )
 
 
 def note_absent(
     lake: Lake,
-    stream: Stream,
+    strategy: Append,
     keys: tuple[str, str | None],
     objects: Sequence[RawObject],
     run_id: str,
@@ -127,7 +129,7 @@ def note_absent(
 
     Args:
         lake: Open lake.
-        stream: The stream.
+        strategy: Of the stream.
         keys: The range, as (after, up to); no upper bound when `None`.
         objects: All objects of the bucket in that range.
         run_id: Who noticed, for the ledger.
@@ -135,127 +137,117 @@ def note_absent(
     Returns:
         How many were recorded.
     """
-    if not _absent(lake, stream, keys, objects):
+    if not _absent(lake, strategy, keys, objects):
         return 0
 
-    def unit() -> int:
-        guard = ledger.read_guard(lake, stream)
-        event = "replaced" if stream.overwrites else "missing"
-        gone = [
-            replace(file, event=event, error="the object is gone from the bucket")
-            for file in _absent(lake, stream, keys, objects)
-        ]
-        if gone:
-            ledger.record(lake, stream, guard, gone, run_id=run_id)
-        return len(gone)
+    def decide(_: Guard) -> Change | None:
+        gone = _absent(lake, strategy, keys, objects)
+        return Change([_gone(file, strategy.absent_event) for file in gone]) if gone else None
 
-    count = lake.commit(f"{stream.id}: note what is gone from the bucket, run {run_id}", unit)
-    if not stream.overwrites:
-        log.warning("%d registered objects are gone from the bucket", count)
-    return count
+    stream = strategy.stream
+    gone = commit(lake, stream, "note what is gone from the bucket", run_id, decide)
+    if strategy.absent_event == "missing":
+        log.warning("%d registered objects are gone from the bucket", len(gone))
+    return len(gone)
+
+
+def _gone(file: FileEvent, event: str) -> FileEvent:
+    text = "the object is gone from the bucket"
+    if event == "missing":
+        return replace(file, event=event, error=text)
+    return replace(file, event=event, remark=text)
 
 
 def _absent(
-    lake: Lake, stream: Stream, keys: tuple[str, str | None], objects: Sequence[RawObject]
+    lake: Lake, strategy: Append, keys: tuple[str, str | None], objects: Sequence[RawObject]
 ) -> list[FileEvent]:
-    events = PRESENT if stream.overwrites else ("registered",)
-    known = ledger.files_with(lake, stream, events, keys)
-    if stream.overwrites:
-        identities = {(item.key, item.etag, item.size_bytes) for item in objects}
-        return [f for f in known if (f.key, f.etag, f.size_bytes) not in identities]
-    there = {item.key for item in objects}  # another version of the key is not missing
-    return [file for file in known if file.key not in there]
+    there = {item.key: item for item in objects}
+    return [
+        file
+        for file in files_with(lake, strategy.stream, strategy.present_events, keys)
+        if not strategy.is_present(file, there.get(file.key))
+    ]
 
 
 def _discover(
-    lake: Lake, stream: Stream, prefix: str, objects: Sequence[RawObject], run_id: str
-) -> list[FileEvent]:
-    unknown = ledger.unknown(lake, stream, objects)
+    lake: Lake, strategy: Append, prefix: str, objects: Sequence[RawObject], run_id: str
+) -> Sequence[FileEvent]:
+    stream = strategy.stream
+    unknown = unknown_objects(lake, stream, objects)
     if not unknown:
-        return []
-    generations = (
-        read_generations(lake, [item.key for item in unknown if not key_problem(prefix, item.key)])
-        if stream.overwrites
-        else {}
-    )
+        return ()
+    usable = [item.key for item in unknown if not key_problem(prefix, item.key)]
+    generations = strategy.generations(lake, usable)
 
-    def unit() -> list[FileEvent]:
-        guard = ledger.read_guard(lake, stream)
-        new = ledger.unknown(lake, stream, objects)
+    def decide(guard: Guard) -> Change | None:
+        new = unknown_objects(lake, stream, objects)
         if not new:
-            return []
-        events = [
-            replace(event, generation_id=event.generation_id or generations.get(event.key))
-            for event in _classify(lake, stream, prefix, new, guard)
-        ]
-        ledger.record(lake, stream, guard, events, run_id=run_id)
-        return events
+            return None
+        return Change(
+            [
+                replace(event, generation_id=event.generation_id or generations.get(event.key))
+                for event in _classify(lake, strategy, prefix, new, guard)
+            ]
+        )
 
-    return lake.commit(f"{stream.id}: discover {len(objects)} files at most", unit)
+    return commit(lake, stream, f"discover {len(objects)} files at most", run_id, decide)
 
 
 def _classify(
-    lake: Lake, stream: Stream, prefix: str, objects: Sequence[RawObject], guard: Guard
+    lake: Lake, strategy: Append, prefix: str, objects: Sequence[RawObject], guard: Guard
 ) -> list[FileEvent]:
-    known = ledger.known_versions(lake, stream, [item.key for item in objects])
+    known = known_versions(lake, strategy.stream, [item.key for item in objects])
     events = []
     position = guard.file_count
     for item in sorted(objects, key=lambda item: natural_order(item.key)):
-        others = [v for v in known.get(item.key, []) if not _same(v, item)]
+        others = [v for v in known.get(item.key, []) if v.identity != item.identity]
         events += [
-            replace(version, event="replaced", error="object was replaced before it could land")
+            replace(version, event="replaced", remark="object was replaced before it could land")
             for version in others
             if version.event in ("discovered", "quarantined")
         ]
-        event, error = first_event(stream, prefix, item, others)
-        if event == "discovered":
+        event = first_event(strategy, prefix, item, others)
+        if event.event == "discovered":
             position += 1
-        events.append(
-            FileEvent(
-                key=item.key,
-                etag=item.etag,
-                size_bytes=item.size_bytes,
-                last_modified=item.last_modified,
-                partition_date=partition_date(prefix, item.key),
-                event=event,
-                position=position if event == "discovered" else None,
-                error=error,
-            )
-        )
+            event = replace(event, position=position)
+        events.append(event)
     return events
 
 
-def _same(version: FileEvent, item: RawObject) -> bool:
-    return (version.etag, version.size_bytes) == (item.etag, item.size_bytes)
-
-
 def first_event(
-    stream: Stream, prefix: str, item: RawObject, versions: Sequence[FileEvent]
-) -> tuple[str, str | None]:
+    strategy: Append, prefix: str, item: RawObject, versions: Sequence[FileEvent]
+) -> FileEvent:
     """What an unknown object becomes at first, and why.
 
     Args:
-        stream: The stream.
-        prefix: Its prefix, ending in a slash.
+        strategy: Of the stream.
+        prefix: Prefix of the stream, ending in a slash.
         item: The object.
         versions: What the ledger knows of other versions of its key.
     """
+    event, error, remark = "discovered", None, None
     if problem := key_problem(prefix, item.key):
-        return "quarantined", problem
-    if item.size_bytes == 0:
-        return "quarantined", "object has no bytes"
-    policy = "reload" if stream.overwrites else stream.feeder.on_overwrite
-    # Any version, not just the latest: a path that is registered twice is read twice.
-    for version in versions:
-        if version.event in (*LANDED, "retired") and policy != "reload":
-            event = "ignored" if policy == "ignore" else "quarantined"
-            return event, (
-                f"object was replaced in place after its version {version.etag} was {version.event}"
-            )
-    return "discovered", None
+        event, error = "quarantined", problem
+    elif item.size_bytes == 0:
+        event, error = "quarantined", "object has no bytes"
+    elif strategy.on_overwrite != "reload" and (landed := _landed_version(versions)):
+        text = f"object was replaced in place after its version {landed.etag} was {landed.event}"
+        if strategy.on_overwrite == "ignore":
+            event, remark = "ignored", text
+        else:
+            event, error = "quarantined", text
+    return FileEvent(
+        key=item.key,
+        etag=item.etag,
+        size_bytes=item.size_bytes,
+        last_modified=item.last_modified,
+        partition_date=partition_date(prefix, item.key),
+        event=event,
+        error=error,
+        remark=remark,
+    )
 
 
-def _chunks(objects: Iterable[RawObject], size: int) -> Iterator[list[RawObject]]:
-    iterator = iter(objects)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+def _landed_version(versions: Sequence[FileEvent]) -> FileEvent | None:
+    """Any version that landed, not just the latest: a path registered twice is read twice."""
+    return next((v for v in versions if v.event in (*LANDED, "retired")), None)

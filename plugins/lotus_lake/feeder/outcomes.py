@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lotus_lake.ledger.files import FileEvent, PendingFile
+from lotus_lake.ledger.events import FileEvent
+from lotus_lake.ledger.queue import PendingFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Outcome:
         file: The file.
         event: Its event in the ledger.
         row_count: Its rows, when they are known.
-        note: Error, or a remark on a file that is fine.
+        note: Why it is quarantined, or a remark on a file that is not.
         data_file: Address to register, of the object itself or of a copy.
     """
 
@@ -25,8 +26,13 @@ class Outcome:
     note: str | None = None
     data_file: str | None = None
 
+    def quarantined(self, reason: str) -> Outcome:
+        """The same file, which cannot land after all."""
+        return replace(self, event="quarantined", row_count=None, note=reason, data_file=None)
+
     def to_event(self) -> FileEvent:
         """The row of the ledger."""
+        is_error = self.event == "quarantined"
         return FileEvent(
             key=self.file.key,
             etag=self.file.etag,
@@ -35,7 +41,8 @@ class Outcome:
             partition_date=self.file.partition_date,
             event=self.event,
             row_count=self.row_count,
-            error=self.note,
+            error=self.note if is_error else None,
+            remark=None if is_error else self.note,
             data_file=self.data_file,
             generation_id=self.file.generation_id,
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 from lotus_lake import failures
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError
+from lotus_lake.failures import make_folder
 
 LOCK_TIMEOUT_SECONDS = 900.0
 
@@ -41,11 +42,11 @@ def write_lock(settings: Settings) -> Iterator[None]:
         yield
         return
     path = Path(f"{settings.catalog.address}.lock")
-    failures.make_folder(path.parent, "LAKE_CATALOG")
+    make_folder(path.parent, "LAKE_CATALOG")
     try:
         file = path.open("ab+", buffering=0)
     except OSError as error:
-        raise failures.of_folder(path.parent, "LAKE_CATALOG", error) from error
+        raise failures.folder_error(path.parent, "LAKE_CATALOG", error) from error
     with file:
         _wait_for_lock(file)
         with contextlib.suppress(OSError):  # a full disk: whoever waits is told less

@@ -1,29 +1,27 @@
-"""Landing tables: derive their DDL, reconcile them with the config and with arriving files.
+"""Landing tables: their DDL, derived from the config, and the tables brought up to it.
 
 Types are those DuckDB gives Airbyte's Parquet files. Tables are not partitioned, are never
 compacted (that would copy the raw files) and keep no inlined rows (a delete of few rows would then
-leave its file registered for ever).
+leave its file registered for good).
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.stream_config import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema
+from lotus_lake.config.stream_config import FieldSchema
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.lake.connection import LAKE, Lake
-from lotus_lake.landing.null_counts import count_nulls, counts_nulls
+from lotus_lake.lake.column_statistics import count_nulls, counts_nulls
+from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
+from lotus_lake.landing.types import column_name, column_type
 from lotus_lake.sql import identifier, literal
 
 AIRBYTE_COLUMNS = {
@@ -35,74 +33,9 @@ AIRBYTE_COLUMNS = {
     "_airbyte_generation_id": "BIGINT",
 }
 _HIVE_TYPES = {"year": "BIGINT", "month": "VARCHAR", "day": "VARCHAR"}
-_STRING_FORMATS = {
-    "date": "DATE",
-    "time": "TIME WITH TIME ZONE",
-    "date-time": "TIMESTAMP WITH TIME ZONE",
-}
-_SCALARS = {"boolean": "BOOLEAN", "integer": "BIGINT", "number": "DOUBLE"}
 
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
-# Which types of a file DuckLake reads into a column of the type on the left, besides its own.
-_READ_AS = {
-    "SMALLINT": {"TINYINT", "UTINYINT"},
-    "INTEGER": {"TINYINT", "SMALLINT", "UTINYINT", "USMALLINT"},
-    "BIGINT": {"TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER"},
-    "USMALLINT": {"UTINYINT"},
-    "UINTEGER": {"UTINYINT", "USMALLINT"},
-    "UBIGINT": {"UTINYINT", "USMALLINT", "UINTEGER"},
-    "DOUBLE": {"FLOAT"},
-    "TIMESTAMP": {"TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"},
-}
 # Compacting would copy the raw files; a delete of few rows, inlined, would keep its file for ever.
 OPTIONS = {"auto_compact": "false", "data_inlining_row_limit": "0"}
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-
-
-@dataclass(frozen=True, slots=True)
-class Evolution:
-    """What a table lacks to take files of some shape.
-
-    Attributes:
-        added: Path and type of each column or nested field to add.
-        widened: Name and new type of each column to widen.
-        problems: What no change of the table can mend.
-        misfits: Names of the arriving columns with such problems.
-    """
-
-    added: tuple[tuple[tuple[str, ...], str], ...] = ()
-    widened: tuple[tuple[str, str], ...] = ()
-    problems: tuple[str, ...] = ()
-    misfits: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.widened or self.problems)
-
-
-def column_name(name: str) -> str:
-    """How Airbyte writes a field name into Parquet: without accents, else `_` for the unusual."""
-    letters = unicodedata.normalize("NFKD", name)
-    plain = "".join(char for char in letters if not unicodedata.combining(char))
-    clean = re.sub(r"[^A-Za-z0-9_]", "_", plain)
-    return f"_{clean}" if clean[:1].isdigit() else clean
-
-
-def column_type(schema: FieldSchema) -> str:
-    """DuckDB's type for what Airbyte writes for a JSON-schema field."""
-    if schema.one_of:
-        return _union([column_type(option) for option in schema.one_of], schema.one_of)
-    kinds = schema.types
-    if len(kinds) > 1:
-        options = [schema.model_copy(update={"type": kind}) for kind in kinds]
-        return _union([column_type(option) for option in options], options)
-    kind = kinds[0] if kinds else "string"
-    if kind == "object" and schema.properties:
-        return _struct({name: column_type(inner) for name, inner in schema.properties.items()})
-    if kind == "array" and schema.items:
-        return f"{column_type(schema.items)}[]"
-    if kind == "string":
-        return _STRING_FORMATS.get(schema.format or "", "VARCHAR")
-    return _SCALARS.get(kind, "VARCHAR")
 
 
 def landing_columns(stream: Stream, discovered: Mapping[str, FieldSchema]) -> dict[str, str]:
@@ -140,7 +73,7 @@ def ddl_text(settings: Settings, stream: Stream) -> str:
     return head + landing_ddl(stream, columns)
 
 
-def reconcile(lake: Lake, stream: Stream) -> Evolution:
+def bring_up_to_config(lake: Lake, stream: Stream) -> Evolution:
     """Create the landing table, or bring it up to the config.
 
     Columns are added and widened; none is ever dropped, because files that are registered may
@@ -157,12 +90,12 @@ def reconcile(lake: Lake, stream: Stream) -> Evolution:
     _ensure_options(lake, stream)
     count_nulls(lake, stream.landing_table)
     evolution = _plan_declared(lake, stream)
-    apply(lake, stream, evolution)
+    evolve(lake, stream, evolution)
     return evolution
 
 
-def missing(lake: Lake, stream: Stream) -> list[str]:
-    """What `reconcile` would create or change, for people.
+def missing_parts(lake: Lake, stream: Stream) -> list[str]:
+    """What `bring_up_to_config` would create or change, for people.
 
     Raises:
         SchemaMismatchError: The config declares a column whose type the table cannot take.
@@ -206,56 +139,6 @@ def describe(con: duckdb.DuckDBPyConnection, statement: str) -> dict[str, DuckDB
     return {row[0]: con.sqltype(row[1]) for row in con.execute(statement).fetchall()}
 
 
-def plan_evolution(
-    table: Mapping[str, DuckDBPyType], arriving: Mapping[str, DuckDBPyType]
-) -> Evolution:
-    """What `table` lacks to read files, or a declaration, with the columns of `arriving`."""
-    added: list[tuple[tuple[str, ...], str]] = []
-    widened: list[tuple[str, str]] = []
-    problems: list[str] = []
-    misfits: list[str] = []
-    known = {name.lower(): name for name in table}
-    for name, kind in arriving.items():
-        if name.lower() in known:
-            column, before = known[name.lower()], len(problems)
-            _compare((column,), table[column], kind, added, widened, problems)
-            misfits += [name] if len(problems) > before else []
-        else:
-            added.append(((name,), str(kind)))
-    return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
-
-
-def name_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
-    """Why a file cannot land under the names of its fields; `None` if it can."""
-    for name in arriving:
-        if name.lower() in VIRTUAL_COLUMNS:
-            return f"field {name} has the name of a column of DuckLake's own"
-    for path in _paths(arriving):
-        if path[-1].lower() in HIVE_COLUMNS:
-            return f"field {'.'.join(path)} has the name of a partition column"
-    return None
-
-
-def apply(lake: Lake, stream: Stream, evolution: Evolution) -> None:
-    """Add and widen columns, in a transaction of its own: ALTER conflicts with registrations."""
-    if not (evolution.added or evolution.widened):
-        return
-    table = identifier(LAKE, "staging", stream.landing_table)
-
-    def alter() -> None:
-        for path, kind in evolution.added:
-            lake.con.execute(
-                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {identifier(*path)} {kind}"
-            )
-        for name, kind in evolution.widened:
-            lake.con.execute(f"ALTER TABLE {table} ALTER COLUMN {identifier(name)} TYPE {kind}")
-
-    names = [".".join(path) for path, _ in evolution.added] + [
-        name for name, _ in evolution.widened
-    ]
-    lake.commit(f"{stream.id}: evolve {', '.join(names)}", alter)
-
-
 def _create(lake: Lake, stream: Stream, columns: Mapping[str, str]) -> None:
     lake.commit(
         f"{stream.id}: create the landing table",
@@ -282,83 +165,3 @@ def _missing_options(lake: Lake, stream: Stream) -> list[str]:
         )
     }
     return [option for option in OPTIONS if option not in present]
-
-
-def _compare(
-    path: tuple[str, ...],
-    table: DuckDBPyType,
-    arriving: DuckDBPyType,
-    added: list[tuple[tuple[str, ...], str]],
-    widened: list[tuple[str, str]],
-    problems: list[str],
-) -> None:
-    if table.id == "struct" and arriving.id == "struct":
-        known = {name.lower(): (name, kind) for name, kind in _children(table)}
-        for name, kind in _children(arriving):
-            if name.lower() in known:
-                old_name, old_kind = known[name.lower()]
-                _compare((*path, old_name), old_kind, kind, added, widened, problems)
-            else:
-                added.append(((*path, name), str(kind)))
-    elif table.id == "list" and arriving.id == "list":
-        inner, arriving_inner = _children(table)[0][1], _children(arriving)[0][1]
-        _compare((*path, "element"), inner, arriving_inner, added, widened, problems)
-    elif not reads_as(str(arriving), str(table)):
-        if len(path) == 1 and widens_to(str(table), str(arriving)):
-            widened.append((path[0], str(arriving)))
-        else:
-            problems.append(f"column {'.'.join(path)} is {table}, arriving as {arriving}")
-
-
-def reads_as(arriving: str, table: str) -> bool:
-    """Whether DuckLake reads a file's column of one type into a table's column of another."""
-    if arriving == table or arriving in _READ_AS.get(table, ()):
-        return True
-    return _decimal_fits(arriving, table)
-
-
-def widens_to(table: str, arriving: str) -> bool:
-    """Whether ALTER can widen a column so that files of the arriving type register."""
-    if table in _INTEGERS and arriving in _INTEGERS:
-        return _INTEGERS.index(table) < _INTEGERS.index(arriving)
-    return (table, arriving) == ("FLOAT", "DOUBLE") or (
-        table != arriving and _decimal_fits(table, arriving)
-    )
-
-
-def _decimal_fits(narrow: str, wide: str) -> bool:
-    small, large = _DECIMAL.fullmatch(narrow), _DECIMAL.fullmatch(wide)
-    if small is None or large is None:
-        return False
-    scales = int(small[2]), int(large[2])
-    return scales[0] <= scales[1] and int(small[1]) - scales[0] <= int(large[1]) - scales[1]
-
-
-def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return cast(list[tuple[str, DuckDBPyType]], kind.children)
-
-
-def _paths(
-    columns: Mapping[str, DuckDBPyType], above: tuple[str, ...] = ()
-) -> list[tuple[str, ...]]:
-    paths: list[tuple[str, ...]] = []
-    for name, kind in columns.items():
-        paths.append((*above, name))
-        while kind.id == "list":
-            kind = _children(kind)[0][1]
-        if kind.id == "struct":
-            paths += _paths(dict(_children(kind)), (*above, name))
-    return paths
-
-
-def _struct(fields: Mapping[str, str]) -> str:
-    inner = ", ".join(f"{identifier(column_name(name))} {kind}" for name, kind in fields.items())
-    return f"STRUCT({inner})"
-
-
-def _union(kinds: Sequence[str], options: Sequence[FieldSchema]) -> str:
-    """Airbyte writes a field of several types as a group that has one member per type."""
-    members = {"type": "VARCHAR"}
-    for kind, option in zip(kinds, options, strict=True):
-        members[(option.types or ("string",))[0]] = kind
-    return _struct(members)

@@ -10,8 +10,9 @@ import duckdb
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.footers import storage_error
-from lotus_lake.lake.connection import META, STAGING, Lake
-from lotus_lake.lake.read_only import was_fed
+from lotus_lake.lake.session import META, STAGING, Lake
+from lotus_lake.ledger.events import LANDED_SQL
+from lotus_lake.ledger.schema import was_fed
 from lotus_lake.sql import identifier
 
 # One stream, all of a source, or all.
@@ -33,6 +34,7 @@ class LedgerFile:
     snapshot_id: int
     dag_run_id: str
     error: str | None
+    remark: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,15 @@ def find_files(
     if not was_fed(lake):
         return []
     rows = lake.rows(
-        "SELECT source, stream, key, event, size_bytes, row_count, partition_date, updated_at, "
-        f"snapshot_id, dag_run_id, error FROM {META}.feeder_files WHERE {_CHOSEN} "
-        "AND (?::VARCHAR IS NULL OR event = ?) AND (?::VARCHAR IS NULL OR starts_with(key, ?) "
-        "OR starts_with(key, ? || source || '/' || stream || '/' || ?)) "
-        "ORDER BY updated_at DESC, key DESC LIMIT ?",
+        f"""
+        SELECT source, stream, key, event, size_bytes, row_count, partition_date, updated_at,
+               snapshot_id, dag_run_id, error, remark
+        FROM {META}.feeder_files
+        WHERE {_CHOSEN} AND (?::VARCHAR IS NULL OR event = ?)
+        AND (?::VARCHAR IS NULL OR starts_with(key, ?)
+             OR starts_with(key, ? || source || '/' || stream || '/' || ?))
+        ORDER BY updated_at DESC, key DESC LIMIT ?
+        """,
         [
             source, source, stream, stream, event, event,
             key_prefix, key_prefix, lake.settings.raw_prefix, key_prefix, limit,
@@ -121,8 +127,10 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
     table = f"{STAGING}.{identifier(stream.landing_table)}"
     try:
         found = lake.rows(
-            f"SELECT filename, count(*) FROM {table} WHERE ({condition}) GROUP BY filename "
-            "ORDER BY filename LIMIT ?",
+            f"""
+            SELECT filename, count(*) FROM {table} WHERE ({condition})
+            GROUP BY filename ORDER BY filename LIMIT ?
+            """,
             [limit],
         )
     except duckdb.OperationalError as error:
@@ -135,11 +143,14 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
     known = {
         row[0]: row[1:]
         for row in lake.rows(
-            "SELECT coalesce(data_file, ? || key) AS address, arg_max(key, version), "
-            "arg_max(snapshot_id, version), arg_max(dag_run_id, version), "
-            f"arg_max(recorded_at, version) FROM {META}.file_events WHERE source = ? "
-            "AND stream = ? AND event IN ('registered', 'copied') "
-            "AND address IN (SELECT unnest(?::VARCHAR[])) GROUP BY address",
+            f"""
+            SELECT coalesce(data_file, ? || key) AS address, arg_max(key, version),
+                   arg_max(snapshot_id, version), arg_max(dag_run_id, version),
+                   arg_max(recorded_at, version)
+            FROM {META}.file_events
+            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
+            AND address IN (SELECT unnest(?::VARCHAR[])) GROUP BY address
+            """,
             [lake.settings.uri(""), stream.source, stream.name, [file for file, _ in found]],
         )
     }
@@ -155,8 +166,10 @@ def find_cursors(lake: Lake, source: str | None = None, stream: str | None = Non
     if not was_fed(lake):
         return []
     rows = lake.rows(
-        f"SELECT source, stream, cursor_path, updated_at, backlog FROM {META}.feeder_cursors "
-        f"WHERE {_CHOSEN} ORDER BY source, stream",
+        f"""
+        SELECT source, stream, cursor_path, updated_at, backlog FROM {META}.feeder_cursors
+        WHERE {_CHOSEN} ORDER BY source, stream
+        """,
         [source, source, stream, stream],
     )
     return [Cursor(*row) for row in rows]
@@ -176,10 +189,12 @@ def find_cursor_history(
     if not was_fed(lake):
         return []
     rows = lake.rows(
-        "SELECT source, stream, cursor_path, recorded_at, NULL, dag_run_id "
-        f"FROM {META}.cursor_events WHERE {_CHOSEN} "
-        "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY version DESC) <= ? "
-        "ORDER BY source, stream, version DESC",
+        f"""
+        SELECT source, stream, cursor_path, recorded_at, NULL, dag_run_id
+        FROM {META}.cursor_events WHERE {_CHOSEN}
+        QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY version DESC) <= ?
+        ORDER BY source, stream, version DESC
+        """,
         [source, source, stream, stream, count],
     )
     return [Cursor(*row) for row in rows]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from lotus_lake.bucket.keys import natural_order, partition_date
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
-from lotus_lake.feeder.batch import cut
 from lotus_lake.feeder.list import CHUNK_OBJECTS, first_event, listing_start
-from lotus_lake.lake.connection import Lake
-from lotus_lake.lake.read_only import was_fed
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import FileEvent, PendingFile
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.events import FileEvent, known_versions, unknown_objects
+from lotus_lake.ledger.queue import PendingFile, pending_files
+from lotus_lake.ledger.schema import was_fed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -99,16 +99,20 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
     objects = iter(list_objects(client, lake.settings.bucket, prefix, start_after))
     while chunk := list(islice(objects, CHUNK_OBJECTS)):
         listed += len(chunk)
-        for item, event, error in _judge(lake, stream, prefix, chunk):
-            if event == "discovered":
+        for item, first in _judge(lake, stream, prefix, chunk):
+            if first.event == "discovered":
                 new.append(item)
             else:
-                refused.append(RefusedPlan(item.key, event, error or ""))
-    waiting = ledger.pending_files(lake, stream) if ledger.is_initialised(lake, stream) else []
+                reason = first.error or first.remark or ""
+                refused.append(RefusedPlan(item.key, first.event, reason))
+    waiting = pending_files(lake, stream) if was_fed(lake, stream) else []
     replaced = {item.key for item in new}
     waiting = [file for file in waiting if file.key not in replaced]
     queue = [*waiting, *_pending(prefix, new, first=len(waiting))]
-    batches = _batches(stream, queue)
+    batches = tuple(
+        BatchPlan(len(group), sum(file.size_bytes for file in group))
+        for group in strategy_of(stream).cut(queue)
+    )
     return RunPlan(
         stream=f"{stream.source}/{stream.name}",
         start_after=start_after,
@@ -126,20 +130,16 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
 
 def _judge(
     lake: Lake, stream: Stream, prefix: str, objects: list[RawObject]
-) -> Iterator[tuple[RawObject, str, str | None]]:
+) -> Iterator[tuple[RawObject, FileEvent]]:
     """The unknown objects, each with what it would become."""
-    fed = was_fed(lake)
-    unknown = ledger.unknown(lake, stream, objects) if fed else objects
+    strategy, fed = strategy_of(stream), was_fed(lake)
+    unknown = unknown_objects(lake, stream, objects) if fed else objects
     known: dict[str, list[FileEvent]] = {}
     if fed and unknown:
-        known = ledger.known_versions(lake, stream, [item.key for item in unknown])
+        known = known_versions(lake, stream, [item.key for item in unknown])
     for item in unknown:
-        others = [
-            version
-            for version in known.get(item.key, [])
-            if (version.etag, version.size_bytes) != (item.etag, item.size_bytes)
-        ]
-        yield item, *first_event(stream, prefix, item, others)
+        others = [v for v in known.get(item.key, []) if v.identity != item.identity]
+        yield item, first_event(strategy, prefix, item, others)
 
 
 def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]:
@@ -159,19 +159,6 @@ def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]
             sorted(new, key=lambda item: natural_order(item.key)), start=first + 1
         )
     ]
-
-
-def _batches(stream: Stream, queue: list[PendingFile]) -> tuple[BatchPlan, ...]:
-    options = stream.feeder
-    if stream.overwrites:  # a generation is one commit, once it is whole
-        groups = [queue] if queue else []
-    else:
-        limit = options.batch_files * options.max_batches
-        groups = list(cut(queue[:limit], options.batch_files, options.batch_bytes))
-    return tuple(
-        BatchPlan(len(group), sum(file.size_bytes for file in group))
-        for group in groups[: options.max_batches]
-    )
 
 
 def _days(prefix: str, new: list[RawObject]) -> tuple[DayPlan, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.connection import LAKE, Lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
 
 # What a read-only catalog does not refuse by itself. CREATE is not among them: PIVOT makes a

@@ -8,15 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.connection import META, METADATA, Lake
-from lotus_lake.lake.read_only import was_fed
-from lotus_lake.ledger.files import LANDED_SQL
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.events import LANDED_SQL
+from lotus_lake.ledger.schema import was_fed
 from lotus_lake.ledger.watermarks import watermarks
 from lotus_lake.project.manifest import Model, processed_models
-from lotus_lake.sql import identifier, literal
-
-# SQLite takes no more than 500 parts of a UNION.
-_TABLES_AT_ONCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +95,7 @@ def slowest_models(
         (stream.source, stream.name): [m.name for m in processed_models(models, stream.id)]
         for stream in streams
     }
-    marks = read_watermarks(lake, [name for names in readers.values() for name in names])
+    marks = watermarks(lake, [name for names in readers.values() for name in names])
     return {
         stream: min(((name, marks[name]) for name in names), key=lambda mark: mark[1])
         for stream, names in readers.items()
@@ -107,74 +103,9 @@ def slowest_models(
     }
 
 
-def read_watermarks(lake: Lake, models: Sequence[str]) -> dict[str, int]:
-    """Snapshot that each model has read up to, many models in one query; -1 when it never ran.
-
-    A table of one row is kept inlined in DuckLake's metadata, and is read there, by the database
-    that holds it: 1,000 tables take 0.1 s, and three minutes through DuckLake.
-    """
-    marks = dict.fromkeys(models, -1)
-    inlined, others = _places(lake, set(models))
-    for start in range(0, len(inlined), _TABLES_AT_ONCE):
-        union = " UNION ALL ".join(
-            f"SELECT {literal(model)} AS model, snapshot_id_to AS mark FROM {identifier(place)} "
-            "WHERE end_snapshot IS NULL"
-            for model, place in inlined[start : start + _TABLES_AT_ONCE]
-        )
-        for model, mark in lake.metadata_rows(union):
-            marks[model] = max(marks[model], -1 if mark is None else int(mark))
-    if others:
-        marks |= watermarks(lake, others)
-    return marks
-
-
-def _places(lake: Lake, models: set[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Where watermarks are: models with their inlined table, and models without one."""
-    rows = lake.rows(
-        "SELECT substr(tables.table_name, 11) AS model, inlined.table_name, tables.table_id IN ("
-        f"SELECT table_id FROM {METADATA}.ducklake_data_file) AS has_files "
-        f"FROM {METADATA}.ducklake_table AS tables "
-        f"JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id) "
-        f"LEFT JOIN {METADATA}.ducklake_inlined_data_tables AS inlined USING (table_id) "
-        "WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL "
-        "AND schema_name = 'meta' AND starts_with(tables.table_name, 'watermark_') "
-        "ORDER BY model, inlined.table_name"
-    )
-    inlined = [(m, place) for m, place, files in rows if m in models and place and not files]
-    others = {m for m, place, files in rows if m in models and (files or not place)}
-    return inlined, sorted(others)
-
-
 def _counts(lake: Lake, slowest: Mapping[tuple[str, str], tuple[str, int]]) -> list[Any]:
-    landed_ever = f"(event IN {LANDED_SQL} OR event = 'retired')"
-    unread = f"event IN {LANDED_SQL} AND snapshot_id > mark"
-    is_read = "max(mark) IS NOT NULL"
     return lake.rows(
-        "WITH marks AS (SELECT unnest(?::VARCHAR[]) AS source, unnest(?::VARCHAR[]) AS stream, "
-        "unnest(?::BIGINT[]) AS mark), "
-        "last_landed AS (SELECT source, stream, max(recorded_at) AS at "
-        f"FROM {META}.file_events WHERE event IN {LANDED_SQL} GROUP BY source, stream), "
-        "files AS (SELECT source, stream, count(*) AS seen, "
-        f"count(*) FILTER {_where(landed_ever)} AS landed, "
-        "count(*) FILTER (event = 'copied') AS copied, "
-        "count(*) FILTER (event = 'empty') AS empty, "
-        "count(*) FILTER (event = 'quarantined') AS quarantined, "
-        "count(*) FILTER (event = 'missing') AS missing, "
-        "count(*) FILTER (event = 'discovered') AS waiting, "
-        "coalesce(sum(size_bytes) FILTER (event = 'discovered'), 0)::BIGINT AS waiting_bytes, "
-        "min(updated_at) FILTER (event = 'discovered') AS oldest_waiting_at, "
-        f"coalesce(sum(row_count) FILTER {_where(landed_ever)}, 0)::BIGINT AS rows, "
-        f"CASE WHEN {is_read} THEN count(DISTINCT snapshot_id) FILTER {_where(unread)} END "
-        f"AS lag_snapshots, "
-        f"CASE WHEN {is_read} THEN count(*) FILTER {_where(unread)} END AS lag_files, "
-        f"min(updated_at) FILTER {_where(unread)} AS unread_since "
-        f"FROM {META}.feeder_files LEFT JOIN marks USING (source, stream) "
-        "GROUP BY source, stream) "
-        "SELECT source, stream, cursor_path, seen, landed, copied, empty, quarantined, missing, "
-        "waiting, waiting_bytes, oldest_waiting_at, last_landed.at, rows, "
-        "lag_snapshots, lag_files, unread_since "
-        "FROM files LEFT JOIN last_landed USING (source, stream) "
-        f"LEFT JOIN {META}.feeder_cursors USING (source, stream)",
+        _COUNTS,
         [
             [source for source, _ in slowest],
             [stream for _, stream in slowest],
@@ -183,8 +114,42 @@ def _counts(lake: Lake, slowest: Mapping[tuple[str, str], tuple[str, int]]) -> l
     )
 
 
-def _where(condition: str) -> str:
-    return f"(WHERE {condition})"
+_COUNTS = f"""
+WITH marks AS (
+    SELECT unnest(?::VARCHAR[]) AS source, unnest(?::VARCHAR[]) AS stream,
+           unnest(?::BIGINT[]) AS mark
+), last_landed AS (
+    SELECT source, stream, max(recorded_at) AS at
+    FROM {META}.file_events WHERE event IN {LANDED_SQL} GROUP BY source, stream
+), known AS (
+    SELECT *, event IN {LANDED_SQL} OR event = 'retired' AS has_landed,
+           event IN {LANDED_SQL} AND snapshot_id > mark AS is_unread
+    FROM {META}.feeder_files LEFT JOIN marks USING (source, stream)
+), files AS (
+    SELECT source, stream, count(*) AS seen,
+           count(*) FILTER (has_landed) AS landed,
+           count(*) FILTER (event = 'copied') AS copied,
+           count(*) FILTER (event = 'empty') AS empty,
+           count(*) FILTER (event = 'quarantined') AS quarantined,
+           count(*) FILTER (event = 'missing') AS missing,
+           count(*) FILTER (event = 'discovered') AS waiting,
+           coalesce(sum(size_bytes) FILTER (event = 'discovered'), 0)::BIGINT AS waiting_bytes,
+           min(updated_at) FILTER (event = 'discovered') AS oldest_waiting_at,
+           coalesce(sum(row_count) FILTER (has_landed), 0)::BIGINT AS rows,
+           -- NULL where no model is known to read the stream.
+           CASE WHEN max(mark) IS NOT NULL
+                THEN count(DISTINCT snapshot_id) FILTER (is_unread) END AS lag_snapshots,
+           CASE WHEN max(mark) IS NOT NULL
+                THEN count(*) FILTER (is_unread) END AS lag_files,
+           min(updated_at) FILTER (is_unread) AS unread_since
+    FROM known GROUP BY source, stream
+)
+SELECT source, stream, cursor_path, seen, landed, copied, empty, quarantined, missing,
+       waiting, waiting_bytes, oldest_waiting_at, last_landed.at, rows,
+       lag_snapshots, lag_files, unread_since
+FROM files LEFT JOIN last_landed USING (source, stream)
+LEFT JOIN {META}.feeder_cursors USING (source, stream)
+"""
 
 
 def _status(

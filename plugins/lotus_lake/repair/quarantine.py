@@ -10,10 +10,12 @@ from lotus_lake.bucket.keys import key_problem
 from lotus_lake.bucket.objects import s3_client, still_there
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.connection import META, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import FileEvent
-from lotus_lake.repair.reconcile import requeue
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import FileEvent, files_with
+from lotus_lake.ledger.guard import Guard
+from lotus_lake.ledger.schema import was_fed
+from lotus_lake.repair.requeue import requeue
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,15 @@ class Quarantined:
 
 def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list[Quarantined]:
     """Files in quarantine, of one source or stream or of all, oldest first."""
-    if "file_events" not in lake.tables("meta"):
+    if not was_fed(lake):
         return []
     rows = lake.rows(
-        "SELECT source, stream, key, size_bytes, updated_at, error "
-        f"FROM {META}.feeder_files WHERE event = 'quarantined' "
-        "AND (?::VARCHAR IS NULL OR source = ?) AND (?::VARCHAR IS NULL OR stream = ?) "
-        "ORDER BY updated_at, key",
+        f"""
+        SELECT source, stream, key, size_bytes, updated_at, error FROM {META}.feeder_files
+        WHERE event = 'quarantined'
+        AND (?::VARCHAR IS NULL OR source = ?) AND (?::VARCHAR IS NULL OR stream = ?)
+        ORDER BY updated_at, key
+        """,
         [source, source, stream, stream],
     )
     return [Quarantined(*row) for row in rows]
@@ -45,9 +49,11 @@ def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list
 def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> list[Quarantined]:
     """Files that a run has put into quarantine and that are there still, at most so many."""
     rows = lake.rows(
-        "SELECT source, stream, key, size_bytes, updated_at, error "
-        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND event = 'quarantined' "
-        "AND dag_run_id = ? ORDER BY key LIMIT ?",
+        f"""
+        SELECT source, stream, key, size_bytes, updated_at, error FROM {META}.feeder_files
+        WHERE source = ? AND stream = ? AND event = 'quarantined' AND dag_run_id = ?
+        ORDER BY key LIMIT ?
+        """,
         [stream.source, stream.name, run_id, limit],
     )
     return [Quarantined(*row) for row in rows]
@@ -106,23 +112,18 @@ def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
         PermanentError: A key is not in quarantine.
     """
 
-    def unit() -> int:
-        guard = ledger.read_guard(lake, stream)
-        events = [
-            replace(file, event="ignored", error="dropped by a person")
-            for file in _quarantined(lake, stream, keys)
-        ]
-        ledger.record(lake, stream, guard, events, run_id=run_id)
-        return len(events)
+    def decide(_: Guard) -> Change:
+        files = _quarantined(lake, stream, keys)
+        return Change([replace(f, event="ignored", remark="dropped by a person") for f in files])
 
     _quarantined(lake, stream, keys)
-    return lake.commit(f"{stream.id}: drop {len(keys)} quarantined files, run {run_id}", unit)
+    return len(commit(lake, stream, f"drop {len(keys)} quarantined files", run_id, decide))
 
 
 def _quarantined(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[FileEvent]:
-    if not ledger.is_initialised(lake, stream):
+    if not was_fed(lake, stream):
         raise PermanentError(f"{stream.id} was never fed: nothing is in quarantine")
-    found = ledger.files_with(lake, stream, ("quarantined",))
+    found = files_with(lake, stream, ("quarantined",))
     if unknown := set(keys) - {file.key for file in found}:
         raise PermanentError(
             f"not in quarantine of {stream.id}: {', '.join(sorted(unknown))}",

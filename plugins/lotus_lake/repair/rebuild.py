@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import SchemaMismatchError, SettingsError
-from lotus_lake.lake.connection import LAKE, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import FileEvent
+from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import FileEvent
+from lotus_lake.ledger.guard import Guard
+from lotus_lake.ledger.watermarks import watermark_table
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier
 
@@ -81,10 +83,12 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
             f"the data files of {model.name} lack {', '.join(sorted(absent))}",
             hint="make the table by hand from its files",
         )
-    rows = lake.commit(
-        f"{stream.id}: rebuild {model.name}, run {run_id}",
-        lambda: _create(lake, stream, model, files, columns, run_id),
-    )
+
+    def decide(_: Guard) -> Change:
+        return Change([_create(lake, model, files, columns)])
+
+    [event] = commit(lake, stream, f"rebuild {model.name}", run_id, decide)
+    rows = event.row_count or 0
     log.info("%s: %d rows from %d files", model.name, rows, len(files))
     return Rebuilt(model.name, len(files), rows)
 
@@ -104,14 +108,7 @@ def _columns(lake: Lake, files: Sequence[str]) -> list[str]:
     return [row[0] for row in described if not row[0].startswith("_ducklake_internal")]
 
 
-def _create(
-    lake: Lake,
-    stream: Stream,
-    model: Model,
-    files: Sequence[str],
-    columns: Sequence[str],
-    run_id: str,
-) -> int:
+def _create(lake: Lake, model: Model, files: Sequence[str], columns: Sequence[str]) -> FileEvent:
     table = identifier(LAKE, "main", model.name)
     # The snapshots of the lost catalog mean nothing in this one.
     chosen = ", ".join(
@@ -128,19 +125,18 @@ def _create(
     )
     # As the macro advance_watermark makes it: the model has read nothing of this catalog.
     lake.con.execute(
-        f"CREATE TABLE {identifier(LAKE, 'meta', f'watermark_{model.name}')} AS SELECT "
-        "-1::BIGINT AS snapshot_id_from, -1::BIGINT AS snapshot_id_to, now() AS updated_at"
+        f"""
+        CREATE TABLE {watermark_table(model.name)} AS
+        SELECT -1::BIGINT AS snapshot_id_from, -1::BIGINT AS snapshot_id_to, now() AS updated_at
+        """
     )
-    rows = int(lake.value(f"SELECT count(*) FROM {table}"))
-    event = FileEvent(
+    return FileEvent(
         key=f"{lake.settings.data_path}main/{model.name}/",
         etag="",
         size_bytes=0,
         last_modified=datetime.now(UTC),
         partition_date=None,
         event="retired",
-        row_count=rows,
-        error=f"{len(files)} data files of a catalog that is lost",
+        row_count=int(lake.value(f"SELECT count(*) FROM {table}")),
+        remark=f"{len(files)} data files of a catalog that is lost",
     )
-    ledger.record(lake, stream, ledger.read_guard(lake, stream), [event], run_id=run_id)
-    return rows

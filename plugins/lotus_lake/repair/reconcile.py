@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.feeder.batch import plan_batches
+from lotus_lake.feeder.feed import land_all
 from lotus_lake.feeder.list import list_files
-from lotus_lake.feeder.register import Registration, register_batch
-from lotus_lake.lake.connection import LAKE, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger import registrations as data_files
-from lotus_lake.ledger.files import FileEvent
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.data_files import forget
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.events import FileEvent
+from lotus_lake.ledger.registrations import (
+    count_unknown,
+    files_without_registration,
+    registered_but_missing,
+)
+from lotus_lake.repair.requeue import requeue
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -88,8 +93,9 @@ def reconcile(
         StorageUnavailableError: The listing failed: nothing is taken for missing then.
     """
     listing = list_files(lake, stream, client, run_id, whole=True)
-    requeued = 0 if stream.overwrites else _requeue_unregistered(lake, stream, run_id)
-    missing = data_files.registered_but_missing(lake, stream)
+    divisible = strategy_of(stream).is_divisible
+    requeued = _requeue_unregistered(lake, stream, run_id) if divisible else 0
+    missing = registered_but_missing(lake, stream)
     repaired = _take_out(lake, stream, missing) if repair else 0
     landed = land_all(lake, stream, run_id)
     result = Reconciliation(
@@ -100,7 +106,7 @@ def reconcile(
         requeued=requeued,
         missing=len(missing),
         repaired=repaired,
-        unknown_data_files=data_files.count_unknown(lake, stream),
+        unknown_data_files=count_unknown(lake, stream),
         registered=landed.registered + landed.copied,
         rows=landed.row_count,
     )
@@ -110,63 +116,14 @@ def reconcile(
     return result
 
 
-def land_all(lake: Lake, stream: Stream, run_id: str) -> Registration:
-    """Register everything that waits, run by run."""
-    total = Registration()
-    while batches := plan_batches(lake, stream):
-        for batch in batches:
-            total += register_batch(lake, stream, batch, run_id)
-    return total
-
-
-def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
-    """Put files back into the queue; registering them again replaces what is there of them.
-
-    Files that something has become of meanwhile are left out, and so are those whose object has
-    another version in the queue: of two that wait, both would land from the one object there is.
-
-    Args:
-        lake: Open lake.
-        stream: The stream.
-        files: Known files of the grammar, that is, with a partition date.
-        run_id: Who does it, for the ledger.
-
-    Returns:
-        How many were put there.
-    """
-    if not files:
-        return 0
-
-    def unit() -> int:
-        guard = ledger.read_guard(lake, stream)
-        versions = ledger.known_versions(lake, stream, [file.key for file in files])
-        events = [
-            replace(file, event="discovered", position=guard.file_count + number, data_file=None)
-            for number, file in enumerate(
-                (file for file in files if _may_wait(file, versions[file.key])), start=1
-            )
-        ]
-        if events:
-            ledger.record(lake, stream, guard, events, run_id=run_id)
-        return len(events)
-
-    return lake.commit(f"{stream.id}: queue {len(files)} files again, run {run_id}", unit)
-
-
-def _may_wait(file: FileEvent, versions: Sequence[FileEvent]) -> bool:
-    events = {(version.etag, version.size_bytes): version.event for version in versions}
-    unchanged = events[file.etag, file.size_bytes] == file.event
-    return unchanged and "discovered" not in events.values()
-
-
 def _requeue_unregistered(lake: Lake, stream: Stream, run_id: str) -> int:
     """Queue the files that the ledger holds to be landed and that DuckLake does not know."""
-    lost = data_files.files_without_registration(lake, stream)
+    lost = files_without_registration(lake, stream)
     if lost:
         log.warning("%d landed files are not in the landing table: they land again", len(lost))
     return requeue(lake, stream, lost, run_id)
 
 
 def _take_out(lake: Lake, stream: Stream, files: Sequence[FileEvent]) -> int:
-    head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
-    return data_files.forget(lake, stream, [(str(file.data_file), head + 1) for file in files])
+    after = lake.current_snapshot() + 1
+    return forget(lake, stream.landing_table, [(str(file.data_file), after) for file in files])

@@ -16,12 +16,14 @@ from lotus_lake.bucket.keys import natural_order
 from lotus_lake.bucket.objects import still_there
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.connection import LAKE, META, Lake
-from lotus_lake.ledger import files as ledger
-from lotus_lake.ledger.files import LANDED, LANDED_SQL, FileEvent
-from lotus_lake.ledger.watermarks import watermarks
-from lotus_lake.repair.reconcile import requeue
-from lotus_lake.sql import identifier
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import LANDED, LANDED_SQL, FileEvent, files_with
+from lotus_lake.ledger.guard import Cursor, Guard
+from lotus_lake.ledger.schema import was_fed
+from lotus_lake.ledger.watermarks import watermark_table, watermarks
+from lotus_lake.repair.requeue import requeue
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,7 +45,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RewindPlan:
     """What going back would do.
 
     Attributes:
@@ -52,8 +54,7 @@ class Plan:
         rows: Their rows.
         retired: Files from the point on whose rows have left the landing table for good.
         snapshot_id: Every one of the files landed after this snapshot.
-        cursor_path: The cursor afterwards; `None` is the start.
-        cursor_date: Its day.
+        cursor: The cursor afterwards.
         models: Processed models that would read the rows again.
     """
 
@@ -62,22 +63,21 @@ class Plan:
     rows: int
     retired: int
     snapshot_id: int
-    cursor_path: str | None
-    cursor_date: date | None
+    cursor: Cursor
     models: tuple[str, ...]
 
 
-def plan_rewind(lake: Lake, stream: Stream, point: Point, consumers: Sequence[str]) -> Plan:
+def plan_rewind(lake: Lake, stream: Stream, point: Point, consumers: Sequence[str]) -> RewindPlan:
     """Say what going back to a point would do; writes nothing.
 
     Raises:
         PermanentError: The stream was never fed, or the point names a file that the ledger does
             not know.
     """
-    if not ledger.is_initialised(lake, stream):
+    if not was_fed(lake, stream):
         raise PermanentError(f"{stream.id} was never fed: there is nothing to go back to")
-    landed = ledger.files_with(lake, stream, LANDED)
-    retired = ledger.files_with(lake, stream, ("retired",))
+    landed = files_with(lake, stream, LANDED)
+    retired = files_with(lake, stream, ("retired",))
     snapshots = _landed_in(lake, stream)
     if point.key is not None and point.key not in {f.key for f in [*landed, *retired]}:
         raise PermanentError(
@@ -86,23 +86,22 @@ def plan_rewind(lake: Lake, stream: Stream, point: Point, consumers: Sequence[st
         )
     chosen = [f for f in landed if _is_after(f, point, snapshots)]
     # A generation is one: half of it must never be fed again.
-    files = landed if stream.overwrites and chosen else chosen
+    files = chosen if strategy_of(stream).is_divisible or not chosen else landed
     first = min(map(_order, files), default=())
-    cursor = max((f for f in landed if _order(f) < first), key=_order, default=None)
-    return Plan(
+    last = max((f for f in landed if _order(f) < first), key=_order, default=None)
+    return RewindPlan(
         files=tuple(files),
         size_bytes=sum(file.size_bytes for file in files),
         rows=sum(file.row_count or 0 for file in files),
         retired=sum(_is_after(file, point, snapshots) for file in retired),
-        snapshot_id=min((snapshots[_identity(f)] for f in files), default=0) - 1,
-        cursor_path=cursor.key if cursor else None,
-        cursor_date=cursor.partition_date if cursor else None,
+        snapshot_id=min((snapshots[f.identity] for f in files), default=0) - 1,
+        cursor=Cursor(last.key, last.partition_date) if last else Cursor(),
         models=tuple(consumers),
     )
 
 
 def rewind(
-    lake: Lake, stream: Stream, plan: Plan, run_id: str, client: S3Client | None = None
+    lake: Lake, stream: Stream, plan: RewindPlan, run_id: str, client: S3Client | None = None
 ) -> int:
     """Do what a plan says.
 
@@ -126,23 +125,21 @@ def rewind(
     if not plan.files:
         return 0
     again = still_there(client, lake.settings.bucket, plan.files) if client else []
-    if client and stream.overwrites and len(again) < len(plan.files):
+    if client and not strategy_of(stream).is_divisible and len(again) < len(plan.files):
         raise PermanentError(
             f"{stream.id}: objects of this generation are gone: it cannot be fed again",
             hint="let Airbyte sync the stream again",
         )
     marks = watermarks(lake, plan.models)
 
-    def unit() -> None:
-        guard = ledger.read_guard(lake, stream)
-        cursor = (plan.cursor_path, plan.cursor_date)
-        ledger.record(lake, stream, guard, (), run_id=run_id, cursor=cursor)  # type: ignore[arg-type]
+    def decide(_: Guard) -> Change:
         for model, mark in marks.items():
             if mark > plan.snapshot_id:
-                table = identifier(LAKE, "meta", f"watermark_{model}")
-                lake.con.execute(f"UPDATE {table} SET snapshot_id_to = ?", [plan.snapshot_id])
+                statement = f"UPDATE {watermark_table(model)} SET snapshot_id_to = ?"
+                lake.con.execute(statement, [plan.snapshot_id])
+        return Change(cursor=plan.cursor)
 
-    lake.commit(f"{stream.id}: rewind {len(plan.files)} files, run {run_id}", unit)
+    commit(lake, stream, f"rewind {len(plan.files)} files", run_id, decide)
     return requeue(lake, stream, again, run_id)
 
 
@@ -151,9 +148,11 @@ def _landed_in(lake: Lake, stream: Stream) -> dict[tuple[str, str, int], int]:
     return {
         (key, etag, size_bytes): snapshot
         for key, etag, size_bytes, snapshot in lake.rows(
-            f"SELECT key, etag, size_bytes, max(snapshot_id) FROM {META}.file_events "
-            f"WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} "
-            "GROUP BY key, etag, size_bytes",
+            f"""
+            SELECT key, etag, size_bytes, max(snapshot_id) FROM {META}.file_events
+            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
+            GROUP BY key, etag, size_bytes
+            """,
             [stream.source, stream.name],
         )
     }
@@ -161,16 +160,12 @@ def _landed_in(lake: Lake, stream: Stream) -> dict[tuple[str, str, int], int]:
 
 def _is_after(file: FileEvent, point: Point, snapshots: dict[tuple[str, str, int], int]) -> bool:
     if point.snapshot_id is not None:
-        return snapshots.get(_identity(file), -1) > point.snapshot_id
+        return snapshots.get(file.identity, -1) > point.snapshot_id
     if point.day is not None:
         return file.partition_date is not None and file.partition_date >= point.day
     if point.key is not None:
         return natural_order(file.key) >= natural_order(point.key)
     return True
-
-
-def _identity(file: FileEvent) -> tuple[str, str, int]:
-    return file.key, file.etag, file.size_bytes
 
 
 def _order(file: FileEvent) -> tuple[tuple[int, str], ...]:

@@ -10,7 +10,7 @@ from typing import Literal
 from lotus_lake.config.stream_config import FieldSchema
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
-from lotus_lake.landing.tables import column_name, column_type
+from lotus_lake.landing.types import column_name, column_type
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.expressions import Path, landed_path, reference, reserved_names
 from lotus_lake.sql import is_plain_name

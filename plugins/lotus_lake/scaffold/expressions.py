@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import duckdb
 
-from lotus_lake.landing.tables import column_name
+from lotus_lake.landing.types import column_name
 
 Path = tuple[str, ...]
 LANDED = "landed"

@@ -10,7 +10,9 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.config.stream_config import HIVE_COLUMNS, FieldSchema
 from lotus_lake.errors import ScaffoldError
-from lotus_lake.landing.tables import AIRBYTE_COLUMNS, column_type, describe, plan_evolution
+from lotus_lake.landing.evolution import plan_evolution
+from lotus_lake.landing.tables import AIRBYTE_COLUMNS, describe
+from lotus_lake.landing.types import column_type
 from lotus_lake.scaffold.stream_json import Known
 from lotus_lake.sql import literal
 

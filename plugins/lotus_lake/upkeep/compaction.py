@@ -19,8 +19,10 @@ from typing import Literal
 import duckdb
 
 from lotus_lake.errors import CommitConflictError, LotusLakeError
-from lotus_lake.lake.connection import LAKE, METADATA, Lake
+from lotus_lake.lake.column_statistics import Bounds, read_bounds, restore_bounds
 from lotus_lake.lake.inlined_rows import InlinedRows, read_inlined
+from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.lake.tables import DataFile, Table, is_live, own_files, own_tables
 from lotus_lake.sql import literal
 
 MIB = 1024**2
@@ -38,20 +40,6 @@ FLUSH_ROWS = 100
 BUDGET_SECONDS = 1800.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A live file of a table."""
-
-    size_bytes: int
-    rows: int
-    deleted_rows: int
-
-    @property
-    def share(self) -> float:
-        """Share of its rows that are deleted."""
-        return self.deleted_rows / self.rows if self.rows else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +81,6 @@ class Compaction:
     postponed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    table_id: int
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
-
-
 def compact(
     lake: Lake, *, budget_seconds: float = BUDGET_SECONDS, dry_run: bool = False
 ) -> Compaction:
@@ -121,7 +99,7 @@ def compact(
     inlined = read_inlined(lake)
     needy = [
         (table, files)
-        for table, files in _tables(lake, inlined).items()
+        for table, files in _candidates(lake, inlined).items()
         if next_step(table.schema, files, inlined.get(table.table_id)) is not None
     ]
     done: list[TableWork] = []
@@ -139,7 +117,7 @@ def compact(
         try:
             work, finished = _compact_table(lake, table, files, rows, deadline)
         except (duckdb.Error, LotusLakeError) as error:
-            if _exists(lake, table):  # else dbt has replaced it
+            if is_live(lake, table):  # else dbt has replaced it
                 log.warning("%s could not be compacted: %s", table, error)
                 failed = error
             continue
@@ -197,7 +175,7 @@ def _merge(files: Sequence[DataFile]) -> Step | None:
 
 def _compact_table(
     lake: Lake,
-    table: _Table,
+    table: Table,
     files: list[DataFile],
     inlined: InlinedRows | None,
     deadline: float,
@@ -215,12 +193,12 @@ def _compact_table(
         elif not did_something:
             break  # DuckLake finds nothing to do, such as files of different partitions
         steps.append(step.kind)
-        files = _files(lake, table)
+        files = own_files(lake, table.table_id).get(table, [])
     log.info("%s: %s; %d files, %d before", table, ", ".join(steps), len(files), before)
     return TableWork(str(table), tuple(steps), before, len(files)), finished
 
 
-def _run(lake: Lake, table: _Table, step: Step) -> bool:
+def _run(lake: Lake, table: Table, step: Step) -> bool:
     """Do one step in one commit; whether anything was to do."""
     arguments = {
         "flush": "schema_name => ?, table_name => ?",
@@ -234,108 +212,19 @@ def _run(lake: Lake, table: _Table, step: Step) -> bool:
     }[step.kind]
     name = [table.schema, table.name] if step.kind == "flush" else [table.name, table.schema]
 
-    def unit() -> tuple[bool, _Bounds]:
-        if not _exists(lake, table):
+    def unit() -> tuple[bool, Bounds]:
+        if not is_live(lake, table):
             raise CommitConflictError(f"{table} was replaced")
-        bounds = _read_bounds(lake, table)
+        bounds = read_bounds(lake, table.table_id)
         return bool(lake.rows(f"CALL {function}({literal(LAKE)}, {arguments})", name)), bounds
 
     did_something, bounds = lake.commit(f"{step.kind} {table}", unit)
     if did_something and step.kind == "rewrite":
-        _restore_bounds(lake, table, bounds)
+        restore_bounds(lake, bounds)
     return did_something
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """Least and greatest value of each column of a table, as of a snapshot."""
-
-    snapshot_id: int
-    columns: list[tuple[int, str | None, str | None]]
-
-
-def _read_bounds(lake: Lake, table: _Table) -> _Bounds:
-    columns = lake.rows(
-        f"SELECT column_id, min_value, max_value FROM {METADATA}.ducklake_table_column_stats "
-        "WHERE table_id = ?",
-        [table.table_id],
-    )
-    return _Bounds(int(lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")), columns)
-
-
-def _restore_bounds(lake: Lake, table: _Table, bounds: _Bounds) -> None:
-    """Take back that a rewrite has narrowed the bounds of a table to the rows that are left.
-
-    DuckDB relies on them, and DuckLake keeps one set for all snapshots: a reader of an older one
-    would sort and group the rows that are gone by wrong values. Nothing is done when somebody else
-    has changed the table meanwhile: the bounds are of his rows then, too.
-    """
-    lake.commit_metadata(
-        f"restore the bounds of {table}",
-        [
-            (
-                f"UPDATE {METADATA}.ducklake_table_column_stats AS stats "
-                "SET min_value = known.least, max_value = known.greatest "
-                "FROM (SELECT unnest(?::BIGINT[]) AS column_id, unnest(?::VARCHAR[]) AS least, "
-                "unnest(?::VARCHAR[]) AS greatest) AS known "
-                "WHERE stats.table_id = ? AND stats.column_id = known.column_id AND 1 = ("
-                f"SELECT count(*) FROM {METADATA}.ducklake_snapshot_changes "
-                "WHERE snapshot_id > ? AND regexp_matches(changes_made, ?))",
-                [
-                    *([row[part] for row in bounds.columns] for part in range(3)),
-                    table.table_id,
-                    bounds.snapshot_id,
-                    rf":{table.table_id}\b",
-                ],
-            )
-        ],
-    )
-
-
-def _tables(lake: Lake, inlined: dict[int, InlinedRows]) -> dict[_Table, list[DataFile]]:
+def _candidates(lake: Lake, inlined: dict[int, InlinedRows]) -> dict[Table, list[DataFile]]:
     """The tables that may be compacted, each with its live files."""
-    found: dict[_Table, list[DataFile]] = {}
-    for table_id, schema, name in lake.metadata_rows(_TABLES):
-        table = _Table(int(table_id), schema, name)
-        if table.table_id in inlined:
-            found[table] = []
-    for table_id, schema, name, *file in lake.metadata_rows(_FILES.format(condition="")):
-        found.setdefault(_Table(int(table_id), schema, name), []).append(DataFile(*map(int, file)))
-    return found
-
-
-def _files(lake: Lake, table: _Table) -> list[DataFile]:
-    rows = lake.metadata_rows(_FILES.format(condition=f"AND tables.table_id = {table.table_id}"))
-    return [DataFile(*map(int, file)) for _, _, _, *file in rows]
-
-
-def _exists(lake: Lake, table: _Table) -> bool:
-    """Whether the table is still the one that was looked at: dbt replaces tables as a whole."""
-    return bool(
-        lake.metadata_rows(
-            "SELECT 1 FROM ducklake_table WHERE end_snapshot IS NULL "
-            f"AND table_id = {table.table_id}",
-        )
-    )
-
-
-# A table with a file that DuckLake did not write itself has somebody else's: those are not merged.
-_TABLES = """
-SELECT tables.table_id, schemas.schema_name, tables.table_name
-FROM ducklake_table AS tables JOIN ducklake_schema AS schemas
-ON schemas.schema_id = tables.schema_id
-WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
-AND schemas.schema_name <> 'staging' AND tables.table_id NOT IN (
-    SELECT table_id FROM ducklake_data_file
-    WHERE end_snapshot IS NULL AND NOT path_is_relative
-)
-"""
-_FILES = f"""
-SELECT tables.table_id, tables.schema_name, tables.table_name,
-files.file_size_bytes, files.record_count, coalesce(deleted.delete_count, 0) AS delete_count
-FROM ({_TABLES}) AS tables
-JOIN ducklake_data_file AS files ON files.table_id = tables.table_id
-LEFT JOIN ducklake_delete_file AS deleted
-ON deleted.data_file_id = files.data_file_id AND deleted.end_snapshot IS NULL
-WHERE files.end_snapshot IS NULL {{condition}}
-"""
+    in_catalog = [table for table in own_tables(lake) if table.table_id in inlined]
+    return {**{table: [] for table in in_catalog}, **own_files(lake)}

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from lotus_lake.bucket.objects import present, s3_client
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake import inlined_rows as inlined
-from lotus_lake.lake.connection import LAKE, META, Lake
+from lotus_lake.lake.data_files import scheduled_below, unschedule
+from lotus_lake.lake.inlined_rows import purge
+from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.write_lock import write_lock
-from lotus_lake.ledger import registrations as data_files
 from lotus_lake.upkeep import orphans
 
 # Never younger than the longest transaction: a snapshot that expires under an open one loses the
@@ -81,7 +81,7 @@ def expire(lake: Lake, *, dry_run: bool = False) -> int:
             f"CALL ducklake_expire_snapshots('{LAKE}', older_than => ?, dry_run => ?)",
             [_as_compared(lake, untouchable_since(lake, SNAPSHOT_DAYS)), dry_run],
         )
-    rows = 0 if dry_run else inlined.purge(lake)
+    rows = 0 if dry_run else purge(lake)
     log.info("%s%d snapshots expired, %d rows of the catalog removed", _dry(dry_run),
              len(snapshots), rows)  # fmt: skip
     return len(snapshots)
@@ -99,7 +99,7 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
     """
     protected = [*_not_retired(lake), *orphans.adopted(lake)]
     if not dry_run:
-        data_files.unschedule(lake, protected)
+        unschedule(lake, protected)
         for uri in protected:
             log.warning("%s was to be deleted, and is in use again: it stays", uri)
     with write_lock(lake.settings):
@@ -127,7 +127,7 @@ def _not_retired(lake: Lake) -> list[str]:
     DuckLake deletes by address. Airbyte numbers the parts of a day from 0 again once they are gone,
     so that another object may have taken the address since.
     """
-    listed = data_files.scheduled_below(lake, lake.settings.uri(lake.settings.raw_prefix))
+    listed = scheduled_below(lake, lake.settings.uri(lake.settings.raw_prefix))
     if not listed:
         return []
     root = lake.settings.uri("")
@@ -135,15 +135,17 @@ def _not_retired(lake: Lake) -> list[str]:
     retired = {
         tuple(row)
         for row in lake.rows(
-            f"SELECT key, etag, size_bytes FROM {META}.feeder_files "
-            "WHERE event = 'retired' AND key IN (SELECT unnest(?::VARCHAR[]))",
+            f"""
+            SELECT key, etag, size_bytes FROM {META}.feeder_files
+            WHERE event = 'retired' AND key IN (SELECT unnest(?::VARCHAR[]))
+            """,
             [keys],
         )
     }
     return [
         root + item.key
         for item in present(s3_client(lake.settings.s3), lake.settings.bucket, keys)
-        if (item.key, item.etag, item.size_bytes) not in retired
+        if item.identity not in retired
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from lotus_lake.bucket.objects import list_objects, s3_client
 from lotus_lake.config.settings import Settings, check_apart
 from lotus_lake.errors import UpkeepRefusedError
-from lotus_lake.lake.connection import METADATA, Lake
-from lotus_lake.ledger import registrations as data_files
+from lotus_lake.lake.data_files import known_names, schedule_deletion, scheduled_below
+from lotus_lake.lake.session import Lake
 
 MAX_SHARE = 0.1
 # So few are no sign of anything, in a lake that is not much larger itself.
@@ -84,7 +84,7 @@ def find_orphans(lake: Lake, older_than: datetime) -> Orphans:
     # Listed first: whatever commits from here on is known when the catalog is asked.
     listed = list(_list_files(lake.settings))
     own = [file for file in listed if _is_own(lake.settings, file.address)]
-    known = _known_names(lake)
+    known = known_names(lake)
     unknown = [file for file in own if file.name not in known]
     old = [file for file in unknown if file.modified_at < older_than]
     return Orphans(
@@ -105,7 +105,7 @@ def schedule_orphans(
     Args:
         lake: Open lake.
         older_than: Younger files are left alone.
-        max_share: Refuse when a larger share of all files are orphans.
+        max_share: Refuse if more than this share of all files are orphans.
         dry_run: Change nothing.
 
     Raises:
@@ -118,7 +118,7 @@ def schedule_orphans(
         log.info("orphan: %s", address)
     _refuse_too_many(lake, found, max_share)
     if found.files and not dry_run:
-        data_files.schedule_deletion(lake, found.files)
+        schedule_deletion(lake, found.files)
     log.info(
         "%d orphans among %d files, %d too young, %d files that are not the lake's",
         len(found.files), found.listed, found.young, found.foreign,
@@ -128,10 +128,10 @@ def schedule_orphans(
 
 def adopted(lake: Lake) -> list[str]:
     """Files of the lake's own on the list of deletions that a table holds all the same."""
-    waiting = data_files.scheduled_below(lake, lake.settings.data_path)
+    waiting = scheduled_below(lake, lake.settings.data_path)
     if not waiting:
         return []
-    live = _names(lake, ("ducklake_data_file", "ducklake_delete_file"), "end_snapshot IS NULL")
+    live = known_names(lake, live=True)
     return [address for address in waiting if address.rsplit("/", 1)[-1] in live]
 
 
@@ -151,29 +151,6 @@ def _refuse_too_many(lake: Lake, found: Orphans, max_share: float) -> None:
 
 def _is_own(settings: Settings, address: str) -> bool:
     return _OWN_NAME.fullmatch(address.removeprefix(settings.data_path)) is not None
-
-
-def _known_names(lake: Lake) -> set[str]:
-    """Names of all files of the lake's own that the catalog knows, whatever it thinks of them."""
-    tables = (
-        "ducklake_data_file",
-        "ducklake_delete_file",
-        "ducklake_files_scheduled_for_deletion",
-    )
-    return _names(lake, tables, "true")
-
-
-def _names(lake: Lake, tables: Sequence[str], condition: str) -> set[str]:
-    # Raw objects, which may be millions, are never asked for.
-    return {
-        path.rsplit("/", 1)[-1]
-        for table in tables
-        for (path,) in lake.rows(
-            f"SELECT path FROM {METADATA}.{table} "
-            f"WHERE {condition} AND (path_is_relative OR starts_with(path, ?))",
-            [lake.settings.data_path],
-        )
-    }
 
 
 def _list_files(settings: Settings) -> Iterator[LakeFile]:

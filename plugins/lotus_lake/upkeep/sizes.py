@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lotus_lake.lake.connection import META, METADATA, Lake
+from lotus_lake.lake import database
 from lotus_lake.lake.inlined_rows import InlinedRows, read_inlined
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.lake.tables import table_totals
 
 # Growth is told against what was recorded so long ago: a run that is repeated tells the same.
 GROWTH_HOURS = 20
@@ -20,8 +21,6 @@ CREATE TABLE IF NOT EXISTS {META}.table_sizes (
     files BIGINT, size_bytes BIGINT, delete_files BIGINT, deleted_rows BIGINT, catalog_rows BIGINT
 );
 """
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +86,14 @@ def read_sizes(lake: Lake) -> LakeSize:
     earlier = _earlier(lake)
     tables = [
         _size(row, inlined.get(int(row[0]), InlinedRows()), earlier.get((row[1], row[2])))
-        for row in lake.metadata_rows(_SIZES)
+        for row in table_totals(lake)
     ]
-    [(snapshots, waiting)] = lake.metadata_rows(_COUNTS)
-    [(catalog_bytes,)] = lake.metadata_rows(_CATALOG_BYTES[lake.settings.catalog.kind])
+    snapshots, files_to_delete = database.counts(lake)
     return LakeSize(
         tuple(sorted(tables, key=lambda table: (-table.size_bytes, table.table))),
-        int(snapshots),
-        int(waiting),
-        int(catalog_bytes),
+        snapshots,
+        files_to_delete,
+        database.size_bytes(lake),
     )
 
 
@@ -122,21 +120,6 @@ def record_sizes(lake: Lake, tables: Sequence[TableSize]) -> None:
     lake.commit("record the sizes of tables", unit)
 
 
-def refresh_statistics(lake: Lake) -> None:
-    """Let the catalog's database look at its tables again, so that it plans queries well.
-
-    Postgres analyses DuckLake's tables. SQLite looks at those that have changed much, and its
-    write-ahead log is taken into the file.
-    """
-    if lake.settings.catalog.kind == "postgres":
-        names = ", ".join(str(name) for (name,) in lake.metadata_rows(_POSTGRES_TABLES))
-        lake.con.execute("CALL postgres_execute(?, ?)", [METADATA, f"ANALYZE {names}"])
-        log.info("analysed %s", names)
-        return
-    for statement in ("PRAGMA optimize", "PRAGMA wal_checkpoint(TRUNCATE)"):
-        lake.metadata_rows(statement)
-
-
 def _size(row: Sequence[Any], inlined: InlinedRows, before: tuple[int, int] | None) -> TableSize:
     _, schema, name, *numbers = row
     file_rows, files, size_bytes, delete_files, deleted = (int(number) for number in numbers)
@@ -161,38 +144,3 @@ def _earlier(lake: Lake) -> dict[tuple[str, str], tuple[int, int]]:
             f"WHERE recorded_at < now() - INTERVAL {GROWTH_HOURS} HOUR GROUP BY ALL"
         )
     }
-
-
-_SIZES = """
-SELECT tables.table_id, schemas.schema_name, tables.table_name,
-coalesce(files.row_count, 0) AS row_count, coalesce(files.files, 0) AS files,
-coalesce(files.size_bytes, 0) AS size_bytes, coalesce(deleted.files, 0) AS delete_files,
-coalesce(deleted.row_count, 0) AS deleted_rows
-FROM ducklake_table AS tables
-JOIN ducklake_schema AS schemas ON schemas.schema_id = tables.schema_id
-LEFT JOIN (
-    SELECT table_id, sum(record_count) AS row_count, count(*) AS files,
-    sum(file_size_bytes) AS size_bytes
-    FROM ducklake_data_file WHERE end_snapshot IS NULL GROUP BY table_id
-) AS files ON files.table_id = tables.table_id
-LEFT JOIN (
-    SELECT table_id, count(*) AS files, sum(delete_count) AS row_count
-    FROM ducklake_delete_file WHERE end_snapshot IS NULL GROUP BY table_id
-) AS deleted ON deleted.table_id = tables.table_id
-WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
-"""
-_COUNTS = """
-SELECT (SELECT count(*) FROM ducklake_snapshot) AS snapshots,
-(SELECT count(*) FROM ducklake_files_scheduled_for_deletion) AS files_to_delete
-"""
-_CATALOG_BYTES = {
-    "sqlite": "SELECT page_count * page_size AS size FROM pragma_page_count(), pragma_page_size()",
-    "postgres": "SELECT pg_database_size(current_database())",
-}
-_POSTGRES_TABLES = """
-SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r'
-AND starts_with(relname, 'ducklake_') AND NOT starts_with(relname, 'ducklake_inlined_data_')
-AND NOT starts_with(relname, 'ducklake_inlined_delete_')
-AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'ducklake_snapshot'::regclass)
-ORDER BY relname
-"""

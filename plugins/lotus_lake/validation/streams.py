@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from lotus_lake.config.stream_config import SCHEMA_FILE, VIRTUAL_COLUMNS, published_schema
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import StreamConfigError
-from lotus_lake.landing.tables import column_name, ddl_file, ddl_text
+from lotus_lake.landing.tables import ddl_file, ddl_text
+from lotus_lake.landing.types import column_name
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, config_problems
 from lotus_lake.validation.yaml_lines import json_line

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
 from lotus_lake.bucket.objects import (
@@ -18,7 +19,6 @@ from lotus_lake.bucket.objects import (
     s3_client,
     still_there,
 )
-from lotus_lake.config.settings import S3Access
 from lotus_lake.errors import StorageUnavailableError
 from tests.requests import counted
 from tests.servers import S3Server

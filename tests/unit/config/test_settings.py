@@ -9,14 +9,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from lotus_lake.config.connections import CatalogAddress, S3Access, embedded_s3
+from lotus_lake.config.project_dir import find_project_dir
 
-from lotus_lake.config.settings import (
-    CatalogAddress,
-    S3Access,
-    Settings,
-    embedded_s3,
-    find_project_dir,
-)
+from lotus_lake.config.settings import Settings
 from lotus_lake.errors import SettingsError
 
 SECRET = "hunter2/+ä:@"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_lake.feeder.batch import Batch, cut
-from lotus_lake.ledger.files import PendingFile
+from lotus_lake.feeder.append import cut
+from lotus_lake.feeder.batch import Batch
+from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.quantities import readable_bytes
 
 sizes = st.lists(st.integers(0, 100), max_size=40)

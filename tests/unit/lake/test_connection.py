@@ -8,11 +8,14 @@ from typing import Any
 
 import duckdb
 import pytest
+from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
 from lotus_lake.bucket.credentials import secret_statement
-from lotus_lake.config.settings import S3Access, Settings
-from lotus_lake.lake.connection import attach_statement, is_conflict, load_extensions
+from lotus_lake.config.settings import Settings
+from lotus_lake.lake.connection import attach_statement
+from lotus_lake.lake.extensions import load_extensions
+from lotus_lake.lake.session import is_conflict
 
 HOSTILE = "it's \"a\" \\ secret'); DROP SCHEMA main; --"
 

@@ -11,20 +11,15 @@ import pytest
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, find_stream, load_streams
+from lotus_lake.landing.evolution import Evolution, name_problem, plan_evolution
 from lotus_lake.landing.tables import (
     AIRBYTE_COLUMNS,
-    Evolution,
-    column_name,
-    column_type,
     ddl_file,
     ddl_text,
     landing_columns,
     landing_ddl,
-    name_problem,
-    plan_evolution,
-    reads_as,
-    widens_to,
 )
+from lotus_lake.landing.types import column_name, column_type, reads_as, widens_to
 
 PROJECT = Path(__file__).resolve().parents[3]
 

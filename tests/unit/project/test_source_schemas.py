@@ -14,7 +14,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
-from lotus_lake.landing.tables import column_type
+from lotus_lake.landing.types import column_type
 from lotus_lake.project.json_schema import field_types
 from lotus_lake.project.json_text import json_text
 from lotus_lake.project.source_schemas import read_catalog, write_catalog

@@ -20,7 +20,8 @@ from yamllint.config import YamlLintConfig
 from lotus_lake.config.stream_config import HIVE_COLUMNS, FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, load_streams, source_schema
 from lotus_lake.errors import ScaffoldError
-from lotus_lake.landing.tables import column_name, landing_columns, landing_ddl
+from lotus_lake.landing.tables import landing_columns, landing_ddl
+from lotus_lake.landing.types import column_name
 from lotus_lake.scaffold.columns import BOOKKEEPING, ModelColumns, model_columns
 from lotus_lake.scaffold.expressions import reserved_names
 from lotus_lake.scaffold.model_sql import model_sql

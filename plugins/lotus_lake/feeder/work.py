@@ -1,0 +1,77 @@
+"""Whether there is work for a stream: what its sensor waits for.
+
+There is when files wait in the ledger's queue, when landed rows wait for a model, or when the
+window of the bucket shows what the ledger does not know. A key that exists is no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from lotus_lake.bucket.objects import Fingerprint, list_objects
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.append import Waiting
+from lotus_lake.feeder.list import listing_start
+from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.events import unknown_objects
+from lotus_lake.ledger.schema import was_fed
+from lotus_lake.ledger.watermarks import has_unprocessed
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHUNK_OBJECTS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at bucket and ledger.
+
+    Attributes:
+        work: Why there is work, if there is.
+        start_after: Where the listing started.
+        fingerprint: By this the trigger tells that the bucket has changed since.
+        wake_at: When to look again even if it has not.
+    """
+
+    work: str | None
+    start_after: str | None
+    fingerprint: str
+    wake_at: datetime | None
+
+
+def look_for_work(lake: Lake, stream: Stream, client: S3Client, consumers: Sequence[str]) -> Look:
+    """Look at the ledger, then list the window, page by page, up to the first unknown object.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        client: S3 client.
+        consumers: Processed models of the stream; rows they have not consumed are work too.
+
+    Raises:
+        StorageUnavailableError: The listing failed.
+    """
+    start_after = listing_start(lake, stream)
+    strategy, fed = strategy_of(stream), was_fed(lake, stream)
+    waiting = Waiting()
+    if fed and has_unprocessed(lake, stream, consumers):
+        waiting = Waiting(work="landed rows wait to be processed")
+    elif fed:
+        waiting = strategy.waiting(lake, datetime.now(UTC))
+    work, found, digest = waiting.work, 0, Fingerprint()
+    prefix = stream.prefix(lake.settings.raw_prefix)
+    objects = list_objects(client, lake.settings.bucket, prefix, start_after)
+    while work is None and (chunk := list(islice(objects, _CHUNK_OBJECTS))):
+        digest.update(chunk)
+        found += len(chunk)
+        if new := unknown_objects(lake, stream, chunk) if fed else chunk:
+            work = f"new files, the first is {new[0].key}"
+    if work is None and fed:
+        work = strategy.noticed(lake, found)
+    return Look(work, start_after, digest.text(), waiting.wake_at)

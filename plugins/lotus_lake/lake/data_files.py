@@ -1,0 +1,172 @@
+"""DuckLake's own record of data files: what is registered, and what is to be deleted.
+
+DuckLake takes a file out of a table by opening it. An object that is gone, or was replaced, cannot
+be opened: `forget` takes its registration out of the metadata instead. It also keeps DuckLake from
+deleting, much later, the object that is now at the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lotus_lake.lake.session import LAKE, METADATA, Lake
+from lotus_lake.lake.tables import LANDING_TABLE_ID
+from lotus_lake.sql import json_array, literal
+
+# What is registered in a landing table as of a snapshot; parameters: table, snapshot, snapshot.
+# Not `ducklake_list_files`: it holds 1.4 kB a file in memory.
+REGISTERED = f"""(
+    SELECT path AS data_file FROM {METADATA}.ducklake_data_file
+    WHERE table_id = ({LANDING_TABLE_ID})
+    AND begin_snapshot <= ? AND (end_snapshot IS NULL OR end_snapshot > ?)
+)"""
+
+# Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
+_FIRST_OWN_ID = 2**62
+_SCHEDULED = f"{METADATA}.ducklake_files_scheduled_for_deletion"
+
+
+def register(lake: Lake, table: str, uris: Sequence[str], *, ignore_extra_columns: bool) -> None:
+    """Register objects in a landing table, without copying them.
+
+    Args:
+        lake: Open lake, in a transaction.
+        table: Name of the landing table.
+        uris: Addresses of the objects.
+        ignore_extra_columns: Leave out columns that the table does not have, instead of failing.
+    """
+    lake.con.execute(
+        f"""
+        CALL ducklake_add_data_files(
+            {literal(LAKE)}, ?, ?::JSON::VARCHAR[], schema => 'staging',
+            allow_missing => true, ignore_extra_columns => {literal(ignore_extra_columns)}
+        )
+        """,
+        [table, json_array(uris)],
+    )
+
+
+def forget(lake: Lake, table: str, before: Sequence[tuple[str, int]]) -> int:
+    """Take registrations out of the metadata; call it outside a transaction.
+
+    Rows of these files leave the landing table at once, and DuckLake will not delete the objects.
+    Snapshots of the past lose them too: their content is not there any more.
+
+    Args:
+        lake: Open lake.
+        table: Name of the landing table.
+        before: Address of a data file, and the snapshot before which it was registered: a later
+            registration of the same address stays, so that a feeder that is behind undoes nothing.
+
+    Returns:
+        How many registrations there were.
+    """
+    if not before:
+        return 0
+    uris, snapshots = [uri for uri, _ in before], [snapshot for _, snapshot in before]
+    found = [
+        data_file_id
+        for (data_file_id,) in lake.rows(
+            f"""
+            SELECT data_file_id FROM {METADATA}.ducklake_data_file AS registered
+            JOIN (
+                SELECT unnest(?::JSON::VARCHAR[]) AS path, unnest(?::JSON::BIGINT[]) AS before
+            ) AS bounds
+            ON registered.path = bounds.path AND registered.begin_snapshot < bounds.before
+            WHERE table_id = ({LANDING_TABLE_ID}) AND NOT path_is_relative
+            """,
+            [json_array(uris), json_array(snapshots), table],
+        )
+    ]
+    if found:
+        tables = ["ducklake_file_column_stats", "ducklake_data_file"]
+        _delete(lake, [f"{METADATA}.{name}" for name in tables], "data_file_id", found)
+    if scheduled(lake, uris):
+        unschedule(lake, uris)
+    return len(found)
+
+
+def scheduled(lake: Lake, uris: Sequence[str]) -> set[str]:
+    """Which of these objects DuckLake will delete once they have waited long enough."""
+    return {
+        path
+        for (path,) in lake.rows(
+            f"""
+            SELECT path FROM {_SCHEDULED}
+            WHERE NOT path_is_relative AND path IN (SELECT unnest(?::JSON::VARCHAR[]))
+            """,
+            [json_array(uris)],
+        )
+    }
+
+
+def scheduled_below(lake: Lake, prefix: str) -> list[str]:
+    """All objects below an address that DuckLake will delete, in order."""
+    return [
+        path
+        for (path,) in lake.rows(
+            f"""
+            SELECT DISTINCT path FROM {_SCHEDULED}
+            WHERE NOT path_is_relative AND starts_with(path, ?) ORDER BY path
+            """,
+            [prefix],
+        )
+    ]
+
+
+def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
+    """Tell DuckLake to delete objects that it never registered, as it deletes those it did."""
+    new = sorted(set(uris) - scheduled(lake, uris))
+    if new:
+        statement = f"""
+            INSERT INTO {_SCHEDULED} (data_file_id, path, path_is_relative, schedule_start)
+            SELECT (
+                SELECT greatest(coalesce(max(data_file_id), 0) + 1, {_FIRST_OWN_ID})
+                FROM {_SCHEDULED}
+            ) + generate_subscripts(list, 1), unnest(list), false, now()
+            FROM (SELECT ?::JSON::VARCHAR[] AS list)
+        """
+        lake.commit_metadata(
+            f"schedule the deletion of {len(new)} files", [(statement, [json_array(new)])]
+        )
+
+
+def unschedule(lake: Lake, uris: Sequence[str]) -> None:
+    """Take objects off the list of what DuckLake will delete."""
+    _delete(lake, [_SCHEDULED], "path", uris)
+
+
+def known_names(lake: Lake, *, live: bool = False) -> set[str]:
+    """Names, without folders, of the lake's own files that the catalog knows.
+
+    Raw objects, which may be millions, are never asked for.
+
+    Args:
+        lake: Open lake.
+        live: Only those that the newest snapshot reads.
+    """
+    tables = ["ducklake_data_file", "ducklake_delete_file"]
+    if not live:
+        tables.append("ducklake_files_scheduled_for_deletion")
+    condition = "end_snapshot IS NULL" if live else "true"
+    return {
+        path.rsplit("/", 1)[-1]
+        for table in tables
+        for (path,) in lake.rows(
+            f"""
+            SELECT path FROM {METADATA}.{table}
+            WHERE {condition} AND (path_is_relative OR starts_with(path, ?))
+            """,
+            [lake.settings.data_path],
+        )
+    }
+
+
+def _delete(lake: Lake, tables: Sequence[str], column: str, values: Sequence[object]) -> None:
+    lake.commit_metadata(
+        f"forget {len(values)} data files",
+        [
+            (f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?))", [list(values)])
+            for table in tables
+        ],
+    )

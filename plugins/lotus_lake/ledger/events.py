@@ -1,0 +1,240 @@
+"""The file ledger: every raw file ever seen and what became of it, kept inside the lake.
+
+A file is (key, etag, size_bytes), never the key alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+
+from lotus_lake.bucket.objects import RawObject
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.session import META, Lake
+from lotus_lake.sql import json_array
+
+EVENTS = (
+    "discovered",  # waits in the queue
+    "registered",  # its rows are in the landing table, read from the object itself
+    "copied",  # its rows are in the landing table, read from a copy that the lake owns
+    "empty",  # it is fine and has no rows
+    "quarantined",  # it cannot land; `error` says why
+    "ignored",  # it was decided that it does not land
+    "retired",  # its rows were consumed and have left the landing table
+    "replaced",  # a newer version of its object has taken its place, in the landing table as well
+    "missing",  # its rows are, or were, in the landing table, and its object is gone
+)
+LANDED = ("registered", "copied")
+LANDED_SQL = "('registered', 'copied')"
+# Earlier releases wrote the remarks on files that are fine into `error`, too.
+_FAULTS_SQL = "('quarantined', 'missing')"
+
+
+def files_sql(where: str = "true") -> str:
+    """Query of all that is known of the files with events that satisfy a condition.
+
+    The condition has to choose files as a whole, such as by their keys. It is asked before events
+    are grouped, so that time and memory go with what is chosen; a condition on the view is asked
+    after that unless it compares a column of its key with constants.
+    """
+    # One aggregate a column, not one of a struct: a query that wants few of them then computes no
+    # more (the backlog of a ledger of 2,000,000 events: 0.6 instead of 1.4 s, 360, not 590 MB).
+    return f"""
+SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modified,
+       max(partition_date) AS partition_date, max(position) AS position,
+       max(generation_id) AS generation_id, min(recorded_at) AS discovered_at,
+       arg_max_null(event, version) AS event, arg_max_null(row_count, version) AS row_count,
+       arg_max_null(CASE WHEN event IN {_FAULTS_SQL} THEN error END, version) AS error,
+       arg_max_null(
+           coalesce(remark, CASE WHEN event NOT IN {_FAULTS_SQL} THEN error END), version
+       ) AS remark,
+       arg_max_null(data_file, version) AS data_file,
+       max(version) AS version, arg_max_null(recorded_at, version) AS updated_at,
+       arg_max_null(dag_run_id, version) AS dag_run_id,
+       arg_max_null(snapshot_id, version) AS snapshot_id
+FROM {META}.file_events
+WHERE {where}
+GROUP BY source, stream, key, etag, size_bytes"""
+
+
+# What a `FileEvent` is made of again, without its place in the queue, error and remark.
+EVENT_COLUMNS = (
+    "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, NULL, "
+    "data_file, generation_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """What became of a file.
+
+    Attributes:
+        key: Key of the object.
+        etag: ETag of the object, without quotes.
+        size_bytes: Size of the object.
+        last_modified: When the object was written.
+        partition_date: Day of its key; `None` for a key that is not of the grammar.
+        event: One of `EVENTS`.
+        position: Place in the queue, of a discovered file.
+        row_count: Its rows, where they are known.
+        error: Why it cannot land, or be read any more.
+        remark: What else there is to know of it.
+        data_file: Address that DuckLake reads the rows of a landed file from.
+        generation_id: Airbyte's generation, in a stream whose generations replace each other.
+    """
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+    partition_date: date | None
+    event: str
+    position: int | None = None
+    row_count: int | None = None
+    error: str | None = None
+    remark: str | None = None
+    data_file: str | None = None
+    generation_id: int | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """What tells this version of the object from others."""
+        return self.key, self.etag, self.size_bytes
+
+
+_TYPES = {
+    "size_bytes": "BIGINT", "last_modified": "TIMESTAMPTZ", "partition_date": "DATE",
+    "position": "BIGINT", "row_count": "BIGINT", "generation_id": "BIGINT",
+}  # fmt: skip
+
+
+def append(
+    lake: Lake, stream: Stream, events: Sequence[FileEvent], *, version: int, run_id: str
+) -> None:
+    """Append events; only `guard.commit` calls this."""
+    names = [field.name for field in fields(FileEvent)]
+    unnested = [f"unnest(?::JSON::{_TYPES.get(name, 'VARCHAR')}[])" for name in names]
+    lake.con.execute(
+        f"""
+        INSERT INTO {META}.file_events
+            (source, stream, {", ".join(names)}, version, recorded_at, dag_run_id)
+        SELECT ?, ?, {", ".join(unnested)}, ?, now(), ?
+        """,
+        [
+            stream.source,
+            stream.name,
+            *(json_array(getattr(event, name) for event in events) for name in names),
+            version,
+            run_id,
+        ],
+    )
+
+
+def unknown_objects(lake: Lake, stream: Stream, objects: Sequence[RawObject]) -> list[RawObject]:
+    """The objects whose identity the ledger does not hold, or that it holds to be gone."""
+    if not objects:
+        return []
+    known = {
+        (key, etag, size_bytes)
+        for key, etag, size_bytes in lake.rows(
+            f"""
+            SELECT key, etag, size_bytes FROM {META}.file_events
+            WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
+            GROUP BY key, etag, size_bytes
+            HAVING arg_max(event, version) NOT IN ('missing', 'replaced')
+            """,
+            [stream.source, stream.name, min(objects).key, max(objects).key],
+        )
+    }
+    return [item for item in objects if item.identity not in known]
+
+
+def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str, list[FileEvent]]:
+    """Every version that the ledger holds of each key, with its latest event; oldest first."""
+    versions: dict[str, list[FileEvent]] = {}
+    chosen = files_sql(
+        "source = ? AND stream = ? AND key BETWEEN ? AND ? "
+        "AND key IN (SELECT unnest(?::JSON::VARCHAR[]))"
+    )
+    for row in lake.rows(
+        f"SELECT {EVENT_COLUMNS} FROM ({chosen}) ORDER BY version",
+        [stream.source, stream.name, min(keys), max(keys), json_array(keys)],
+    ):
+        versions.setdefault(row[0], []).append(FileEvent(*row))
+    return versions
+
+
+def files_with(
+    lake: Lake, stream: Stream, events: Sequence[str], keys: tuple[str, str | None] = ("", None)
+) -> list[FileEvent]:
+    """Files whose latest event is one of these, in key order.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        events: Names of events.
+        keys: Only keys of this range, as (after, up to); no upper bound when `None`.
+    """
+    rows = lake.rows(
+        f"""
+        SELECT {EVENT_COLUMNS} FROM {META}.feeder_files
+        WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))
+        AND key > ? AND (?::VARCHAR IS NULL OR key <= ?) ORDER BY key, version
+        """,
+        [stream.source, stream.name, list(events), keys[0], keys[1], keys[1]],
+    )
+    return [FileEvent(*row) for row in rows]
+
+
+def files_of_day(
+    lake: Lake, stream: Stream, events: Sequence[str], day: date
+) -> list[tuple[FileEvent, int]]:
+    """Files of a day whose latest event is one of these, each with the snapshot of that event."""
+    rows = lake.rows(
+        f"""
+        SELECT {EVENT_COLUMNS}, snapshot_id FROM {META}.feeder_files
+        WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?)) AND partition_date = ?
+        ORDER BY key
+        """,
+        [stream.source, stream.name, list(events), day],
+    )
+    return [(FileEvent(*row[:-1]), row[-1]) for row in rows]
+
+
+def landed_data_files(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Key and address of every data file that any version of these keys ever landed in."""
+    return lake.rows(
+        f"""
+        SELECT DISTINCT key, data_file FROM {META}.file_events
+        WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
+        AND key IN (SELECT unnest(?::JSON::VARCHAR[])) AND data_file IS NOT NULL
+        """,
+        [stream.source, stream.name, min(keys), max(keys), json_array(keys)],
+    )
+
+
+def key_ranges(lake: Lake, stream: Stream, events: int) -> list[tuple[str, str]]:
+    """First and last key of ranges that hold at most `events` events each, or those of one key."""
+    return lake.rows(
+        f"""
+        SELECT min(key), max(key) FROM (
+            SELECT key, rank() OVER (ORDER BY key) // ? AS part
+            FROM {META}.file_events WHERE source = ? AND stream = ?
+        ) GROUP BY part ORDER BY part
+        """,
+        [events, stream.source, stream.name],
+    )
+
+
+def landed_snapshot(lake: Lake, stream: Stream) -> int:
+    """Snapshot id of the stream's latest registration; -1 when nothing was ever registered."""
+    return int(
+        lake.value(
+            f"""
+            SELECT coalesce(max(snapshot_id), -1) FROM {META}.file_events
+            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
+            """,
+            [stream.source, stream.name],
+        )
+    )

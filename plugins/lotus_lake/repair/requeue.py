@@ -1,0 +1,47 @@
+"""Put files back into the queue of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lotus_lake.config.streams import Stream
+from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import FileEvent, known_versions
+from lotus_lake.ledger.guard import Guard
+
+
+def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
+    """Queue files again; registering them then replaces what is there of them.
+
+    Files that something has become of meanwhile are left out, and so are those whose object has
+    another version in the queue: of two that wait, both would land from the one object there is.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        files: Known files of the grammar, that is, with a partition date.
+        run_id: Who does it, for the ledger.
+
+    Returns:
+        How many were queued.
+    """
+    if not files:
+        return 0
+
+    def decide(guard: Guard) -> Change | None:
+        versions = known_versions(lake, stream, [file.key for file in files])
+        chosen = [file for file in files if _may_wait(file, versions[file.key])]
+        events = [
+            replace(file, event="discovered", position=guard.file_count + number, data_file=None)
+            for number, file in enumerate(chosen, start=1)
+        ]
+        return Change(events) if events else None
+
+    return len(commit(lake, stream, f"queue {len(files)} files again", run_id, decide))
+
+
+def _may_wait(file: FileEvent, versions: Sequence[FileEvent]) -> bool:
+    events = {version.identity: version.event for version in versions}
+    return events[file.identity] == file.event and "discovered" not in events.values()
