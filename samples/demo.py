@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from lotus_lake.config.connections import EMBEDDED_S3_FILE
-from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from rich.console import Console
 from rich.table import Table
 
 from lotus_lake.bucket.objects import list_objects, s3_client
+from lotus_lake.config.connections import EMBEDDED_S3_FILE
+from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
 from lotus_lake.lake.connection import open_lake

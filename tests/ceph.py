@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
 from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.connections import S3Access
 from tests.processes import START_SECONDS, answers, free_port, run_process, wait_for
 from tests.servers import KEY_ID, ROLE_KEYS, SECRET, S3Server
 

@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg2
-from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
+from lotus_lake.config.connections import S3Access
 from tests.processes import START_SECONDS, answers, free_port, run_process, wait_for
 
 KEY_ID, SECRET = "lotus", "s3-secret-of-the-tests"

@@ -23,9 +23,9 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from lotus_lake.config.connections import S3Access
 
 from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.connections import S3Access
 from samples import embedded_s3
 from tests.airbyte_server import attempt, run_airbyte
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lotus_lake.config.connections import CatalogAddress
 
+from lotus_lake.config.connections import CatalogAddress
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import find_stream
 from lotus_lake.feeder.list import Listing, list_files

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
-from lotus_lake.config.connections import CatalogAddress
 from pydantic import SecretStr
 
 from lotus_lake import cli
 from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.connections import CatalogAddress
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, SettingsError, StorageUnavailableError
 from lotus_lake.feeder.batch import plan_batches

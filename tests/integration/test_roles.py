@@ -15,10 +15,10 @@ from typing import Any
 
 import boto3
 import pytest
-from lotus_lake.config.connections import S3Access
 
 from lotus_lake.bucket import credentials
 from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.connections import S3Access
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from lotus_lake.config.connections import CatalogAddress, S3Access
 
 from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.connections import CatalogAddress, S3Access
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, StorageUnavailableError
 from lotus_lake.lake.connection import open_lake

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lotus_lake.config.connections import CatalogAddress
-
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake

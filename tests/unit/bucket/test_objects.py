@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
 from lotus_lake.bucket.objects import (
@@ -19,6 +18,7 @@ from lotus_lake.bucket.objects import (
     s3_client,
     still_there,
 )
+from lotus_lake.config.connections import S3Access
 from lotus_lake.errors import StorageUnavailableError
 from tests.requests import counted
 from tests.servers import S3Server

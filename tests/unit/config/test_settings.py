@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+
 from lotus_lake.config.connections import CatalogAddress, S3Access, embedded_s3
 from lotus_lake.config.project_dir import find_project_dir
-
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import SettingsError
 
@@ -79,7 +79,7 @@ def test_an_empty_variable_counts_as_not_set(project: Path) -> None:
 
 def test_the_project_is_where_the_library_lies_unless_told(project: Path) -> None:
     assert find_project_dir({"LAKE_PROJECT_DIR": str(project)}) == project
-    assert (find_project_dir({}) / "plugins" / "lotus_lake" / "config" / "settings.py").exists()
+    assert (find_project_dir({}) / "plugins" / "lotus_lake" / "config" / "project_dir.py").exists()
 
 
 def test_the_project_has_one_spelling(project: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import duckdb
 import pytest
-from lotus_lake.config.connections import S3Access
 from pydantic import SecretStr
 
 from lotus_lake.bucket.credentials import secret_statement
+from lotus_lake.config.connections import S3Access
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import attach_statement
 from lotus_lake.lake.extensions import load_extensions
