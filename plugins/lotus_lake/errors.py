@@ -5,7 +5,7 @@ LotusLakeError
 │   ├── SettingsError         a variable or connection is missing or wrong
 │   ├── StreamConfigError     a stream JSON is wrong
 │   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
-│   ├── CatalogMessageError   what should be a connector's catalog is none
+│   ├── CatalogMessageError   not the output of a connector's `discover`
 │   ├── UpkeepRefusedError    upkeep would delete what may still be needed
 │   ├── ScaffoldError         a stream's files cannot be made from what is known of it
 │   └── AirbyteError          Airbyte refused a call, or a job of it failed
@@ -57,7 +57,7 @@ class SchemaMismatchError(PermanentError):
 
 
 class CatalogMessageError(PermanentError):
-    """What should be the catalog of an Airbyte connector is none, or lacks a stream."""
+    """This is not the output of a connector's `discover`, or it lacks a stream."""
 
 
 class UpkeepRefusedError(PermanentError):

@@ -110,7 +110,7 @@ def make_folder(folder: Path, variable: str) -> None:
     """Make a folder that a variable names.
 
     Raises:
-        SettingsError: There can be no such folder.
+        SettingsError: The folder cannot be created.
         ResourcesExhaustedError: The disk is full.
         CatalogUnavailableError: The disk failed.
     """

@@ -33,7 +33,7 @@ def secret_statement(access: S3Access, credentials: Credentials | None = None) -
         credentials: Of boto3's chain, where the access names no keys; asked for if missing.
 
     Raises:
-        SettingsError: The chain names credentials that are no such.
+        SettingsError: The credentials that the chain names cannot be used.
     """
     key_id, secret, token = access.access_key_id, access.secret_access_key, access.session_token
     # Empty, not left out: for what is left out DuckDB takes the environment's, another key's.

@@ -52,7 +52,7 @@ def s3_client(access: S3Access) -> S3Client:
     """A client for the object store; bounded timeouts, five attempts.
 
     Raises:
-        SettingsError: The endpoint or the credentials are no such.
+        SettingsError: The endpoint or the credentials are malformed.
     """
     with access_errors():
         return _client(access)
@@ -63,7 +63,7 @@ def access_errors() -> Iterator[None]:
     """Turn what boto3 says about an endpoint or credentials, before it asks anybody, into ours.
 
     Raises:
-        SettingsError: The endpoint or the credentials are no such.
+        SettingsError: The endpoint or the credentials are malformed.
     """
     from botocore.exceptions import BotoCoreError
 
@@ -173,7 +173,7 @@ def list_objects(
         start_after: Exclusive lower bound of the keys; the whole prefix when missing.
 
     Raises:
-        StorageUnavailableError: The store did not answer or refused. An empty prefix is no error.
+        StorageUnavailableError: The store did not answer or refused. An empty prefix is not an error.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -176,8 +176,8 @@ class CatalogAddress:
         """Read the connection `lake_catalog` in its JSON or its URI form.
 
         Raises:
-            SettingsError: It is neither, is none of Postgres, names no host, or its extra says what
-                libpq does not know: a misspelt `sslmode` would not protect anything. The text
+            SettingsError: It is neither, is not of Postgres, names no host, or its extra has a word
+                that libpq does not know: a misspelt `sslmode` would not protect anything. The text
                 itself is not repeated: it holds a password.
         """
         try:
@@ -232,7 +232,7 @@ def parse_connection(text: str) -> ConnectionFields:
 
     Raises:
         ValueError: It is neither; the error may repeat the text, which holds secrets.
-        AttributeError: Its JSON is no object.
+        AttributeError: Its JSON is not an object.
     """
     if text.lstrip().startswith("{"):
         fields = json.loads(text)

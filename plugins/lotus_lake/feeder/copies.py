@@ -1,7 +1,7 @@
 """Land a file that cannot be registered as it is: a copy with casts, if they change no value.
 
 The copy is the lake's own and lies below `LAKE_DATA_PATH`; the object stays where it is until its
-day is retired. A cast is taken for harmless when casting back gives the same value for every row.
+day is retired. A cast is considered harmless when casting back gives the same value for every row.
 """
 
 from __future__ import annotations

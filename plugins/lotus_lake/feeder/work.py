@@ -1,7 +1,7 @@
 """Whether there is work for a stream: what its sensor waits for.
 
-There is when files wait in the ledger's queue, when landed rows wait for a model, or when the
-window of the bucket shows what the ledger does not know. A key that exists is no work.
+Work is: files that wait in the ledger's queue, landed rows that wait for a model, and objects in
+the window of the bucket that the ledger does not know. A key that merely exists is not.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ AIRBYTE_COLUMNS = {
 }
 _HIVE_TYPES = {"year": "BIGINT", "month": "VARCHAR", "day": "VARCHAR"}
 
-# Compacting would copy the raw files; a delete of few rows, inlined, would keep its file for ever.
+# Compacting would copy the raw files; a delete of few rows, inlined, would keep its file for good.
 OPTIONS = {"auto_compact": "false", "data_inlining_row_limit": "0"}
 
 

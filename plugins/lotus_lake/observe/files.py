@@ -87,7 +87,7 @@ def find_files(
         stream: Only streams of this name.
         event: Only files whose latest event is this one.
         key_prefix: Only keys that begin so, or whose part below the stream's prefix does.
-        limit: At most so many files.
+        limit: Greatest number of files.
     """
     if not was_fed(lake):
         return []
@@ -116,7 +116,7 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
         lake: Open lake; open it read-only, for the condition is taken as it is.
         stream: The stream.
         condition: SQL of an operator, over the columns of the landing table.
-        limit: At most so many data files.
+        limit: Greatest number of data files.
 
     Raises:
         PermanentError: The stream was never fed, or the condition is no SQL of this table.

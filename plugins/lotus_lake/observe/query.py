@@ -47,7 +47,7 @@ def run_query(lake: Lake, sql: str, *, limit: int = 0, write: bool = False) -> A
     Args:
         lake: Open lake; read-only, unless `write`.
         sql: One or more statements; the last one's rows are returned.
-        limit: At most so many rows; 0 is all.
+        limit: Greatest number of rows; 0 returns all.
         write: Let statements write, one writer at a time.
 
     Raises:

@@ -47,7 +47,7 @@ def list_quarantined(lake: Lake, source: str | None, stream: str | None) -> list
 
 
 def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> list[Quarantined]:
-    """Files that a run has put into quarantine and that are there still, at most so many."""
+    """Files that a run has quarantined and that are still there, up to a limit."""
     rows = lake.rows(
         f"""
         SELECT source, stream, key, size_bytes, updated_at, error FROM {META}.feeder_files

@@ -11,7 +11,7 @@ from lotus_lake.lake.inlined_rows import InlinedRows, read_inlined
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.lake.tables import table_totals
 
-# Growth is told against what was recorded so long ago: a run that is repeated tells the same.
+# Growth is measured against a report at least this old: a run that is repeated says the same.
 GROWTH_HOURS = 20
 
 _CREATE = f"""
