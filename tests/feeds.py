@@ -199,8 +199,8 @@ class Feed:
     def errors(self, lake: Lake) -> dict[str, str]:
         """What the ledger says about each key that it remarks on."""
         rows = lake.rows(
-            f"SELECT key, error FROM {META}.feeder_files "
-            "WHERE source = ? AND stream = ? AND error IS NOT NULL ORDER BY version",
+            f"SELECT key, coalesce(error, remark) AS said FROM {META}.feeder_files "
+            "WHERE source = ? AND stream = ? AND said IS NOT NULL ORDER BY version",
             [self.stream.source, self.stream.name],
         )
         return dict(rows)

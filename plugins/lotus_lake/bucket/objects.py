@@ -173,7 +173,7 @@ def list_objects(
         start_after: Exclusive lower bound of the keys; the whole prefix when missing.
 
     Raises:
-        StorageUnavailableError: The store did not answer or refused. An empty prefix is not an error.
+        StorageUnavailableError: The store did not answer, or refused; an empty prefix is fine.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -27,7 +27,7 @@ from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import json_array, literal
 
 FOOTER_THREADS = 32
-# Files below this size, on average, are read with as many threads as footers: memory does not matter.
+# Files below this average size are read with as many threads as footers: they need no memory.
 _SMALL_FILE_BYTES = 4_000_000
 # Arrow's column of no type at all: every value is null, and DuckDB takes it for INTEGER.
 _NULL_TYPE = "NullType()"

@@ -26,12 +26,12 @@ from lotus_lake.lake.tables import DataFile, Table, is_live, own_files, own_tabl
 from lotus_lake.sql import literal
 
 MIB = 1024**2
-# Files below a size are merged once there are this many of them: a row is rewritten once for each of
-# these sizes, however large its table becomes.
+# This many files below one of these sizes are merged: a row is rewritten once for each of the
+# sizes, however large its table becomes.
 MERGE_FILES = 8
 MERGE_SIZES = (8 * MIB, 64 * MIB, 512 * MIB)
-# A file is rewritten when this share of its rows is deleted, or when it is small: it cannot be merged
-# while any of its rows is deleted.
+# A file is rewritten when this share of its rows is deleted, or when it is small: a file with
+# deleted rows cannot be merged.
 HEAVY_SHARE = 0.3
 SMALL_FILE = MERGE_SIZES[1]
 REWRITE_BYTES = 1024 * MIB
