@@ -79,8 +79,8 @@ def _kept(retirement: Retirement) -> Retirement:
 
 def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
     """Days with registered files past retention, and the newest snapshot each landed in."""
-    cursor_date = read_guard(lake, stream).cursor.day
-    if cursor_date is None:
+    reached = read_guard(lake, stream).cursor.reached
+    if reached is None:
         return {}
     return dict(
         lake.rows(
@@ -89,11 +89,7 @@ def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
             WHERE source = ? AND stream = ? AND event IN {LANDED_SQL} AND partition_date < ?
             GROUP BY partition_date ORDER BY partition_date
             """,
-            [
-                stream.source,
-                stream.name,
-                cursor_date - timedelta(days=stream.feeder.retention_days),
-            ],
+            [stream.source, stream.name, reached - timedelta(days=stream.feeder.retention_days)],
         )
     )
 

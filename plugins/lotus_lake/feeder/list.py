@@ -110,7 +110,7 @@ def listing_start(lake: Lake, stream: Stream) -> str | None:
         return None
     return window_start(
         stream.prefix(lake.settings.raw_prefix),
-        read_guard(lake, stream).cursor.day,
+        read_guard(lake, stream).cursor.reached,
         stream.feeder.lookback_days,
     )
 

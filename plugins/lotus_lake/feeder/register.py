@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 
@@ -25,6 +26,8 @@ from lotus_lake.ledger.events import LANDED, FileEvent, known_versions, landed_d
 from lotus_lake.ledger.guard import Cursor, Guard
 from lotus_lake.ledger.queue import PendingFile, pending_files
 
+# Clocks of Airbyte and of the store may differ around midnight.
+_CLOCK_SLACK = timedelta(days=1)
 # What takes the place of an earlier version, whatever that was.
 _SETTLED = (*LANDED, "empty")
 
@@ -191,11 +194,22 @@ def _add_data_files(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
 
 def _moved(cursor: Cursor, files: Sequence[PendingFile]) -> Cursor | None:
     """Where the cursor moves: to the furthest registered file; a late one does not move it back."""
-    if not files:
+    dated = [file for file in files if not is_of_the_future(file)]
+    if not dated:
         return None
-    last = max(files, key=lambda file: (file.partition_date, natural_order(file.key)))
-    if cursor.day is not None and cursor.path is not None:
-        reached = (cursor.day, natural_order(cursor.path))
-        if (last.partition_date, natural_order(last.key)) < reached:
+    last = max(dated, key=lambda file: (file.partition_date, natural_order(file.key)))
+    if cursor.path is not None and cursor.day is not None and cursor.day == cursor.reached:
+        place = (cursor.day, natural_order(cursor.path))
+        if (last.partition_date, natural_order(last.key)) < place:
             return cursor
     return Cursor(last.key, last.partition_date)
+
+
+def is_of_the_future(file: PendingFile) -> bool:
+    """Whether a key names a day after the object was written, or after today.
+
+    The day is the UTC start of the sync that wrote the object. It comes from outside, as does the
+    store's clock: neither may take the cursor, and retention with it, beyond what we know.
+    """
+    known = min(file.last_modified.astimezone(UTC), datetime.now(UTC)).date()
+    return file.partition_date > known + _CLOCK_SLACK

@@ -7,7 +7,7 @@ cursor is part of the row. A guard shared by all streams would make strangers co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import LAKE, Lake
@@ -20,6 +20,11 @@ class Cursor:
 
     path: str | None = None
     day: date | None = None
+
+    @property
+    def reached(self) -> date | None:
+        """Its day, but never one after today: earlier releases let any key move the cursor."""
+        return None if self.day is None else min(self.day, datetime.now(UTC).date())
 
 
 @dataclass(frozen=True, slots=True)
