@@ -9,17 +9,17 @@ fail() { printf 'error: %s\n' "$1" >&2 && exit 1; }
 say "user" "$(id -u), group $(id -g)"
 
 for name in tests samples docs deploy .git .venv .lake/image include/airbyte requirements-dev.txt; do
-    [ ! -e "$name" ] || fail "$name does not belong into the image"
+    [ ! -e "$name" ] || fail "$name does not belong in the image"
 done
 for module in pytest mypy ruff hypothesis; do
-    ! python -c "import $module" 2>/dev/null || fail "$module does not belong into the image"
+    ! python -c "import $module" 2>/dev/null || fail "$module does not belong in the image"
 done
 
 say "python" "$(python -c 'import platform; print(platform.python_version())')"
 say "airflow" "$(airflow version)"
 say "dbt" "$(dbt --version | sed -n 's/.*installed: *//p')"
 
-# The bucket is the one thing that an image does not have.
+# Only the bucket is missing here.
 lotus-lake doctor --json >/tmp/doctor.json 2>/dev/null || true
 python - <<'PYTHON'
 import json
@@ -61,5 +61,5 @@ if not streams or not wanted <= listed:
     raise SystemExit(f"error: no Dag for {sorted(wanted - listed) or 'any stream'}")
 print(f"{len(listed)} Dags, {len(streams)} of streams; no import errors")
 PYTHON
-[ "$(stat -c %Y "$manifest")" = "$made" ] || fail "the baked manifest is not used: it was made again"
+[ "$(stat -c %Y "$manifest")" = "$made" ] || fail "the baked manifest is not used: dbt parsed the project again"
 say "manifest" "baked in, $(stat -c %s "$manifest") bytes, and used as it is"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image and runs what is in it: with docker where an engine answers, else with buildah, which needs root
-# and no engine. Where the base image cannot be had, Debian's own Python takes its place.
+# Builds the image and checks its content: with docker if an engine answers, otherwise with buildah, which needs root
+# and no engine. If the base image cannot be pulled, Debian's own Python replaces it.
 # IMAGE names the result, BASE_IMAGE the base. Exit code 75: no engine, or no base; the last line says which.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ lake_buildah() {
     buildah --root "$WORK/store" --runroot "$WORK/run" --storage-driver "$DRIVER" "$@"
 }
 
-# Certificates of this machine, for those whose network needs more than the usual ones.
+# This machine's certificates, for networks that need their own authorities.
 with_certificates() {
     local certificates=/etc/ssl/certs/ca-certificates.crt
     if [ -s "$certificates" ]; then
@@ -37,7 +37,7 @@ with_certificates() {
 install_buildah() {
     command -v buildah debootstrap >/dev/null && return
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        unavailable "neither a docker engine nor buildah is here"
+        unavailable "neither a docker engine nor buildah is available"
     fi
     export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive  # RUNLEVEL: start no daemon
     apt-get update -qq || unavailable "apt-get update failed"
@@ -45,7 +45,7 @@ install_buildah() {
         unavailable "buildah cannot be installed"
 }
 
-# Debian's Python in place of the base image, for a machine that reaches no image registry.
+# Debian's Python in place of the base image, for a machine without access to an image registry.
 debian_base() {
     local root=$WORK/debian suite container
     suite=$(sed -n 's/.*-slim-\([a-z]*\)$/\1/p' <<<"$BASE_IMAGE")
@@ -71,11 +71,11 @@ with_buildah() {
         lake_buildah images >/dev/null 2>&1 && break
     done
     if ! lake_buildah pull --quiet --policy missing "$BASE_IMAGE" >/dev/null 2>"$WORK/pull.log"; then
-        printf '%s cannot be pulled; Debian'"'"'s own Python takes its place\n' "$BASE_IMAGE"
+        printf '%s cannot be pulled; Debian'"'"'s own Python replaces it\n' "$BASE_IMAGE"
         BASE_IMAGE=localhost/lotus-lake-base:latest
         lake_buildah inspect --type image "$BASE_IMAGE" >/dev/null 2>&1 || debian_base "$BASE_IMAGE"
     fi
-    # Only docker's format knows HEALTHCHECK.
+    # Only docker's format supports HEALTHCHECK.
     with_certificates bud --layers --format docker --build-arg BASE_IMAGE="$BASE_IMAGE" --tag "$IMAGE" .
     container=$(lake_buildah from --pull-never "$IMAGE")
     lake_buildah run "$container" -- bash -s <deploy/image-checks.sh || outcome=$?

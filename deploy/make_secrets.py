@@ -1,8 +1,8 @@
-"""Copies an example of an env file, with a random value for each name that has none.
+"""Copy an example env file and fill in a random value for each empty variable.
 
     python3 deploy/make_secrets.py deploy/compose/example.env deploy/compose/.env
 
-A file that is there is never replaced: databases were made with its passwords.
+An existing file is never replaced: databases were created with its passwords.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 
 
 def filled_in(example: str) -> str:
-    """The example with a value for each name that has none."""
+    """The example with a value for each empty variable."""
     return re.sub(
         r"^([\w-]+)=$", lambda match: match[0] + _secret(match[1]), example, flags=re.MULTILINE
     )
 
 
 def write(example: Path, target: Path) -> None:
-    """Write the filled-in example for its owner alone to read.
+    """Write the filled-in example, readable by its owner only.
 
     Raises:
-        FileExistsError: The target is there.
+        FileExistsError: The target exists.
     """
     text = filled_in(example.read_text(encoding="utf-8"))
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,13 +1,17 @@
 """Feeds Airbyte's Parquet files into a DuckLake lakehouse, each file exactly once.
 
-Layers, imports point only upwards in this list:
+One package per question. Imports point only upwards in this list:
 
-    errors, settings, sql        configuration and text
-    streams, keys                what to feed; where its objects lie
-    storage                      list objects
-    catalog, ledger, landing     the lake: connection, what is known, landing tables
-    feeder                       list -> batch -> register -> cursor -> cleanup
-    cli, airflow                 the two front ends
+    config, project           settings and stream configs; files of the checkout
+    bucket                    keys, objects, credentials
+    lake                      DuckLake: connection, commits, write lock, its own tables
+    landing, ledger           landing tables; what is known of files and models
+    feeder                    list -> batch -> register -> cursor -> cleanup
+    repair, upkeep, observe   by hand; at night; look without changing
+    doctor                    checks of a deployment
+    cli, airflow              the two front ends
+
+Beside them: scaffold and validation (files of the project), airbyte (its API).
 """
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""Airbyte, which writes the raw files: what it is asked for, and what it says about its jobs."""
+"""Airbyte's API: connections, jobs, backfills, and the proof that all records of a job landed."""

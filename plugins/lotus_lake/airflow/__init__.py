@@ -1,1 +1,1 @@
-"""Airflow's side: the only code that imports Airflow or Cosmos."""
+"""The Dags, sensors and tasks: the only code that imports Airflow or Cosmos."""

@@ -1,1 +1,1 @@
-"""What lies in S3: keys, objects, credentials."""
+"""What is in S3: the grammar of keys, listings of objects, credentials."""

@@ -1,1 +1,1 @@
-"""Where the lake and the bucket are, and what to feed: settings, connections, stream configs."""
+"""Where the lake and the bucket are, and what to feed: settings and stream configs."""

@@ -1,7 +1,7 @@
-"""Find what is wrong with a deployment before it hurts, and say how to mend it.
+"""What is wrong with a deployment, and how to fix it.
 
-Every known trap is one small function that looks and returns a `Result`; all of them run, whatever
-the others say. A check never changes anything but a probe file of its own below the data path.
+Every known trap is one small function that looks and returns a `Result`. All of them run, whatever
+the others find. A check changes nothing, except for a probe file of its own below the data path.
 """
 
 from __future__ import annotations

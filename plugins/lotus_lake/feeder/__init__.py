@@ -1,1 +1,1 @@
-"""List, batch, register, cursor, cleanup: one module per task of the Airflow UI."""
+"""How a file lands: list, batch, register, cursor, cleanup, one module per task of the UI."""

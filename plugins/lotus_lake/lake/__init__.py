@@ -1,1 +1,1 @@
-"""DuckLake: the connection, the write lock, and the only SQL on DuckLake's own tables."""
+"""How DuckLake is opened, committed to and locked, and the only SQL on its own tables."""

@@ -1,1 +1,1 @@
-"""What landing tables look like, and what a file must fit."""
+"""What landing tables look like, and how they follow the config and the files."""

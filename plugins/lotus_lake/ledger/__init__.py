@@ -1,1 +1,1 @@
-"""What is known of files, of their registrations, and of how far models have read."""
+"""What happened to each file, where it is registered, and what each model has consumed."""

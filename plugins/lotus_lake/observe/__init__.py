@@ -1,1 +1,1 @@
-"""Look without changing anything: status, files, the plan of the next run, queries."""
+"""Look without changing anything: status, plan of the next run, files, queries."""

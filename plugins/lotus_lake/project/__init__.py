@@ -1,1 +1,1 @@
-"""Files of the checkout: the dbt manifest, schemas discovered from the sources."""
+"""Files of the checkout: the dbt manifest, and schemas discovered from the sources."""

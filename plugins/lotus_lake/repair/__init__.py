@@ -1,1 +1,1 @@
-"""Put right by hand: reconcile, rewind, quarantine, rebuild, initialise."""
+"""What people do by hand: rewind, reconcile, quarantine, rebuild, initialise."""

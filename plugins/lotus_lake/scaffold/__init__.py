@@ -1,1 +1,1 @@
-"""Make the files of a stream: config, landing DDL, dbt source, processed model and its tests."""
+"""Write the files of a new stream: config, landing DDL, dbt source, processed model and tests."""

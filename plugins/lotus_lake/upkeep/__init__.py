@@ -1,1 +1,1 @@
-"""What runs at night: expire snapshots, delete files, compact tables, find orphans."""
+"""What runs at night: expire snapshots, delete files, compact tables, find orphans, report."""

@@ -1,6 +1,6 @@
-"""Everything that can be wrong with the files of a project, without Airflow, dbt or a lake.
+"""What does not fit together among the files of a project; needs no Airflow, dbt or lake.
 
-To add a check, write a function that takes the `Project` and yields `Problem`s, and put it into
+To add a check, write a function that takes the `Project` and yields `Problem`s, and add it to
 `CHECKS`.
 """
 
