@@ -1,8 +1,8 @@
-"""`make walkthrough`: what a new user would type, from a connector's output on, with its answers.
+"""`make walkthrough`: what a new user types, from a connector's output on, and what is printed.
 
-It works in this checkout's environment, but on files of its own: a copy of the project, a bucket
-that the embedded S3 server serves, an Airbyte that answers as the tests' server does. The commands
-and what they print become docs/walkthrough.md. Each command must end as expected, or it stops.
+It uses this checkout's environment, but its own files: a copy of the project, a bucket on the
+embedded S3 server, and the tests' Airbyte server. The commands and their output become
+docs/walkthrough.md. It stops at the first command that does not end as expected.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ Deal = tuple[int, str, float, str]
 
 
 class Walk:
-    """A user at a prompt; what is typed and printed is kept."""
+    """A user at a prompt; keeps what is typed and printed."""
 
     def __init__(self, project: Path, env: dict[str, str]) -> None:
         self.project, self.env, self.text = project, env, ""
@@ -117,7 +117,7 @@ class Walk:
         self.text += f"\n{text}\n"
 
     def type(self, command: str, code: int = 0, answer: str | None = None) -> str:
-        """Run a line of shell; a reader gets what it printed, without paths of this machine."""
+        """Run a line of shell, and add its output to the page, without paths of this machine."""
         print(f"$ {command}", flush=True)
         done = subprocess.run(
             ["/bin/bash", "-c", command], cwd=self.project, env=self.env, text=True, input=answer,
@@ -133,7 +133,7 @@ class Walk:
 
 
 def main() -> None:
-    """Walk, and write the page."""
+    """Run the walk and write the page."""
     with tempfile.TemporaryDirectory(prefix="lotus-walk-") as folder:
         project = Path(folder) / "lake"
         for name in COPIED:
@@ -166,8 +166,8 @@ def main() -> None:
 def _walk(walk: Walk, client: S3Client) -> None:
     walk.say("## From a connector's output to rows")
     walk.say(
-        "A connector of a CRM was asked to `discover`, and its output kept in `crm.jsonl`: log "
-        "lines,\nand the catalog of its streams."
+        "The output of a CRM connector's `discover` is in `crm.jsonl`: log lines, and the catalog "
+        "of its\nstreams."
     )
     messages = [
         {"type": "LOG", "log": {"level": "INFO", "message": "Starting discovery"}},
@@ -179,7 +179,7 @@ def _walk(walk: Walk, client: S3Client) -> None:
     walk.type("lotus-lake validate")
     walk.type("lotus-lake catalog")
     walk.type("cat include/dbt/models/processed/crm/int_crm__deals.sql")
-    walk.say("Airbyte's first sync of it arrives, two files:")
+    walk.say("The first sync from Airbyte writes two files:")
     first: list[Deal] = [(1, "Mill", 1200.5, "Ann"), (2, "Bridge", 80000.0, "Bob")]
     second: list[Deal] = [(1, "Mill, again", 1300.25, "Ann"), (3, "Tower", 15.0, "Cem")]
     _put(client, "41_part_0.parquet", _parquet(first, 41, DAY.replace(hour=8)))
@@ -194,28 +194,28 @@ def _walk(walk: Walk, client: S3Client) -> None:
         'ORDER BY 1"'
     )
 
-    walk.say("## A file that is bad: found, mended, landed")
-    walk.say("The next file arrives cut off in the middle; the one beside it is fine.")
+    walk.say("## A broken file: found, replaced, landed")
+    walk.say("The next sync writes two files, and one of them is cut off in the middle.")
     moment = DAY.replace(hour=10)
     whole = _parquet([(4, "Gate", 7.5, "Ann")], 42, moment)
     _put(client, "42_part_0.parquet", whole[: len(whole) // 2])
     _put(client, "42_part_1.parquet", _parquet([(5, "Wall", 99.0, "Bob")], 42, moment))
     walk.type("lotus-lake feed crm deals")
     walk.type("lotus-lake quarantine list crm deals")
-    walk.say("Somebody puts the whole file in its place. That is a new version, so it lands:")
+    walk.say("Somebody replaces it with the complete file. This is a new version, so it lands:")
     _put(client, "42_part_0.parquet", whole)
     walk.type("lotus-lake feed crm deals")
     walk.type("lotus-lake files crm deals --key year=2026/month=11/day=20/42_")
     walk.type("lotus-lake quarantine list crm deals")
 
-    walk.say("## Go back, and look before")
+    walk.say("## A rewind, as a dry run")
     walk.type("lotus-lake rewind crm deals --to-date 2026-11-20 --dry-run")
     walk.type('lotus-lake files crm deals --where "id = 1"')
 
     walk.say("## A backfill")
     walk.say(
-        "Airbyte is asked to send everything once more. (Here a local server answers in its place; "
-        "it\nwrites the file of its job while the command waits, and a feeder lands it.)"
+        "Ask Airbyte to send everything once more. (Here, a local server stands in for Airbyte: it "
+        "writes\nthe file of its job while the command waits, and a feeder lands it.)"
     )
     with run_airbyte() as airbyte:
         walk.env |= airbyte.environment()
@@ -234,7 +234,7 @@ def _walk(walk: Walk, client: S3Client) -> None:
         said = walk.type("lotus-lake backfill crm deals --wait --poll 1", answer="y\n")
         job_id = re.findall(r"job (\d+)", said)[0]
         walk.type(f"lotus-lake job {job_id}")
-    walk.say("What came again changes nothing in the processed table; what was new is there:")
+    walk.say("Records that came again change nothing in the processed table; new ones are added:")
     walk.type(
         "(cd include/dbt && dbt build --quiet --select tag:crm__deals) && echo built and tested"
     )
@@ -246,7 +246,7 @@ def _walk(walk: Walk, client: S3Client) -> None:
 
 
 def _feed(walk: Walk) -> None:
-    """What Airflow would do beside it."""
+    """Land files as the stream's Dag would."""
     subprocess.run(
         ["lotus-lake", "feed", "crm", "deals"], cwd=walk.project, env=walk.env, check=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -287,8 +287,8 @@ def _without_colours(text: str) -> str:
 _INTRODUCTION = """\
 # A walk through a stream's life
 
-What a new user types, and what is printed: a stream from a connector's output to rows in a table,
-a bad file, a look back, a backfill. `make walkthrough` runs all of it and writes this page.
+What a new user types, and what is printed: from a connector's output to rows in a table, a broken
+file, a rewind, and a backfill. `make walkthrough` runs all of it and writes this page.
 """
 
 if __name__ == "__main__":
