@@ -3,6 +3,7 @@
 LotusLakeError
 ├── PermanentError            a retry cannot help: a person has to change something
 │   ├── SettingsError         a variable or connection is missing or wrong
+│   │   └── DbtProjectError   dbt cannot parse its project
 │   ├── StreamConfigError     a stream JSON is wrong
 │   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
 │   ├── CatalogMessageError   not the output of a connector's `discover`
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 _NAMES_SHOWN = 30
 
@@ -46,6 +48,22 @@ class PermanentError(LotusLakeError):
 
 class SettingsError(PermanentError):
     """A setting is missing, malformed or contradicts another one."""
+
+
+class DbtProjectError(SettingsError):
+    """dbt cannot parse its project.
+
+    Args:
+        dbt_dir: Folder of the project.
+        output: What dbt said.
+    """
+
+    def __init__(self, dbt_dir: Path, output: str) -> None:
+        super().__init__(
+            f"the dbt project {dbt_dir} does not parse:\n{output}",
+            hint=f"cd {dbt_dir} && dbt parse",
+        )
+        self.output = output
 
 
 class StreamConfigError(PermanentError):

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lotus_lake.errors import SettingsError
+from lotus_lake.errors import DbtProjectError
 
 _INPUTS = ("dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds")
 _GROUPS = "groups"
@@ -66,7 +66,7 @@ def ensure_manifest(project_dir: Path) -> Path:
     """Path of an up-to-date manifest; runs `dbt parse` when there is none.
 
     Raises:
-        SettingsError: The dbt project does not parse.
+        DbtProjectError: dbt cannot parse the project.
     """
     dbt_dir = dbt_project_dir(project_dir)
     manifest = manifest_file(project_dir)
@@ -224,7 +224,4 @@ def _parse(project_dir: Path, dbt_dir: Path) -> None:
         capture_output=True, text=True, timeout=_PARSE_TIMEOUT_SECONDS, check=False,
     )  # fmt: skip
     if result.returncode != 0:
-        raise SettingsError(
-            f"the dbt project {dbt_dir} does not parse:\n{result.stdout}{result.stderr}".rstrip(),
-            hint=f"cd {dbt_dir} && dbt parse",
-        )
+        raise DbtProjectError(dbt_dir, f"{result.stdout}{result.stderr}".rstrip())

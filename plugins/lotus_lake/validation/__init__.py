@@ -1,7 +1,7 @@
-"""What does not fit together among the files of a project; needs no Airflow, dbt or lake.
+"""What does not fit together among the files of a project; needs no Airflow and no lake.
 
 To add a check, write a function that takes the `Project` and yields `Problem`s, and add it to
-`CHECKS`.
+`CHECKS`, or to `DBT_CHECKS` if it looks at models or sources.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ Check = Callable[[Project], Iterable[Problem]]
 CHECKS: list[Check] = [
     streams.readable,
     streams.distinct,
-    streams.discovered,
+    streams.fields_exist,
     streams.column_names,
     streams.landing_current,
     streams.schema_current,
+]
+# What dbt's manifest has to be there for.
+DBT_CHECKS: list[Check] = [
     models.every_stream_has_a_model,
     models.every_model_has_a_stream,
     models.keys,
@@ -29,7 +32,7 @@ CHECKS: list[Check] = [
     models.sources,
 ]
 
-__all__ = ["CHECKS", "Check", "Problem", "Project", "find_problems", "read_project"]
+__all__ = ["CHECKS", "DBT_CHECKS", "Check", "Problem", "Project", "find_problems", "read_project"]
 
 
 def find_problems(settings: Settings) -> list[Problem]:
@@ -38,6 +41,7 @@ def find_problems(settings: Settings) -> list[Problem]:
 
 
 def check(project: Project) -> list[Problem]:
-    """All problems of a project that is read already, by file and line."""
-    found = {problem for look in CHECKS for problem in look(project)}
+    """All problems of a project that has been read, by file and line."""
+    checks = [*CHECKS, *DBT_CHECKS] if project.is_parsed else CHECKS
+    found = {problem for look in checks for problem in look(project)}
     return sorted(found, key=lambda problem: (problem.file, problem.line, problem.message))

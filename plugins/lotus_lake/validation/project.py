@@ -8,13 +8,15 @@ from pathlib import Path
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile, stream_files
-from lotus_lake.errors import StreamConfigError
-from lotus_lake.project.manifest import dbt_project_dir
-from lotus_lake.validation.dbt_files import DbtFiles, read_dbt_files
+from lotus_lake.errors import DbtProjectError, StreamConfigError
+from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest, manifest_problem
+from lotus_lake.validation.dbt_models import ProcessedModel, SourceTable, read_manifest
+from lotus_lake.validation.lines import json_line
 from lotus_lake.validation.problems import Problem
-from lotus_lake.validation.yaml_lines import json_line
 
 _JSON_PATH = re.compile(r"\$[^ ]*")
+_FILE_NAME = re.compile(r"[\w./-]+\.(?:sql|ya?ml|md|csv|py)\b")
+_LINE_NUMBER = re.compile(r"\bline (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,18 @@ class Project:
         settings: Where the project is.
         files: All stream JSONs, broken ones as well.
         streams: Those that load, unselected ones as well.
-        dbt: The dbt project.
+        is_parsed: Whether dbt can parse its project; if not, no model and no source is known.
+        models: The processed models.
+        sources: All tables that are declared as dbt sources.
         problems: What could not be read.
     """
 
     settings: Settings
     files: tuple[StreamFile, ...]
     streams: tuple[Stream, ...]
-    dbt: DbtFiles
+    is_parsed: bool
+    models: tuple[ProcessedModel, ...]
+    sources: tuple[SourceTable, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -51,21 +57,56 @@ class Project:
 
 
 def read_project(settings: Settings) -> Project:
-    """Read stream JSONs and the dbt project."""
-    files = stream_files(settings.streams_dir)
+    """Read stream JSONs and the dbt project, which dbt parses if a file of it has changed."""
+    streams, problems = read_streams(settings)
+    files = tuple(stream_files(settings.streams_dir))
+    dbt_dir = dbt_project_dir(settings.project_dir)
+    try:
+        manifest = ensure_manifest(settings.project_dir)
+    except DbtProjectError as error:
+        problem = _dbt_problem(dbt_dir, error)
+        return Project(settings, files, streams, False, (), (), (*problems, problem))
+    if stale := manifest_problem(settings.project_dir):
+        problems += (Problem(manifest, stale, "make the folder writable, then run it again"),)
+    models, sources = read_manifest(manifest, dbt_dir)
+    return Project(settings, files, streams, True, models, sources, problems)
+
+
+def read_streams(settings: Settings) -> tuple[tuple[Stream, ...], tuple[Problem, ...]]:
+    """The streams that load, and what is wrong with the others."""
     streams: list[Stream] = []
     problems: list[Problem] = []
-    for file in files:
+    for file in stream_files(settings.streams_dir):
         try:
             streams.append(file.load())
         except StreamConfigError as error:
             problems += config_problems(file.path, error)
-    dbt = read_dbt_files(dbt_project_dir(settings.project_dir))
-    return Project(settings, tuple(files), tuple(streams), dbt, (*problems, *dbt.problems))
+    return tuple(streams), tuple(problems)
+
+
+def _dbt_problem(dbt_dir: Path, error: DbtProjectError) -> Problem:
+    """What dbt says, without its excerpts, at the file that it names."""
+    said = [
+        line.strip() for line in error.output.splitlines() if "Encountered an error" not in line
+    ]
+    end = next((n for n, line in enumerate(said) if n and (not line or line[:3] == "---")), None)
+    paths = [
+        path
+        for name in _FILE_NAME.findall(error.output)
+        for path in (dbt_dir / name, dbt_dir / "models" / name)
+        if path.is_file()
+    ]
+    line = _LINE_NUMBER.search(error.output)
+    return Problem(
+        paths[0] if paths else dbt_dir / "dbt_project.yml",
+        f"dbt cannot parse the project: {': '.join(said[:end])}",
+        "correct it first: dbt models and sources were not checked",
+        int(line[1]) if line else 0,
+    )
 
 
 def config_problems(file: Path, error: StreamConfigError) -> list[Problem]:
-    """The problems in an error, which has one a line, each after the file's path."""
+    """The problems in an error: one per line, each after the path of the file."""
     hint = error.hint or ""
     text = str(error).removesuffix(f"\nhint: {hint}")
     return [_problem(file, part, hint) for part in text.split(f"\n{file}:")]

@@ -10,13 +10,13 @@ from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.landing.types import column_name
+from lotus_lake.validation.lines import json_line
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, config_problems
-from lotus_lake.validation.yaml_lines import json_line
 
 
 def readable(project: Project) -> Iterator[Problem]:
-    """Stream JSONs keep to their model; YAML is YAML."""
+    """Stream JSONs follow their model, and dbt can parse its project."""
     yield from project.problems
 
 
@@ -48,8 +48,8 @@ def distinct(project: Project) -> Iterator[Problem]:
             outer = (prefix, stream)
 
 
-def discovered(project: Project) -> Iterator[Problem]:
-    """What a stream selects is what its source was found to have."""
+def fields_exist(project: Project) -> Iterator[Problem]:
+    """A stream selects fields that the schema of its source has."""
     for stream in project.streams:
         schema_file = project.settings.sources_dir / stream.source / f"{stream.name}.json"
         try:
@@ -92,7 +92,7 @@ def landing_current(project: Project) -> Iterator[Problem]:
         path = ddl_file(project.settings.project_dir, stream)
         try:
             text = ddl_text(project.settings, stream)
-        except StreamConfigError:  # told by `discovered`
+        except StreamConfigError:  # `fields_exist` tells
             continue
         if not path.exists():
             yield Problem(path, "is missing", "lotus-lake landing")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import pytest
 
 from lotus_lake.cli import main
+from tests.projects import copy_project
 
-PROJECT = Path(__file__).resolve().parents[3]
 CATALOG = {
     "streams": [
         {
@@ -46,9 +45,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of this project, which the commands find."""
-    shutil.copytree(
-        PROJECT / "include", tmp_path / "include", ignore=shutil.ignore_patterns("target", "logs")
-    )
+    copy_project(tmp_path)
     for name in [name for name in os.environ if name.startswith("LAKE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +17,45 @@ from hypothesis import strategies as st
 
 from lotus_lake import validation
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.stream_config import StreamConfig
 from lotus_lake.config.streams import StreamFile
 from lotus_lake.validation import Problem, check, find_problems, models, read_project
+from lotus_lake.validation.project import read_streams
+from tests.projects import PROJECT, copy_project
 
-PROJECT = Path(__file__).resolve().parents[3]
 ORDERS = "include/streams/shopify/orders.json"
+SCHEMA = "include/sources/shopify/orders.json"
 MODELS = "include/dbt/models/processed/shopify"
 SQL, YAML = f"{MODELS}/int_shopify__orders.sql", f"{MODELS}/int_shopify__orders.yml"
 SOURCE = f"{MODELS}/_shopify__orders__source.yml"
 LANDING = "include/landing/shopify/stg_shopify__orders.sql"
+FILES = (ORDERS, SCHEMA, SQL, YAML, SOURCE, LANDING)
+DBT_PROJECT = "include/dbt/dbt_project.yml"
+EDITOR_SCHEMA = "include/streams/_stream.schema.json"
+CONFIG = "{{ config(unique_key='order_id', tags=['shopify__orders']) }}"
+OTHER_SOURCE = "sources:\n  - name: sheets\n    tables: [{name: targets}]\n"
+Told = tuple[str, int, str]
+Edit = Callable[[str, str, str], None]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A copy of this project."""
-    shutil.copytree(
-        PROJECT / "include", tmp_path / "include", ignore=shutil.ignore_patterns("target", "logs")
-    )
-    return Settings.from_env({"LAKE_PROJECT_DIR": str(tmp_path)})
+    return copy_project(tmp_path)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
 
 
 @pytest.fixture
-def edit(settings: Settings) -> Callable[[str, str, str], None]:
+def edit(settings: Settings) -> Edit:
     """Replace a text in a file of the copy, which has to be there."""
-
-    def replace(file: str, old: str, new: str) -> None:
-        path = settings.project_dir / file
-        text = path.read_text("utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new), "utf-8")
-
-    return replace
+    return lambda file, old, new: replace_text(settings.project_dir / file, old, new)
 
 
-def told(settings: Settings) -> list[tuple[str, int, str]]:
+def told(settings: Settings) -> list[Told]:
     """File, line and message of each problem."""
     found = find_problems(settings)
     syntax = ("cannot be read", "not JSON")
@@ -59,212 +63,311 @@ def told(settings: Settings) -> list[tuple[str, int, str]]:
     return [(str(p.file.relative_to(settings.project_dir)), p.line, p.message) for p in found]
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        "select order_id, columns(*) from landed",
-        "select landed.* exclude (test) from landed",
-        "from landed",
-        "select {{ star('landed') }} from landed",
-        "select id, {% for c in columns %}{{ c }}, {% endfor %} from landed",
-        "select _airbyte_extracted_at, -- a) of the sync\n _airbyte_raw_id, _source_updated_at, "
-        "_lake_row_id from landed",
-        "select replace(note, ')', '--') as note, _airbyte_extracted_at, _airbyte_raw_id, "
-        "_source_updated_at, _lake_row_id from landed",
-        "select _airbyte_extracted_at, /* ) */ _airbyte_raw_id, "
-        "{{ source_updated_at('updated_at') }} as _source_updated_at, _lake_row_id from landed",
-    ],
-)
-def test_nothing_is_said_of_columns_that_may_be_there(settings: Settings, columns: str) -> None:
-    path = settings.project_dir / SQL
-    text = path.read_text("utf-8")
-    body = text[text.index("    select\n        id as") : text.index("),\n\nnewest")]
-    path.write_text(text.replace(body, columns + "\n"), "utf-8")
-    assert told(settings) == []
+def assert_told(found: list[Told], expected: list[Told]) -> None:
+    assert len(found) == len(expected), found
+    for file, line, message in expected:
+        assert any(f == file and n == line and message in m for f, n, m in found), found
 
 
 def test_this_project_has_no_problem() -> None:
     project = read_project(Settings.from_env({"LAKE_PROJECT_DIR": str(PROJECT)}))
-    assert len(project.streams) == len(project.dbt.models) == len(project.dbt.sources) == 9
+    assert project.is_parsed
+    assert len(project.streams) == len(project.models) == len(project.sources) == 9
     assert check(project) == []
 
 
-def test_an_empty_project_lacks_only_the_schema_for_editors(tmp_path: Path) -> None:
-    (tmp_path / "include" / "dbt").mkdir(parents=True)
-    (tmp_path / "include" / "dbt" / "dbt_project.yml").write_text("name: x\n")
-    found = told(Settings.from_env({"LAKE_PROJECT_DIR": str(tmp_path)}))
-    assert found == [("include/streams/_stream.schema.json", 0, "is not current")]
+# One thing wrong
 
 
-Edit = tuple[str, str, str]
-PROBLEMS: list[tuple[str, Edit, list[tuple[str, int, str]]]] = [
-    ("broken JSON", (ORDERS, '"selected": true,', "oops"), [(ORDERS, 8, "not JSON")]),
-    ("unknown word", (ORDERS, '"backfill"', '"bakfill"'), [(ORDERS, 9, r"\$\.bakfill = false")]),
-    (
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A stream like orders, with one change, and what is told of it.
+
+    Attributes:
+        name: What is wrong.
+        changes: File, a text in it, and what takes its place.
+        problems: Place and part of the message of each problem.
+    """
+
+    name: str
+    changes: tuple[tuple[str, str, str], ...]
+    problems: tuple[Told, ...] = ()
+
+
+CASES = [
+    Case("broken JSON", ((ORDERS, '"selected": true,', "oops"),), ((ORDERS, 8, "not JSON"),)),
+    Case("unknown word", ((ORDERS, '"backfill"', '"bakfill"'),), ((ORDERS, 9, "$.bakfill"),)),
+    Case(
         "unknown type",
-        (ORDERS, '"test": {"type": "boolean"}', '"test": {"type": "bool"}'),
-        [
-            (ORDERS, 14, r"\$\.fields\.test\.type = \"bool\": should be .*\"boolean\""),
-        ],
+        ((ORDERS, '"test": {"type": "boolean"}', '"test": {"type": "bool"}'),),
+        ((ORDERS, 14, '$.fields.test.type = "bool": should be'),),
     ),
-    (
+    Case(
         "field the source does not have",
-        (ORDERS, '"test":', '"tset":'),
-        [(LANDING, 0, "is not current"), (ORDERS, 14, "field 'tset' is not in include/sources")],
+        ((ORDERS, '"test":', '"tset":'),),
+        (
+            (LANDING, 0, "is not current"),
+            (ORDERS, 14, "field 'tset' is not in include/sources"),
+        ),
     ),
-    (
+    Case(
         "fields that are one column",
-        (ORDERS, '"test":', '"TOTAL_TAX": {"type": "number"}, "test":'),
-        [
+        ((ORDERS, '"test":', '"TOTAL_TAX": {"type": "number"}, "test":'),),
+        (
             (LANDING, 0, "is not current"),
             (ORDERS, 14, "field 'TOTAL_TAX' is not in"),
             (ORDERS, 30, "fields 'TOTAL_TAX' and 'total_tax' are one column"),
-        ],
+        ),
     ),
-    (
+    Case(
         "name that every table has",
-        (ORDERS, '"test":', '"Snapshot-Id": {"type": "integer"}, "test":'),
-        [
+        ((ORDERS, '"test":', '"Snapshot-Id": {"type": "integer"}, "test":'),),
+        (
             (LANDING, 0, "is not current"),
             (ORDERS, 14, "field 'Snapshot-Id' has the name of a column that every table"),
             (ORDERS, 14, "field 'Snapshot-Id' is not in"),
-        ],
+        ),
     ),
-    ("stale DDL", (LANDING, "DOUBLE", "FLOAT"), [(LANDING, 0, "is not current")]),
-    (
+    Case("stale DDL", ((LANDING, "DOUBLE", "FLOAT"),), ((LANDING, 0, "is not current"),)),
+    Case(
         "broken source schema",
-        ("include/sources/shopify/orders.json", '"json_schema"', '"schema"'),
-        [("include/sources/shopify/orders.json", 0, "not a discovered stream")],
+        ((SCHEMA, '"json_schema"', '"schema"'),),
+        ((SCHEMA, 0, "not a discovered stream"),),
     ),
-    (
-        "stale schema for editors",
-        ("include/streams/_stream.schema.json", '"append"', '"appendix"'),
-        [("include/streams/_stream.schema.json", 0, "is not current")],
-    ),
-    (
+    Case(
         "model without its tag",
-        (SQL, ", tags=['shopify__orders']", ""),
-        [(SQL, 1, "is not tagged shopify__orders")],
+        ((SQL, ", tags=['shopify__orders']", ""),),
+        ((SQL, 1, "is not tagged shopify__orders"),),
     ),
-    (
+    Case(
         "model with the tag of no stream",
-        (SQL, "tags=['shopify__orders']", "tags=['shopify__order']"),
-        [
+        ((SQL, "tags=['shopify__orders']", "tags=['shopify__order']"),),
+        (
             (SQL, 1, "is not tagged shopify__orders"),
-            (SQL, 1, "is tagged shopify__order, which is no stream"),
-        ],
+            (SQL, 1, "is tagged shopify__order, which is not a stream"),
+        ),
     ),
-    (
+    Case(
+        "model that is disabled",
+        ((SQL, "config(", "config(enabled=false, "),),
+        ((ORDERS, 0, "no dbt model is tagged shopify__orders"),),
+    ),
+    Case(
         "model that reads another stream",
-        (SQL, "landed_rows('shopify', 'orders')", "landed_rows('shopify', 'customers')"),
-        [(SQL, 4, "reads landed_rows('shopify', 'customers'), but is tagged shopify__orders")],
+        ((SQL, "landed_rows('shopify', 'orders')", "landed_rows('shopify', 'customers')"),),
+        ((SQL, 4, "reads source shopify.customers, but is tagged shopify__orders"),),
     ),
-    (
+    Case(
         "model that reads its source directly",
-        (SQL, "landed_rows('shopify', 'orders')", "source('shopify', 'orders')"),
-        [(SQL, 0, "does not read landed_rows")],
+        ((SQL, "landed_rows('shopify', 'orders')", "source('shopify', 'orders')"),),
+        ((SQL, 0, "does not read landed_rows"),),
     ),
-    (
+    Case(
         "model without a key",
-        (SQL, "unique_key='order_id', ", ""),
-        [(SQL, 1, "has no unique_key")],
+        ((SQL, "unique_key='order_id', ", ""),),
+        ((SQL, 1, "has no unique_key"),),
     ),
-    (
+    Case(
         "newest by another key",
-        (SQL, "newest_wins('renamed', 'order_id')", "newest_wins('renamed', 'customer_id')"),
-        [(SQL, 31, "keeps the newest by customer_id, but merges by order_id")],
+        ((SQL, "newest_wins('renamed', 'order_id')", "newest_wins('renamed', 'customer_id')"),),
+        ((SQL, 31, "keeps the newest by customer_id, but merges by order_id"),),
     ),
-    (
-        "newest of no rows",
-        (SQL, "newest_wins('renamed', 'order_id')", "newest_wins('order_id')"),
-        [(SQL, 31, "calls newest_wins('order_id'), which takes a CTE and its key")],
-    ),
-    (
+    Case(
         "rows that cannot be told apart",
-        (SQL, "        _lake_snapshot_id,\n        _lake_row_id\n", "        _lake_snapshot_id\n"),
-        [(SQL, 30, "CTE renamed does not list _lake_row_id, which newest_wins needs")],
+        (
+            (
+                SQL,
+                "        _lake_snapshot_id,\n        _lake_row_id\n",
+                "        _lake_snapshot_id\n",
+            ),
+        ),
+        ((SQL, 30, "CTE renamed does not list _lake_row_id, which newest_wins needs"),),
     ),
-    (
+    Case(
         "record without its own time",
-        (SQL, " as _source_updated_at", " as _updated_at"),
-        [(SQL, 31, "CTE renamed does not list _source_updated_at, which newest_wins needs")],
+        ((SQL, " as _source_updated_at", " as _updated_at"),),
+        ((SQL, 31, "CTE renamed does not list _source_updated_at, which newest_wins needs"),),
     ),
-    (
+    Case(
         "key that is not tested",
-        (YAML, "        data_tests: [unique, not_null]\n", ""),
-        [
+        ((YAML, "        data_tests: [unique, not_null]\n", ""),),
+        (
             (YAML, 4, "key order_id is not tested to be not null"),
             (YAML, 4, "key order_id is not tested to be unique"),
-        ],
+        ),
     ),
-    (
+    Case(
         "key of which half is tested",
-        (YAML, "[unique, not_null]", "[{unique: {config: {severity: warn}}}]"),
-        [(YAML, 4, "key order_id is not tested to be not null")],
+        ((YAML, "[unique, not_null]", "[{unique: {config: {severity: warn}}}]"),),
+        ((YAML, 4, "key order_id is not tested to be not null"),),
     ),
-    (
+    Case(
         "key of two columns, tested as one",
-        (SQL, "unique_key='order_id'", "unique_key=['order_id', 'customer_id']"),
-        [
+        ((SQL, "unique_key='order_id'", "unique_key=['order_id', 'customer_id']"),),
+        (
             (SQL, 31, "keeps the newest by order_id, but merges by order_id, customer_id"),
             (YAML, 4, "key customer_id is not tested to be not null"),
             (YAML, 4, "key order_id, customer_id is not tested to be unique"),
-        ],
+        ),
     ),
-    (
-        "stream that dbt does not know",
-        (SOURCE, "- name: orders\n", "- name: ordesr\n"),
-        [
-            (SOURCE, 0, "does not declare shopify.orders, which is a stream"),
-            (SOURCE, 8, "declares shopify.ordesr, which is no stream"),
-        ],
+    Case(
+        "model that nothing describes",
+        ((YAML, "models:", "x-models:"),),
+        ((YAML, 0, "is missing: nothing describes or tests int_shopify__orders"),),
     ),
-    (
-        "source declared twice",
-        (SOURCE, "      - name: orders", "      - name: customers"),
-        [
-            (SOURCE, 0, "does not declare shopify.orders, which is a stream"),
-            (SOURCE, 8, r"declares shopify\.customers again; it is in .*source.yml, line 8"),
-        ],
-    ),
-    (
+    Case(
         "source of another table",
-        (SOURCE, "identifier: stg_shopify__orders", "identifier: stg_shop__orders"),
-        [(SOURCE, 8, r"says that shopify\.orders lands in stg_shop__orders")],
+        ((SOURCE, "identifier: stg_shopify__orders", "identifier: stg_shop__orders"),),
+        ((SOURCE, 8, "says that shopify.orders lands in stg_shop__orders"),),
+    ),
+    # Nothing is wrong, wherever dbt takes the config from.
+    Case(
+        "config over lines",
+        (
+            (
+                SQL,
+                CONFIG,
+                "{{ config(\n    tags=['shopify__orders'],\n    unique_key='order_id',\n) }}",
+            ),
+        ),
+    ),
+    Case(
+        "config with dashes",
+        ((SQL, CONFIG, "{{- config(unique_key=('order_id'), tags='shopify__orders') -}}"),),
+    ),
+    Case(
+        "config in the YAML and in the project",
+        (
+            (SQL, CONFIG, "{# config(tags=['x']) #}"),
+            (
+                YAML,
+                "    description: >-\n      Orders",
+                "    config: {tags: shopify__orders}\n    description: >-\n      Orders",
+            ),
+            (
+                DBT_PROJECT,
+                "    processed:\n",
+                "    processed:\n      shopify: {int_shopify__orders: {+unique_key: order_id}}\n",
+            ),
+        ),
+    ),
+    Case(
+        "config from a variable",
+        ((SQL, "unique_key='order_id'", "unique_key=var('no_such_variable', 'order_id')"),),
+    ),
+    Case(
+        "newest by what a variable says",
+        (
+            (
+                SQL,
+                "newest_wins('renamed', 'order_id')",
+                "newest_wins('renamed', var('no_such_variable', 'order_id'))",
+            ),
+        ),
+    ),
+    Case(
+        "newest by named arguments",
+        (
+            (
+                SQL,
+                "newest_wins('renamed', 'order_id')",
+                "newest_wins(rows='renamed', key='order_id')",
+            ),
+        ),
+    ),
+    Case(
+        "another column from a macro",
+        ((SQL, "        _lake_row_id\n", "        {{ target.name }}.*\n"),),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def told_of_cases(tmp_path_factory: pytest.TempPathFactory) -> list[Told]:
+    """What is told of a project that has a stream for each case."""
+    settings = copy_project(tmp_path_factory.mktemp("cases"))
+    for number, case in enumerate(CASES):
+        own = f"case_{number}"
+        for file in FILES:
+            path = settings.project_dir / file.replace("orders", own)
+            text = (settings.project_dir / file).read_text("utf-8")
+            for old, new in [change[1:] for change in case.changes if change[0] == file]:
+                assert old in text, case
+                text = text.replace(old, new)
+            path.write_text(text.replace("orders", own), "utf-8")
+        for file, old, new in [change for change in case.changes if change[0] == DBT_PROJECT]:
+            replace_text(settings.project_dir / file, old, new.replace("orders", own))
+    # Other sources and models are none of our business.
+    sales = settings.project_dir / "include" / "dbt" / "models" / "enriched" / "sales"
+    (sales / "more.yml").write_text(OTHER_SOURCE)
+    (sales / "x.sql").write_text("{{ config(contract={'enforced': false}) }} select 1 as one")
+    return told(settings)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_problem_is_told_with_its_place(told_of_cases: list[Told], case: Case) -> None:
+    name = re.compile(rf"case_{CASES.index(case)}\b|case_{CASES.index(case)}(?=__|\.)")
+    own = [
+        (name.sub("orders", file), line, name.sub("orders", message))
+        for file, line, message in told_of_cases
+        if name.search(file)
+    ]
+    assert_told(own, list(case.problems))
+
+
+def test_nothing_is_told_besides(told_of_cases: list[Told]) -> None:
+    assert len(told_of_cases) == sum(len(case.problems) for case in CASES)
+
+
+def test_a_stale_schema_for_editors_is_told(settings: Settings, edit: Edit) -> None:
+    edit(EDITOR_SCHEMA, '"append"', '"appendix"')
+    assert told(settings) == [(EDITOR_SCHEMA, 0, "is not current")]
+
+
+# A dbt project that dbt cannot parse
+
+UNPARSED = [
+    (
+        "model that is not there",
+        (SQL, "select * from newest", "select * from {{ ref('int_shopify__order') }}"),
+        (SQL, 0, "depends on a node named 'int_shopify__order' which was not found"),
+    ),
+    (
+        "broken Jinja",
+        (SQL, "select * from newest", "select * from {{ newest( }}"),
+        (SQL, 34, "unexpected '}', expected ')'"),
     ),
     (
         "broken YAML",
         (YAML, "version: 2", "version: [2"),
-        [(YAML, 3, "cannot be read"), (YAML, 0, "is missing: nothing describes or tests")],
+        (YAML, 3, "Syntax error near line 3"),
     ),
-]  # fmt: skip
+    (
+        "source that is declared twice",
+        (SOURCE, "      - name: orders", "      - name: customers"),
+        (f"{MODELS}/_shopify__customers__source.yml", 0, "found two sources with the name"),
+    ),
+]
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"), [case[1:] for case in PROBLEMS], ids=[case[0] for case in PROBLEMS]
+    ("change", "expected"), [case[1:] for case in UNPARSED], ids=[case[0] for case in UNPARSED]
 )
-def test_a_problem_is_told_with_its_place(
-    settings: Settings,
-    edit: Callable[[str, str, str], None],
-    change: Edit,
-    expected: list[tuple[str, int, str]],
+def test_what_dbt_cannot_parse_is_one_problem_beside_the_others(
+    settings: Settings, edit: Edit, change: tuple[str, str, str], expected: Told
 ) -> None:
     edit(*change)
-    found = told(settings)
-    assert len(found) == len(expected), found
-    for file, line, message in expected:
-        text = re.escape(message) if "(" in message else message
-        assert any(f == file and n == line and re.search(text, m) for f, n, m in found), found
-
-
-def test_every_problem_is_told_at_once(
-    settings: Settings, edit: Callable[[str, str, str], None]
-) -> None:
-    edit(ORDERS, '"backfill"', '"bakfill"')
     edit("include/streams/shopify/customers.json", '"selected": true,', "oops")
-    edit(f"{MODELS}/int_shopify__order_refunds.sql", "unique_key='refund_id', ", "")
     edit("include/landing/klaviyo/stg_klaviyo__lists.sql", "VARCHAR", "TEXT")
-    assert len({file for file, _, _ in told(settings)}) == 4
+    found = told(settings)
+    assert len(found) == 3, found
+    (dbt,) = (problem for problem in found if problem[2].startswith("dbt cannot parse the project"))
+    assert dbt[:2] == expected[:2]
+    assert expected[2] in dbt[2]
+    assert len(dbt[2]) < 400
+
+
+# Several things wrong
 
 
 def test_a_stream_without_files_is_told_what_it_lacks(settings: Settings) -> None:
@@ -288,8 +391,8 @@ def test_a_stream_without_files_is_told_what_it_lacks(settings: Settings) -> Non
 def test_files_of_a_stream_that_is_gone_are_told(settings: Settings) -> None:
     (settings.project_dir / ORDERS).unlink()
     assert [(file, message) for file, _, message in told(settings)] == [
-        (SOURCE, "declares shopify.orders, which is no stream"),
-        (SQL, "is tagged shopify__orders, which is no stream"),
+        (SOURCE, "declares shopify.orders, which is not a stream"),
+        (SQL, "is tagged shopify__orders, which is not a stream"),
         (LANDING, "belongs to no stream"),
     ]
 
@@ -318,80 +421,21 @@ def test_files_that_lie_below_those_of_another_stream_are_told(
 
 
 @pytest.mark.parametrize(
-    ("config", "problems"),
-    [
-        ("materialized='table', unique_key='order_id', tags=['shopify__orders']", 0),
-        ("materialized='table', tags=['shopify__orders']", 0),
-        ("unique_key='order_id', tags=['shopify__orders']", 1),
-        ("materialized='view', unique_key='order_id', tags=['shopify__orders']", 1),
-        ("materialized=var('how'), unique_key='order_id', tags=['shopify__orders']", 0),
-    ],
+    ("materialized", "unique_key", "problems"),
+    [("table", True, 0), ("table", False, 0), ("incremental", True, 1), ("view", True, 1)],
 )
 def test_the_model_of_an_overwriting_stream_is_a_table(
-    settings: Settings, edit: Callable[[str, str, str], None], config: str, problems: int
+    settings: Settings, edit: Edit, materialized: str, unique_key: bool, problems: int
 ) -> None:
-    edit(SQL, "unique_key='order_id', tags=['shopify__orders']", config)
+    edit(ORDERS, '"destination_sync_mode": "append"', '"destination_sync_mode": "overwrite"')
     project = read_project(settings)
-    for stream in project.streams:
-        if stream.id == "shopify__orders":
-            # As Airbyte calls it, whether or not the feeder takes such streams.
-            overwriting: StreamConfig = stream.config.model_copy(
-                update={"destination_sync_mode": "overwrite"}
-            )
-            object.__setattr__(stream, "config", overwriting)
-    found = list(models.overwritten(project))
+    made = [
+        replace(model, materialized=materialized, unique_key=("order_id",) if unique_key else ())
+        for model in project.models
+    ]
+    found = list(models.overwritten(replace(project, models=tuple(made))))
     assert len(found) == problems
     assert all("its stream overwrites" in problem.message for problem in found)
-
-
-@pytest.mark.parametrize(
-    ("sql", "yaml", "project"),
-    [
-        ("{{ config(\n    tags=['shopify__orders'],\n    unique_key='order_id',\n) }}", None, None),
-        ("{{- config(unique_key=('order_id'), tags='shopify__orders') -}}", None, None),
-        ("{{ config(unique_key='order_id') }}", "config: {tags: [shopify__orders]}", None),
-        ("", "config: {tags: shopify__orders, unique_key: order_id}", None),
-        (
-            "{# config(tags=['x']) #}",
-            None,
-            "shopify: {int_shopify__orders: {+tags: [shopify__orders], +unique_key: order_id}}",
-        ),
-        ("{{ config(tags=var('tags'), unique_key=var('key')) }}", None, None),
-    ],
-    ids=["lines", "dashes", "tags in YAML", "all in YAML", "in the project", "unknown"],
-)
-def test_config_is_found_wherever_dbt_takes_it_from(
-    settings: Settings,
-    edit: Callable[[str, str, str], None],
-    sql: str,
-    yaml: str | None,
-    project: str | None,
-) -> None:
-    edit(SQL, "{{ config(unique_key='order_id', tags=['shopify__orders']) }}", sql)
-    if yaml:
-        edit(
-            YAML, "  - name: int_shopify__orders\n", f"  - name: int_shopify__orders\n    {yaml}\n"
-        )
-    if project:
-        edit(
-            "include/dbt/dbt_project.yml", "    processed:\n", f"    processed:\n      {project}\n"
-        )
-    found = told(settings)
-    if "var(" in sql:
-        # The tag is unknown, so that nothing is said of it; the model reads as untagged.
-        assert [message for _, _, message in found if "unique_key" in message] == []
-    else:
-        assert found == []
-
-
-def test_other_sources_and_models_are_none_of_our_business(settings: Settings) -> None:
-    models = settings.project_dir / "include" / "dbt" / "models"
-    (models / "enriched" / "sales" / "more.yml").write_text(
-        "sources:\n  - name: sheets\n    tables: [{name: targets}]\nmodels: [{name: x}]\n"
-    )
-    (models / "enriched" / "sales" / "x.sql").write_text("select 1 as one")
-    (models / "empty.yml").write_text("")
-    assert find_problems(settings) == []
 
 
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,22 +445,19 @@ def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 
 @given(text=st.text(alphabet="{}[]()'\"#%,=:-\n aconfigtags", max_size=80))
-def test_no_text_of_a_model_or_a_stream_breaks_the_checks(
+def test_no_text_of_a_stream_breaks_the_checks(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     root = tmp_path_factory.mktemp("project")
-    for name in (
-        "streams/shop/orders.json",
-        "sources/shop/orders.json",
-        "dbt/models/processed/shop/int_shop__orders.sql",
-        "dbt/models/processed/shop/int_shop__orders.yml",
-    ):
+    for name in ("streams/shop/orders.json", "sources/shop/orders.json"):
         path = root / "include" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{{ config(" + text + ") }}" if name.endswith("sql") else text)
-    found = find_problems(Settings.from_env({"LAKE_PROJECT_DIR": str(root)}))
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    settings = Settings.from_env({"LAKE_PROJECT_DIR": str(root)})
+    streams, problems = read_streams(settings)
+    assert streams == ()
     broken = root / "include" / "streams" / "shop" / "orders.json"
-    assert any(problem.file == broken for problem in found)
+    assert any(problem.file == broken for problem in problems)
     assert StreamFile(broken).stream_id == "shop__orders"
 
 

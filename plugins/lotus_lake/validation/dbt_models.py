@@ -1,0 +1,113 @@
+"""Processed models and sources as dbt's manifest has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedModel:
+    """A model below `models/processed`.
+
+    Attributes:
+        name: Name of the model.
+        file: Its SQL.
+        code: What that file holds.
+        properties_file: The YAML that describes it; `None` if none does.
+        tags: Its tags, wherever they are set.
+        unique_key: Columns of its key; empty if it has none.
+        materialized: How dbt builds it.
+        reads: Source and name of each dbt source that it reads, by itself or through a macro.
+        macros: Names of the macros that it calls.
+        column_tests: Names of the data tests of each column.
+        tests: Names of its other data tests.
+    """
+
+    name: str
+    file: Path
+    code: str
+    properties_file: Path | None
+    tags: tuple[str, ...]
+    unique_key: tuple[str, ...]
+    materialized: str
+    reads: tuple[tuple[str, str], ...]
+    macros: frozenset[str]
+    column_tests: Mapping[str, frozenset[str]]
+    tests: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A table that a YAML declares as a dbt source."""
+
+    file: Path
+    source: str
+    name: str
+    identifier: str
+    schema: str
+
+
+def read_manifest(
+    manifest: Path, dbt_dir: Path
+) -> tuple[tuple[ProcessedModel, ...], tuple[SourceTable, ...]]:
+    """The processed models and all sources of a manifest.
+
+    Args:
+        manifest: The file that `dbt parse` writes.
+        dbt_dir: The dbt project, from which its paths go.
+    """
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    tests: dict[str, dict[str, set[str]]] = {}
+    for model, column, name in _data_tests(document):
+        tests.setdefault(model, {}).setdefault(column, set()).add(name)
+    models = tuple(
+        _model(node, dbt_dir, {c: frozenset(names) for c, names in tests.get(key, {}).items()})
+        for key, node in sorted(document["nodes"].items())
+        if node["resource_type"] == "model" and node["path"].startswith("processed/")
+    )
+    sources = tuple(
+        SourceTable(
+            file=dbt_dir / node["original_file_path"],
+            source=node["source_name"],
+            name=node["name"],
+            identifier=node["identifier"],
+            schema=node["schema"],
+        )
+        for _, node in sorted(document["sources"].items())
+    )
+    return models, sources
+
+
+def _data_tests(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Model, column (empty for a test of the whole model) and name of each generic test."""
+    for node in document["nodes"].values():
+        if node["resource_type"] == "test" and node.get("attached_node"):
+            yield (
+                node["attached_node"],
+                node["column_name"] or "",
+                node["test_metadata"]["name"],
+            )
+
+
+def _model(
+    node: Mapping[str, Any], dbt_dir: Path, tests: Mapping[str, frozenset[str]]
+) -> ProcessedModel:
+    config, patch = node["config"], node["patch_path"]
+    key = config["unique_key"] or ()
+    return ProcessedModel(
+        name=node["name"],
+        file=dbt_dir / node["original_file_path"],
+        code=node["raw_code"],
+        properties_file=dbt_dir / patch.partition("://")[2] if patch else None,
+        tags=tuple(node["tags"]),
+        unique_key=(key,) if isinstance(key, str) else tuple(key),
+        materialized=config["materialized"],
+        reads=tuple((source, name) for source, name in node["sources"]),
+        macros=frozenset(macro.rpartition(".")[2] for macro in node["depends_on"]["macros"]),
+        column_tests={column: names for column, names in tests.items() if column},
+        tests=tests.get("", frozenset()),
+    )

@@ -1,0 +1,99 @@
+"""What the text of a model tells that dbt's manifest does not: calls of macros, columns of CTEs.
+
+Jinja's own parser finds the calls. For SQLGlot every other expression of the template becomes a
+subquery of unknown columns, which stands wherever SQL takes a value, a table or a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import sqlglot
+from jinja2 import nodes
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+_ANYTHING = "(select *)"
+_ENVIRONMENT = jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"])  # noqa: S701  parsed, never rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a macro whose arguments are literals.
+
+    Attributes:
+        arguments: By the names of the macro's parameters.
+        line: Where it is, counted from 1.
+    """
+
+    arguments: Mapping[str, Any]
+    line: int
+
+
+def macro_calls(code: str, macro: str, *parameters: str) -> list[Call]:
+    """Calls of a macro, except for those with an argument that only dbt can work out."""
+    return [call for node in _calls(code, macro) if (call := _literal_call(node, parameters))]
+
+
+def config_line(code: str) -> int:
+    """Where a model calls `config`, counted from 1; 0 if it does not."""
+    return next((node.lineno for node in _calls(code, "config")), 0)
+
+
+def listed_columns(code: str, cte: str) -> set[str] | None:
+    """Names of a CTE's columns; `None` if its text does not list each of them by name."""
+    try:
+        tree = sqlglot.parse_one(_sql(code), dialect="duckdb")
+    except (SqlglotError, RecursionError):
+        return None
+    query = next((found.this for found in tree.find_all(exp.CTE) if found.alias == cte), None)
+    columns = query.selects if isinstance(query, exp.Query) else []
+    if not columns or any(_is_unlisted(column) for column in columns):
+        return None
+    return {column.alias_or_name.lower() for column in columns}
+
+
+def _is_unlisted(column: exp.Expr) -> bool:
+    """Whether it has no name, or stands for several columns."""
+    return column.alias_or_name in ("", "*") or column.find(exp.Columns) is not None
+
+
+def _template(code: str) -> nodes.Template:
+    try:
+        return _ENVIRONMENT.parse(code)
+    except (jinja2.TemplateSyntaxError, RecursionError):
+        return nodes.Template([], lineno=1)
+
+
+def _calls(code: str, macro: str) -> Iterator[nodes.Call]:
+    return (node for node in _template(code).find_all(nodes.Call) if _name(node) == macro)
+
+
+def _name(node: nodes.Node) -> str | None:
+    called = node.node if isinstance(node, nodes.Call) else None
+    return called.name if isinstance(called, nodes.Name) else None
+
+
+def _literal_call(node: nodes.Call, parameters: Sequence[str]) -> Call | None:
+    values = dict(zip(parameters, node.args, strict=False))
+    values |= {keyword.key: keyword.value for keyword in node.kwargs}
+    try:
+        return Call({name: value.as_const() for name, value in values.items()}, node.lineno)
+    except nodes.Impossible:
+        return None
+
+
+def _sql(code: str) -> str:
+    """The SQL of a template, with all branches of its conditions."""
+    return "".join(
+        part.data if isinstance(part, nodes.TemplateData) else _standin(part)
+        for output in _template(code).find_all(nodes.Output)
+        for part in output.nodes
+    )
+
+
+def _standin(part: nodes.Expr) -> str:
+    return "" if _name(part) == "config" else _ANYTHING
