@@ -31,6 +31,7 @@ from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
 from lotus_lake.repair.reconcile import reconcile as reconcile_stream
+from tests.unsigned import skip_signatures
 
 CHILD_SECONDS = 120.0
 KILLED = -signal.SIGKILL
@@ -164,6 +165,7 @@ def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def _run(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    skip_signatures()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     target(*arguments)
 

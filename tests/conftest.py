@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import hypothesis
 import pytest
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import configure
-from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import Lake
 from tests.catalogs import POSTGRES, SQLITE
 from tests.ceph import is_wanted, missing_programs, run_ceph
 from tests.feeds import Feed, write_stream
 from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
+from tests.unsigned import skip_signatures
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,6 +29,7 @@ hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
+skip_signatures()
 _numbers = itertools.count()
 
 
@@ -97,31 +98,11 @@ def settings(environment: dict[str, str]) -> Settings:
     return Settings.from_env(environment)
 
 
-@pytest.fixture(scope="session")
-def duckdb_connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """One DuckDB for all tests: loading its extensions takes longer than most of them."""
-    with duckdb.connect(":memory:") as connection:
-        yield connection
-
-
 @pytest.fixture
-def one_duckdb(
-    duckdb_connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Connections share a DuckDB that has its extensions: loading them takes 0.7 s."""
-    monkeypatch.setattr(duckdb, "connect", lambda *_: duckdb_connection.cursor())
-
-
-@pytest.fixture
-def lake(duckdb_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[Lake]:
+def lake(settings: Settings) -> Iterator[Lake]:
     """That lake, open."""
-    configure(duckdb_connection, settings)
-    try:
-        yield Lake(duckdb_connection, settings)
-    finally:
-        with contextlib.suppress(duckdb.TransactionException):
-            duckdb_connection.execute("ROLLBACK")
-        duckdb_connection.execute(f"USE memory; DETACH {LAKE}")
+    with open_lake(settings) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
@@ -16,17 +15,6 @@ from lotus_lake.lake.connection import open_lake
 from tests.feeds import SHAPE, Feed, some_rows
 
 SECRETS = ("s3-secret-of-the-tests", "not-the-secret", "pg-secret")
-
-
-_connect = duckdb.connect
-
-
-@contextlib.contextmanager
-def duckdb_of_its_own() -> Iterator[None]:
-    """What others hold in memory, or have written to disk, is no matter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duckdb, "connect", _connect)
-        yield
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def airflow_database() -> None:
 
 
 @pytest.fixture
-def fed(make_feed: Callable[..., Feed], deployed: dict[str, str], one_duckdb: None) -> Feed:
+def fed(make_feed: Callable[..., Feed], deployed: dict[str, str]) -> Feed:
     """A stream with a file of each of two days, and one in quarantine."""
     feed = make_feed()
     write_manifest(feed.settings, (MODEL, "shop__orders"))

@@ -131,7 +131,6 @@ def query(sql: str, *parameters: Any) -> list[Any]:
 @pytest.fixture
 def deployment(
     deployed: dict[str, str],
-    one_duckdb: None,
     tmp_path: Path,
     client: S3Client,
     monkeypatch: pytest.MonkeyPatch,

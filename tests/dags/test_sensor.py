@@ -104,9 +104,7 @@ def _body(feed: Feed, key: str) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def airflow_connection(
-    deployed: dict[str, str], one_duckdb: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def airflow_connection(deployed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow knows the lake; a server that is gone is not asked again and again."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 

@@ -59,12 +59,12 @@ class Shell:
 
 
 @pytest.fixture
-def shell(environment: dict[str, str], one_duckdb: None) -> Shell:
+def shell(environment: dict[str, str]) -> Shell:
     return Shell({**environment, "COLUMNS": "200"})
 
 
 @pytest.fixture
-def fed(make_feed: Callable[..., Feed], one_duckdb: None) -> Feed:
+def fed(make_feed: Callable[..., Feed]) -> Feed:
     """A stream with four landed files of two days, one in quarantine, and one that waits."""
     feed = make_feed(batch_files=2)
     for day in (DAY - timedelta(days=1), DAY):

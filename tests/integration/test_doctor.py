@@ -34,7 +34,7 @@ MODEL = "int_shop__orders"
 
 
 @pytest.fixture
-def fed(make_feed: Callable[..., Feed], one_duckdb: None) -> Feed:
+def fed(make_feed: Callable[..., Feed]) -> Feed:
     """A lake in order: a stream with two landed files that its model has read."""
     feed = make_feed()
     feed.put("part_0.parquet")
@@ -140,7 +140,7 @@ def test_a_healthy_lake_gives_no_problem(fed: Feed, environment: dict[str, str])
 
 @on_sqlite
 def test_a_lake_that_is_not_there_yet_gives_no_problem(
-    make_feed: Callable[..., Feed], environment: dict[str, str], one_duckdb: None
+    make_feed: Callable[..., Feed], environment: dict[str, str]
 ) -> None:
     feed = make_feed()
     dbt_dir = feed.settings.project_dir / "include" / "dbt"

@@ -22,9 +22,9 @@ from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import open_lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
-from tests.refusing import duckdb_of_its_own, everything_lands, put_misfit, refused, unchanged
+from tests.refusing import everything_lands, put_misfit, refused, unchanged
 
-pytestmark = [on_sqlite, pytest.mark.usefixtures("one_duckdb")]
+pytestmark = on_sqlite
 
 # The disk
 
@@ -127,7 +127,6 @@ def test_a_full_disk_of_temporary_files_is_named(
     )
     with (
         refused(ResourcesExhaustedError, "temporary files is full", "LAKE_TEMP_DIR"),
-        duckdb_of_its_own(),
         open_lake(settings) as lake,
     ):
         lake.rows(
@@ -165,7 +164,6 @@ def test_a_memory_limit_that_is_too_low_quarantines_nothing(half_fed: Feed, limi
     with (
         unchanged(half_fed),
         refused(ResourcesExhaustedError, "out of memory", "LAKE_MEMORY_LIMIT"),
-        duckdb_of_its_own(),
         open_lake(tight) as lake,
     ):
         register_batch(lake, half_fed.stream, batch, "run")

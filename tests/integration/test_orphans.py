@@ -13,7 +13,7 @@ import pytest
 
 from lotus_lake.errors import SettingsError, UpkeepRefusedError
 from lotus_lake.lake.data_files import schedule_deletion
-from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.lake.session import Lake
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
 from lotus_lake.upkeep.sizes import read_sizes
@@ -154,18 +154,12 @@ def test_what_a_killed_compaction_wrote_is_found(lake: Lake) -> None:
 
 
 @on_sqlite
-def test_files_of_a_lake_on_s3_are_listed_there(
-    lake: Lake, environment: dict[str, str], bucket: str, one_duckdb: None
-) -> None:
+def test_files_of_a_lake_on_s3_are_listed_there(environment: dict[str, str], bucket: str) -> None:
     from lotus_lake.bucket.objects import s3_client
     from lotus_lake.config.settings import Settings
     from lotus_lake.lake.connection import open_lake
 
-    catalog = environment["LAKE_CATALOG"].replace("catalog.sqlite", "other.sqlite")
-    settings = Settings.from_env(
-        environment | {"LAKE_CATALOG": catalog, "LAKE_DATA_PATH": f"s3://{bucket}/lake"}
-    )
-    lake.con.execute(f"USE memory; DETACH {LAKE}")
+    settings = Settings.from_env(environment | {"LAKE_DATA_PATH": f"s3://{bucket}/lake"})
     with open_lake(settings) as other:
         table = make_table(other)
         before, key = rows_of(other, table), f"lake/main/events/ducklake-{uuid4()}.parquet"
@@ -177,4 +171,3 @@ def test_files_of_a_lake_on_s3_are_listed_there(
         wait(other)
         assert upkeep(other).files_deleted == found.files
         assert rows_of(other, table) == before
-    lake.con.execute(f"ATTACH ':memory:' AS {LAKE}")  # for the fixture to detach

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 NOBODY = "127.0.0.1:9"
 NO_HOST = "no-such-host.invalid"
 
-pytestmark = pytest.mark.usefixtures("one_duckdb")
-
 
 # The catalog
 

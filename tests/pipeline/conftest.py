@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import pytest
 
 from lotus_lake.project.manifest import ensure_manifest
@@ -32,14 +31,6 @@ def environment(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
         "LAKE_TEMP_DIR": str(tmp_path / "tmp"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
-
-
-@pytest.fixture(autouse=True)
-def one_duckdb(
-    duckdb_connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Lakes opened in this process share a DuckDB with its extensions: loading them takes 0.7 s."""
-    monkeypatch.setattr(duckdb, "connect", lambda *_: duckdb_connection.cursor())
 
 
 @pytest.fixture

@@ -223,8 +223,8 @@ def _airbyte(number: int) -> str:
 
 
 def _write_parquet(query: str, file: Path) -> None:
-    con = duckdb.connect()  # shared by all tests of this folder: it is not ours to close
-    con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet)")
+    with duckdb.connect() as con:
+        con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet)")
 
 
 def _upload(settings: Settings, client: S3Client, stream: Stream, file: Path, name: str) -> None:

@@ -27,19 +27,10 @@ class MakeWorld(Protocol):
     def __call__(self, **options: Any) -> AbstractContextManager[World]: ...
 
 
-@pytest.fixture(scope="session")
-def other_connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A second DuckDB, for whoever works at the same time."""
-    with duckdb.connect(":memory:") as connection:
-        yield connection
-
-
 @pytest.fixture
 def make_world(
     request: pytest.FixtureRequest,
     environment: dict[str, str],
-    duckdb_connection: duckdb.DuckDBPyConnection,
-    other_connection: duckdb.DuckDBPyConnection,
     client: S3Client,
     tmp_path: Path,
 ) -> MakeWorld:
@@ -60,8 +51,10 @@ def make_world(
         }
         settings = Settings.from_env(environment | changes)
         stream = write_stream(settings.streams_dir, "orders", FIELDS, options)
-        world = World(Feed(settings, stream, client), duckdb_connection, other_connection)
-        with world.attached():
-            yield world
+        # The second one is for whoever works at the same time.
+        with duckdb.connect() as con, duckdb.connect() as other:
+            world = World(Feed(settings, stream, client), con, other)
+            with world.attached():
+                yield world
 
     return make

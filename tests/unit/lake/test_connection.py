@@ -16,6 +16,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import attach_statement
 from lotus_lake.lake.extensions import load_extensions
 from lotus_lake.lake.session import is_conflict
+from tests.unsigned import connect_signed
 
 HOSTILE = "it's \"a\" \\ secret'); DROP SCHEMA main; --"
 
@@ -50,6 +51,16 @@ def test_quotes_in_an_address_are_doubled(tmp_path: Path) -> None:
         "ATTACH 'ducklake:postgres:options=''-c x=y'' dbname=a' AS lakehouse "
         "(DATA_PATH '/o''lake/')"
     )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_extensions_are_signed(kind: str) -> None:
+    with connect_signed(":memory:") as connection:
+        load_extensions(connection, kind)
+        assert connection.execute(
+            "SELECT count(*) FROM duckdb_extensions() WHERE loaded AND extension_name IN "
+            f"('httpfs', 'ducklake', '{kind}_scanner')"
+        ).fetchone() == (3,)
 
 
 @pytest.fixture(scope="module")
