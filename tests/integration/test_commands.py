@@ -99,6 +99,7 @@ def fed_settings(shell: Shell) -> Settings:
     return Settings.from_env(shell.environment)
 
 
+@on_sqlite
 def test_status_counts_what_became_of_files(
     fed: Feed, make_feed: Callable[..., Feed], shell: Shell
 ) -> None:
@@ -132,6 +133,7 @@ def size_of(feed: Feed, key: str) -> int:
     return int(found["ContentLength"])
 
 
+@on_sqlite
 def test_status_shows_streams_whose_config_is_gone(fed: Feed, shell: Shell) -> None:
     Path(fed.settings.streams_dir, "shop", "orders.json").unlink()
     (row,) = shell.json("status")
@@ -161,6 +163,7 @@ def test_status_tells_how_far_the_slowest_model_is_behind(fed: Feed, shell: Shel
 # files
 
 
+@on_sqlite
 def test_files_shows_the_ledger_and_filters_it(fed: Feed, shell: Shell) -> None:
     everything = shell.json("files")
     assert len(everything) == 6
@@ -194,6 +197,7 @@ def test_a_row_is_traced_to_the_file_and_the_run_it_came_from(fed: Feed, shell: 
     assert "0 rows in 0 files" in shell.run("files", "shop", "orders", "--where", "id=99").stderr
 
 
+@on_sqlite
 def test_a_row_that_landed_as_a_copy_is_traced_to_its_object(
     make_feed: Callable[..., Feed], shell: Shell
 ) -> None:
@@ -221,6 +225,7 @@ def test_a_condition_that_is_wrong_is_told(fed: Feed, shell: Shell) -> None:
 # cursors
 
 
+@on_sqlite
 def test_cursors_and_their_history(fed: Feed, shell: Shell) -> None:
     (cursor,) = shell.json("cursors")
     assert (cursor["cursor_path"], cursor["backlog"]) == (fed.key("part_1.parquet"), 1)
@@ -267,6 +272,7 @@ def head(feed: Feed) -> int:
         return int(lake.value(f"SELECT id FROM {LAKE}.current_snapshot()"))
 
 
+@on_sqlite
 def test_a_stream_that_was_never_fed_has_a_plan(
     make_feed: Callable[..., Feed], shell: Shell
 ) -> None:
@@ -285,6 +291,7 @@ def test_a_stream_that_was_never_fed_has_a_plan(
 # query
 
 
+@on_sqlite
 def test_sql_is_answered_as_table_json_or_csv(fed: Feed, shell: Shell, tmp_path: Path) -> None:
     sql = "SELECT id, status, [1, 2] AS list FROM staging.stg_shop__orders ORDER BY id LIMIT 2"
     assert shell.json("query", sql) == [{"id": 0, "status": "paid", "list": [1, 2]}] * 2
