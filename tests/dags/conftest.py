@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import shutil
@@ -51,6 +52,15 @@ def botocore_reads_its_data_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
         yield
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's metadata database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    gc.freeze()  # Airflow's modules stay: to look through them takes 0.2 s at the end of each run
 
 
 @pytest.fixture(autouse=True)

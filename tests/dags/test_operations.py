@@ -38,12 +38,7 @@ EMPTY_FORM = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def airflow_database() -> None:
-    """Airflow's metadata database."""
-    from airflow.utils.db import initdb
-
-    initdb()
+pytestmark = pytest.mark.usefixtures("airflow_database")
 
 
 @pytest.fixture

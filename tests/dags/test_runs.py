@@ -49,12 +49,7 @@ FILES = [file for file in HISTORY.files if file.stream == "orders"]
 FOLDER = "shopify/orders/year=2026/month=03/day=01"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def airflow_database() -> None:
-    """Airflow's metadata database."""
-    from airflow.utils.db import initdb
-
-    initdb()
+pytestmark = pytest.mark.usefixtures("airflow_database")
 
 
 @dataclass(frozen=True, slots=True)
