@@ -110,7 +110,7 @@ MUTATIONS = (
     ),
     Mutation(
         "place where the queue begins",
-        Code("_first_pending(lake, stream, guard)", "guard.file_count + 1"),
+        Code("first_pending(lake, stream, ...)", "guard.file_count + 1"),
         "tests/integration/test_bounded_work.py",
     ),
     Mutation(
@@ -127,10 +127,7 @@ MUTATIONS = (
     ),
     Mutation(
         "identity by ETag and size",
-        Code(
-            "(item.key, item.etag, item.size_bytes) not in known",
-            "item.key not in {key for key, *_ in known}",
-        ),
+        Code("item.identity not in known", "item.key not in {key for key, *_ in known}"),
         "tests/integration/test_replaced_object.py",
     ),
     Mutation(
@@ -148,7 +145,7 @@ MUTATIONS = (
     ),
     Mutation(
         "earlier registrations of an object are forgotten",
-        Code("data_files.forget(lake, stream, sorted(before))", "0"),
+        Code("data_files.forget(...)", "0"),
         "tests/integration/test_reload.py::test_a_reloaded_object_has_its_new_rows_only",
     ),
     Mutation(
@@ -171,7 +168,7 @@ MUTATIONS = (
     ),
     Mutation(
         "retention looks again, in the transaction",
-        Code("snapshot > consumed", "False"),
+        Code("max(landed) > consumed", "False"),
         "tests/integration/test_retirement.py::"
         "test_a_file_that_lands_while_its_day_is_chosen_is_not_retired",
     ),
