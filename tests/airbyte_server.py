@@ -31,7 +31,8 @@ class Fault:
 
     Attributes:
         path: End of the call's path.
-        kind: A status, or `silence`, `half`, `cut`, `html`, `list`.
+        kind: A status, or `silence`, `half`, `cut`, `html`, `list`; `slow head` and `slow body`
+            send a byte now and then, without end.
         times: How many calls.
         done: The server has done what was asked before it goes wrong.
         body: Body of an answer with a status.
@@ -144,7 +145,11 @@ class AirbyteServer:
         return 200, {"data": _page([{"workspaceId": WORKSPACE, "name": "lake"}], query)}
 
     def public_get_sources(self, query: Document) -> tuple[int, Any]:
-        return 200, {"data": _page(list(self.sources.values()), query)}
+        shown = [
+            {name: value for name, value in source.items() if name != "sourceName"}
+            for source in self.sources.values()
+        ]
+        return 200, {"data": _page(shown, query)}
 
     def public_post_jobs(self, body: Document) -> tuple[int, Any]:
         if body["connectionId"] not in self.connections:
@@ -194,7 +199,9 @@ class AirbyteServer:
 
     def post_sources_get(self, body: Document) -> tuple[int, Any]:
         found = self.sources.get(body["sourceId"])
-        return (200, found) if found else (404, {"errorId": "0f0f"})
+        if found is None:
+            return 404, {"errorId": "0f0f"}
+        return 200, {name: value for name, value in found.items() if name != "sourceType"}
 
     def post_sources_discover_schema(self, body: Document) -> tuple[int, Any]:
         if body["sourceId"] not in self.sources:
@@ -319,11 +326,22 @@ def _handler(state: AirbyteServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
+        def _drip(self, data: bytes) -> None:
+            """Send a byte every 20 ms until the client or the server ends."""
+            with contextlib.suppress(OSError):
+                self.wfile.write(data)
+                while not state.closing.wait(0.02):
+                    self.wfile.write(b" ")
+
         def _go_wrong(self, fault: Fault, data: bytes) -> None:
             if isinstance(fault.kind, int):
                 self._send(fault.kind, json.dumps(fault.body).encode())
             elif fault.kind == "silence":
                 state.closing.wait()
+            elif fault.kind == "slow head":
+                self._drip(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            elif fault.kind == "slow body":
+                self._drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n[")
             elif fault.kind == "half":
                 self._send(200, data[: len(data) // 2], len(data) + 100)
             elif fault.kind == "html":

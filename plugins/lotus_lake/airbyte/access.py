@@ -1,4 +1,4 @@
-"""Where Airbyte is and how to log in there."""
+"""Airbyte's address and credentials, from `AIRBYTE_*` or from an Airflow connection."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ _API_PATHS = ("/api/public/v1", "/api/public", "/api/v1", "/api", "/v1")
 
 @dataclass(frozen=True, slots=True)
 class AirbyteAccess:
-    """How to reach Airbyte.
+    """Airbyte's address and credentials.
 
     Attributes:
         config_api: Root of the configuration API, which knows schemas and refreshes.
         public_api: Root of the public API, which starts syncs.
-        origin: Where the settings were read, for messages: a prefix of the variables, or the name
-            of the connection.
-        client_id: Client id of an application, with `client_secret`; tokens are fetched with it.
+        origin: Where the settings come from, for messages: the variables or the connection.
+        client_id: Client id of an application; tokens are fetched with it and `client_secret`.
         client_secret: Secret of the application.
-        token: A bearer token that is used as it is.
-        username: Login of a server that wants basic authentication, with `password`.
-        password: Its password.
-        workspace_id: The only workspace to look at; all that can be seen when missing.
+        token: A bearer token to use as it is.
+        username: User of a server with basic authentication.
+        password: Password of this user.
+        workspace_id: The only workspace to look at; without it, all that these credentials see.
     """
 
     config_api: str
@@ -63,10 +62,8 @@ class AirbyteAccess:
                 hint="AIRBYTE_URL=https://airbyte.example.com AIRBYTE_CLIENT_ID=... "
                 "AIRBYTE_CLIENT_SECRET=... (in Airbyte: Settings, Applications)",
             )
-        config_api, public_api = api_roots(url, "AIRBYTE_URL")
-        access = cls(
-            config_api=config_api,
-            public_api=public_api,
+        return cls(
+            *api_roots(url, "AIRBYTE_URL"),
             client_id=env.get("AIRBYTE_CLIENT_ID") or None,
             client_secret=_secret(env.get("AIRBYTE_CLIENT_SECRET")),
             token=_secret(env.get("AIRBYTE_TOKEN")),
@@ -74,8 +71,6 @@ class AirbyteAccess:
             password=_secret(env.get("AIRBYTE_PASSWORD")),
             workspace_id=env.get("AIRBYTE_WORKSPACE_ID") or None,
         )
-        access._check()
-        return access
 
     @classmethod
     def from_connection(cls, text: str, workspace_id: str | None = None) -> AirbyteAccess:
@@ -96,22 +91,34 @@ class AirbyteAccess:
                 hint='use {"conn_type": "airbyte", "host": "https://airbyte.example.com", '
                 '"login": "client id", "password": "client secret"}',
             ) from None
-        config_api, public_api = api_roots(url, f"the host of {CONNECTION}")
-        access = cls(
-            config_api=config_api,
-            public_api=public_api,
+        return cls(
+            *api_roots(url, f"the host of {CONNECTION}"),
             origin=CONNECTION,
             client_id=fields.login or None,
             client_secret=_secret(fields.password),
             token=_secret(extra_token),
             workspace_id=workspace_id or None,
         )
-        access._check()
-        return access
+
+    def __post_init__(self) -> None:
+        """Refuse half a login."""
+        pairs = [
+            ("AIRBYTE_CLIENT_ID", self.client_id, "AIRBYTE_CLIENT_SECRET", self.client_secret),
+            ("AIRBYTE_USERNAME", self.username, "AIRBYTE_PASSWORD", self.password),
+        ]
+        if self.origin == CONNECTION:
+            pairs = [("its login", self.client_id, "its password", self.client_secret)]
+        for name, value, secret_name, secret in pairs:
+            if bool(value) != bool(secret):
+                there, missing = (name, secret_name) if value else (secret_name, name)
+                raise SettingsError(
+                    f"{self.origin}: {there} is set, but {missing} is not",
+                    hint="set both or neither",
+                )
 
     @property
     def kind(self) -> Literal["token", "application", "basic", "none"]:
-        """How a request is authorised."""
+        """How to authorise a request."""
         if self.token:
             return "token"
         if self.client_id:
@@ -120,13 +127,13 @@ class AirbyteAccess:
 
     @property
     def token_api(self) -> str:
-        """Root of the API that hands out tokens: on a server of one's own either does."""
+        """Root of the API that hands out tokens: a self-managed server has it in both."""
         own = self.public_api.endswith("/api/public/v1")
         return self.config_api if own else self.public_api
 
     @property
     def variables(self) -> str:
-        """What a person has to look at when Airbyte refuses the log-in."""
+        """Settings to check if Airbyte refuses the login."""
         if self.origin == CONNECTION:
             return f"{CONNECTION} (login and password: client id and client secret)"
         return {
@@ -141,37 +148,29 @@ class AirbyteAccess:
         password = self.password.get_secret_value() if self.password else ""
         return "Basic " + base64.b64encode(f"{self.username}:{password}".encode()).decode()
 
-    def _check(self) -> None:
-        for name, secret_name, present, secret in (
-            ("AIRBYTE_CLIENT_ID", "AIRBYTE_CLIENT_SECRET", self.client_id, self.client_secret),
-            ("AIRBYTE_USERNAME", "AIRBYTE_PASSWORD", self.username, self.password),
-        ):
-            if bool(present) != bool(secret):
-                missing, there = (secret_name, name) if present else (name, secret_name)
-                if self.origin == CONNECTION:
-                    missing = "password" if present else "login"
-                    there = f"the rest of {CONNECTION}"
-                raise SettingsError(f"{missing} is missing beside {there}", hint="set both or none")
-
 
 def api_roots(url: str, name: str) -> tuple[str, str]:
     """Addresses of the configuration API and of the public API, without a trailing slash.
 
     Args:
         url: Address of the server, or of either API.
-        name: What the address was called, for the message.
+        name: Where the address comes from, for the message.
 
     Raises:
-        SettingsError: It is no address. Only its host is repeated: there may be a password in it.
+        SettingsError: It is not an address. At most the host is repeated: it may hold a password.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is not a number
+        is_address = False
+    if not is_address:
         raise SettingsError(
-            f"{name} is no address of a server", hint="such as https://airbyte.example.com"
-        )
+            f"{name} is not the address of a server", hint="such as https://airbyte.example.com"
+        ) from None
     if parts.username or parts.password:
         raise SettingsError(
-            f"{name} holds a log-in ({parts.hostname})",
+            f"{name} holds a login ({parts.hostname})",
             hint="put it in AIRBYTE_USERNAME and AIRBYTE_PASSWORD",
         )
     if parts.hostname == _CLOUD_HOST:
@@ -187,12 +186,10 @@ def api_roots(url: str, name: str) -> tuple[str, str]:
 
 def _connection_url(fields: ConnectionFields) -> str:
     host = fields.host or ""
-    url = host if "://" in host else f"http://{host}"
-    if fields.port and not urlsplit(url).port:
-        scheme, _, rest = url.partition("://")
-        name, slash, path = rest.partition("/")
-        url = f"{scheme}://{name}:{fields.port}{slash}{path}"
-    return url
+    parts = urlsplit(host if "://" in host else f"http://{host}")
+    if fields.port and not parts.port:
+        parts = parts._replace(netloc=f"{parts.netloc}:{fields.port}")
+    return parts.geturl()
 
 
 def _secret(text: str | None) -> SecretStr | None:

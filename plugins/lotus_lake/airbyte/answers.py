@@ -1,11 +1,13 @@
-"""What Airbyte says, as far as it matters here. Fields that are unknown or missing are no error."""
+"""What Airbyte answers, as far as it matters here. Unknown fields and missing ones are no error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
 
 # Not yet over: a further attempt may follow "incomplete".
 OPEN_STATUSES = ("pending", "queued", "running", "incomplete")
@@ -13,24 +15,41 @@ OPEN_STATUSES = ("pending", "queued", "running", "incomplete")
 WRITING_STATUSES = ("running", "incomplete")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A source: its id, what people called it, and its connector, such as `shopify`."""
+class _Answer(BaseModel):
+    # Input stays out of errors: an answer about a source or destination may hold its secrets.
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, document: Any) -> Any:
+        """Airbyte writes null for what is missing; here that has defaults."""
+        if not isinstance(document, dict):
+            return document
+        return {name: value for name, value in document.items() if value is not None}
+
+
+class Source(_Answer):
+    """A source: its id, its name in Airbyte, and its connector, such as `shopify`."""
 
     source_id: str
-    name: str
-    connector: str
+    name: str = ""
+    # The public API's word, and that of the configuration API.
+    connector: str = Field("", validation_alias=AliasChoices("sourceType", "sourceName"))
+    workspace_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source_id} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionStream:
+class ConnectionStream(_Answer):
     """A stream of a connection; `name` and `namespace` are the source's words for it."""
 
-    name: str
-    namespace: str | None
-    selected: bool
-    sync_mode: str
-    destination_sync_mode: str
+    name: str = Field(validation_alias=AliasPath("stream", "name"))
+    namespace: str | None = Field(None, validation_alias=AliasPath("stream", "namespace"))
+    selected: bool = Field(True, validation_alias=AliasPath("config", "selected"))
+    destination_sync_mode: str = Field(
+        "", validation_alias=AliasPath("config", "destinationSyncMode")
+    )
 
     @property
     def descriptor(self) -> dict[str, str]:
@@ -39,42 +58,37 @@ class ConnectionStream:
         return named | ({"streamNamespace": self.namespace} if self.namespace else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(_Answer):
     """A connection from a source to a destination.
 
     Attributes:
         connection_id: Its id.
-        name: What people called it.
+        name: Its name in Airbyte.
         source_id: Id of its source.
         status: `active`, `inactive`, `deprecated` or `locked`.
-        namespace: The namespace it writes to, when it was set for the connection.
         prefix: What it puts before each stream's name.
         streams: Its streams, selected ones and others.
     """
 
     connection_id: str
-    name: str
+    name: str = ""
     source_id: str
-    status: str
-    namespace: str | None
-    prefix: str
-    streams: tuple[ConnectionStream, ...]
+    status: str = "active"
+    namespace_definition: str = ""
+    namespace_format: str = ""
+    prefix: str = ""
+    streams: tuple[ConnectionStream, ...] = Field(
+        (), validation_alias=AliasPath("syncCatalog", "streams")
+    )
 
-    @classmethod
-    def parse(cls, document: Mapping[str, Any]) -> Connection:
-        """Read a connection of the configuration API."""
-        custom = document.get("namespaceDefinition") == "customformat"
-        catalog = document.get("syncCatalog") or {}
-        return cls(
-            connection_id=_text(document, "connectionId"),
-            name=str(document.get("name") or ""),
-            source_id=_text(document, "sourceId"),
-            status=str(document.get("status") or "active"),
-            namespace=(document.get("namespaceFormat") or None) if custom else None,
-            prefix=str(document.get("prefix") or ""),
-            streams=tuple(_streams(catalog.get("streams") or ())),
-        )
+    def __str__(self) -> str:
+        return f"{self.connection_id} ({self.name})"
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace it writes to, if it was set for the connection."""
+        is_set = self.namespace_definition == "customformat"
+        return self.namespace_format or None if is_set else None
 
     def stream(self, name: str) -> ConnectionStream | None:
         """The selected stream whose files are written under this name."""
@@ -84,107 +98,109 @@ class Connection:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job of a connection.
+class Stats(_Answer):
+    """Records that were read, and that the destination has confirmed."""
+
+    records_emitted: int = 0
+    records_committed: int = 0
+
+
+class StreamStats(Stats):
+    """Statistics of a stream: of a job on its own level, of an attempt one level below."""
+
+    stream_name: str
+    stats: Stats = Stats()
+
+
+class Failure(_Answer):
+    """Why an attempt, or a discovery, failed."""
+
+    failure_origin: str = "airbyte"
+    external_message: str = ""
+    internal_message: str = ""
+
+    @property
+    def message(self) -> str:
+        """The text for people, else that for developers; empty when Airbyte gives no reason."""
+        return self.external_message or self.internal_message
+
+
+class Attempt(_Answer):
+    """An attempt of a job."""
+
+    total_stats: Stats | None = None
+    stream_stats: tuple[StreamStats, ...] = ()
+    failures: tuple[Failure, ...] = Field(
+        (), validation_alias=AliasPath("failureSummary", "failures")
+    )
+
+
+class Job(_Answer):
+    """A job of a connection, with its attempts where the answer has them.
 
     Attributes:
         job_id: Its id, which is `_airbyte_meta.sync_id` of every row that it wrote.
         kind: `sync`, `refresh`, `reset_connection`, `clear`...
         connection_id: Its connection.
         status: `pending`, `queued`, `running`, `incomplete`, `failed`, `succeeded`, `cancelled`.
-        created_at: When it was asked for; the days in the keys of its files are not earlier.
-        streams: Names of the streams that a refresh was asked for.
-        attempts: How many attempts there were so far.
-        emitted: Records read so far, all streams and attempts together.
-        committed: Records per stream that the destination has confirmed, over all attempts; a
-            stream that is missing had none. `None` when Airbyte has no statistics.
-        failure: Why the latest attempt failed.
+        created_at: When it was requested; the days in the keys of its files are not earlier.
+        streams: Names of the streams that a refresh was requested for.
+        attempts: Its attempts so far.
+        stream_aggregated_stats: Airbyte's own totals over all attempts.
     """
 
-    job_id: int
-    kind: str
-    connection_id: str
-    status: str
-    created_at: datetime
+    job_id: int = Field(validation_alias="id")
+    kind: str = Field("sync", validation_alias="configType")
+    connection_id: str = Field("", validation_alias="configId")
+    status: str = "pending"
+    created_at: datetime = datetime.fromtimestamp(0, UTC)
     streams: frozenset[str] = frozenset()
-    attempts: int = 0
-    emitted: int = 0
-    committed: Mapping[str, int] | None = None
-    failure: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    stream_aggregated_stats: tuple[StreamStats, ...] | None = None
 
+    @model_validator(mode="before")
     @classmethod
-    def parse(
-        cls, job: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]] | None = None
-    ) -> Job:
-        """Read a job of the configuration API, with its attempts where they are known."""
-        tries = list(attempts or ())
+    def _flat(cls, answer: Any) -> Any:
+        """Attempts are beside the job, and in some answers wrapped once more."""
+        job = answer["job"]
         refresh = (job.get("refreshConfig") or {}).get("streamsToRefresh") or ()
-        return cls(
-            job_id=int(job["id"]),
-            kind=str(job.get("configType") or "sync"),
-            connection_id=str(job.get("configId") or ""),
-            status=str(job.get("status") or "pending"),
-            created_at=datetime.fromtimestamp(int(job.get("createdAt") or 0), tz=UTC),
-            streams=frozenset(str(item.get("name")) for item in refresh),
-            attempts=len(tries),
-            emitted=sum(_count(item.get("totalStats"), "recordsEmitted") for item in tries),
-            committed=_committed(job, tries),
-            failure=_failure(tries),
-        )
+        attempts = [item.get("attempt", item) for item in answer.get("attempts") or ()]
+        return job | {"attempts": attempts, "streams": [item["name"] for item in refresh]}
 
     @property
     def is_over(self) -> bool:
         """Whether no attempt can follow."""
         return self.status not in OPEN_STATUSES
 
+    @property
+    def emitted(self) -> int:
+        """Records read so far, all streams and attempts together."""
+        return sum(item.total_stats.records_emitted for item in self.attempts if item.total_stats)
 
-def _committed(
-    job: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]
-) -> dict[str, int] | None:
-    """Confirmed records per stream: Airbyte's own total, else the sum over the attempts."""
-    total = job.get("streamAggregatedStats")
-    if total is not None:
-        return {item["streamName"]: _count(item, "recordsCommitted") for item in total}
-    counts: dict[str, int] = {}
-    known = False
-    for attempt in attempts:
-        for item in attempt.get("streamStats") or ():
-            known = True
-            name = item["streamName"]
-            counts[name] = counts.get(name, 0) + _count(item.get("stats"), "recordsCommitted")
+    @property
+    def committed(self) -> dict[str, int] | None:
+        """Records per stream that the destination has confirmed, over all attempts.
+
+        A stream that is missing had none. `None` when Airbyte has no statistics.
+        """
+        if self.stream_aggregated_stats is not None:
+            return {
+                item.stream_name: item.records_committed for item in self.stream_aggregated_stats
+            }
         # A sync that moved nothing has totals but no streams.
-        known = known or attempt.get("totalStats") is not None
-    return counts if known else None
+        if not any(item.total_stats or item.stream_stats for item in self.attempts):
+            return None
+        counts: Counter[str] = Counter()
+        for attempt in self.attempts:
+            for item in attempt.stream_stats:
+                counts[item.stream_name] += item.stats.records_committed
+        return dict(counts)
 
-
-def _failure(attempts: list[Mapping[str, Any]]) -> str | None:
-    failures = (attempts[-1].get("failureSummary") or {}).get("failures") if attempts else None
-    for failure in failures or ():
-        text = failure.get("externalMessage") or failure.get("internalMessage")
-        if text:
-            return f"{failure.get('failureOrigin') or 'airbyte'}: {text}"
-    return None
-
-
-def _streams(items: Iterable[Mapping[str, Any]]) -> Iterable[ConnectionStream]:
-    for item in items:
-        stream, config = item.get("stream") or {}, item.get("config") or {}
-        yield ConnectionStream(
-            name=_text(stream, "name"),
-            namespace=stream.get("namespace") or None,
-            selected=bool(config.get("selected", True)),
-            sync_mode=str(config.get("syncMode") or ""),
-            destination_sync_mode=str(config.get("destinationSyncMode") or ""),
-        )
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"no {name}")
-    return value
-
-
-def _count(stats: Mapping[str, Any] | None, name: str) -> int:
-    return int((stats or {}).get(name) or 0)
+    @property
+    def failure(self) -> str | None:
+        """Why the latest attempt failed."""
+        failures = self.attempts[-1].failures if self.attempts else ()
+        for failure in failures:
+            if failure.message:
+                return f"{failure.failure_origin}: {failure.message}"
+        return None

@@ -1,4 +1,4 @@
-"""The calls to Airbyte that are needed here, by name."""
+"""The calls to Airbyte that the lake needs, by name."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.airbyte.answers import Connection, ConnectionStream, Job, Source
-from lotus_lake.airbyte.transport import TIMEOUT_SECONDS, Transport
+from lotus_lake.airbyte.answers import Connection, ConnectionStream, Failure, Job, Source
 from lotus_lake.errors import AirbyteError, AirbyteNotFoundError, AirbyteUnavailableError
 
 # Discovery asks the source itself, which can take minutes.
-DISCOVERY_SECONDS = 900.0
-JOB_KINDS = ("sync", "refresh", "reset_connection", "clear")
+_DISCOVERY_SECONDS = 900.0
+_JOB_KINDS = ("sync", "refresh", "reset_connection", "clear")
 _PAGE = 100
+# What a connector's `discover` prints of a stream, in the protocol's spelling.
+_DISCOVERED = (
+    "name", "namespace", "json_schema", "supported_sync_modes", "source_defined_cursor",
+    "default_cursor_field", "source_defined_primary_key",
+)  # fmt: skip
 
 
 class AirbyteClient:
@@ -25,44 +31,25 @@ class AirbyteClient:
     calls that change nothing.
 
     Args:
-        access: Where and as whom.
-        timeout_seconds: How long to wait for each answer.
-        pause_seconds: Pause before a call is repeated.
+        access: Airbyte's addresses and the credentials.
+        limits: Time limits, as of `Transport`.
     """
 
-    def __init__(
-        self,
-        access: AirbyteAccess,
-        *,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        pause_seconds: float = 0.5,
-    ) -> None:
-        self._pause_seconds = pause_seconds
-        self._transport = Transport(
-            access, timeout_seconds=timeout_seconds, pause_seconds=pause_seconds
-        )
+    def __init__(self, access: AirbyteAccess, **limits: float) -> None:
+        # Here, because httpx and tenacity cost every command 0.2 s of its start.
+        from lotus_lake.airbyte.transport import Transport
 
-    @property
-    def access(self) -> AirbyteAccess:
-        """Where and as whom."""
-        return self._transport.access
-
-    def workspace_ids(self) -> list[str]:
-        """The workspaces to look at: that of the settings, else all that can be seen."""
-        if self.access.workspace_id:
-            return [self.access.workspace_id]
-        with _understood("workspaces"):
-            return [item["workspaceId"] for item in self._pages("workspaces")]
+        self._access = access
+        self._transport = Transport(access, **limits)
 
     def connections(self) -> list[Connection]:
         """All connections, by name."""
         found = []
-        for workspace_id in self.workspace_ids():
-            answer = self._transport.config(
-                "connections/list", {"workspaceId": workspace_id}, read=True
-            )
+        for workspace_id in self._workspace_ids():
+            answer = self._config("connections/list", workspaceId=workspace_id)
             with _understood("connections/list"):
-                found += [Connection.parse(item) for item in answer.get("connections") or ()]
+                items = answer.get("connections") or ()
+                found += [Connection.model_validate(item) for item in items]
         return sorted(found, key=lambda item: (item.name, item.connection_id))
 
     def connection(self, connection_id: str) -> Connection:
@@ -72,33 +59,25 @@ class AirbyteClient:
             AirbyteNotFoundError: There is none; the text names those there are.
         """
         try:
-            answer = self._transport.config(
-                "connections/get", {"connectionId": connection_id}, read=True
-            )
+            answer = self._config("connections/get", connectionId=connection_id)
         except AirbyteNotFoundError as error:
-            known = [f"{item.connection_id} ({item.name})" for item in self.connections()]
-            raise AirbyteNotFoundError(
-                f"there is no connection {connection_id}",
-                hint=f"known connections: {', '.join(known) or 'none'}",
-            ) from error
+            raise _unknown("connection", connection_id, self.connections()) from error
         with _understood("connections/get"):
-            return Connection.parse(answer)
+            return Connection.model_validate(answer)
 
-    def source_names(self, source_id: str) -> tuple[str, str]:
-        """What people called a source, and the name of its connector."""
-        answer = self._transport.config("sources/get", {"sourceId": source_id}, read=True)
-        return str(answer.get("name") or ""), str(answer.get("sourceName") or "")
+    def source(self, source_id: str) -> Source:
+        """A source by its id."""
+        answer = self._config("sources/get", sourceId=source_id)
+        with _understood("sources/get"):
+            return Source.model_validate(answer)
 
     def sources(self) -> list[Source]:
         """All sources, by name."""
-        workspace_ids = self.workspace_ids()
+        workspace_ids = self._workspace_ids()
         with _understood("sources"):
-            found = [
-                Source(item["sourceId"], item["name"], str(item.get("sourceType") or ""))
-                for item in self._pages("sources")
-                if item.get("workspaceId") in workspace_ids
-            ]
-            return sorted(found, key=lambda source: (source.name, source.source_id))
+            found = [Source.model_validate(item) for item in self._pages("sources")]
+        kept = [item for item in found if item.workspace_id in workspace_ids]
+        return sorted(kept, key=lambda source: (source.name, source.source_id))
 
     def discover_schema(self, source_id: str) -> dict[str, Any]:
         """Ask a source for its streams, with types, past Airbyte's cache.
@@ -107,36 +86,31 @@ class AirbyteClient:
             source_id: Id of the source in Airbyte.
 
         Returns:
-            An Airbyte catalog as a connector's `discover` prints it: `{"streams": [{"name": ...,
-            "json_schema": {...}, "supported_sync_modes": [...], ...}]}`.
+            The discovered catalog, as a connector's `discover` prints it: `{"streams": [{"name":
+            ..., "json_schema": {...}, "supported_sync_modes": [...], ...}]}`.
 
         Raises:
             AirbyteNotFoundError: There is no such source; the text names those there are.
             AirbyteError: The source could not be asked, such as for wrong credentials of its own.
         """
-        # Asking a source changes nothing, but takes long: it is not repeated after a time-out.
-        transport = Transport(
-            self.access, timeout_seconds=DISCOVERY_SECONDS, pause_seconds=self._pause_seconds
-        )
         try:
-            answer = transport.config(
-                "sources/discover_schema",
+            # Changes nothing, but takes long: it is not repeated after a timeout.
+            answer = self._transport.call(
+                f"{self._access.config_api}/sources/discover_schema",
                 {"sourceId": source_id, "disable_cache": True},
                 read=False,
+                read_seconds=_DISCOVERY_SECONDS,
             )
         except AirbyteNotFoundError as error:
-            known = [f"{item.source_id} ({item.name})" for item in self.sources()]
-            raise AirbyteNotFoundError(
-                f"there is no source {source_id}",
-                hint=f"known sources: {', '.join(known) or 'none'}",
-            ) from error
-        if not answer.get("catalog"):
-            raise AirbyteError(
-                f"discovery of source {source_id} failed: {_discovery_error(answer)}"
-            )
+            raise _unknown("source", source_id, self.sources()) from error
         with _understood("sources/discover_schema"):
+            if not answer.get("catalog"):
+                job = answer.get("jobInfo") or {}
+                failure = Failure.model_validate(job.get("failureReason") or {})
+                reason = failure.message or "Airbyte gives no reason"
+                raise AirbyteError(f"discovery of source {source_id} failed: {reason}")
             items = answer["catalog"].get("streams") or ()
-            return {"streams": [_protocol_stream(item["stream"]) for item in items]}
+            return {"streams": [_discovered(item["stream"]) for item in items]}
 
     def jobs(self, connection_id: str, statuses: Sequence[str] = ()) -> list[Job]:
         """The latest jobs of a connection, newest first.
@@ -145,17 +119,15 @@ class AirbyteClient:
             connection_id: The connection.
             statuses: Only jobs in one of these; all when empty.
         """
-        body: dict[str, Any] = {
-            "configTypes": list(JOB_KINDS),
-            "configId": connection_id,
-            "pagination": {"pageSize": 20, "rowOffset": 0},
-        }
-        if statuses:
-            body["statuses"] = list(statuses)
-        answer = self._transport.config("jobs/list", body, read=True)
+        answer = self._config(
+            "jobs/list",
+            configTypes=list(_JOB_KINDS),
+            configId=connection_id,
+            pagination={"pageSize": 20, "rowOffset": 0},
+            **({"statuses": list(statuses)} if statuses else {}),
+        )
         with _understood("jobs/list"):
-            items = answer.get("jobs") or ()
-            jobs = [Job.parse(item["job"], item.get("attempts")) for item in items]
+            jobs = [Job.model_validate(item) for item in answer.get("jobs") or ()]
         # Older servers do not know the filter.
         kept = [job for job in jobs if not statuses or job.status in statuses]
         return sorted(kept, key=lambda job: job.job_id, reverse=True)
@@ -163,15 +135,14 @@ class AirbyteClient:
     def job(self, job_id: int) -> Job:
         """A job with its attempts and statistics."""
         try:
-            answer = self._transport.config("jobs/get_without_logs", {"id": job_id}, read=True)
+            answer = self._config("jobs/get_without_logs", id=job_id)
         except AirbyteNotFoundError as error:
             raise AirbyteNotFoundError(
                 f"there is no job {job_id}",
                 hint="its id is in the address of its page in Airbyte, and sync_id in its rows",
             ) from error
         with _understood("jobs/get_without_logs"):
-            attempts = [item["attempt"] for item in answer.get("attempts") or ()]
-            return Job.parse(answer["job"], attempts)
+            return Job.model_validate(answer)
 
     def start_sync(self, connection_id: str) -> int:
         """Start a sync; returns the job's id. Never repeated: see `jobs.start`.
@@ -179,9 +150,8 @@ class AirbyteClient:
         Raises:
             AirbyteBusyError: A job of the connection is running already.
         """
-        answer = self._transport.public(
-            "POST", "jobs", {"connectionId": connection_id, "jobType": "sync"}
-        )
+        body = {"connectionId": connection_id, "jobType": "sync"}
+        answer = self._transport.call(f"{self._access.public_api}/jobs", body, read=False)
         with _understood("jobs"):
             return int(answer["jobId"])
 
@@ -197,24 +167,35 @@ class AirbyteClient:
         """
         if not streams:
             raise ValueError("a refresh without streams refreshes all of the connection")
-        answer = self._transport.config(
-            "connections/refresh",
-            {
-                "connectionId": connection_id,
-                "refreshMode": "Merge",
-                "streams": [stream.descriptor for stream in streams],
-            },
-            read=False,
+        body = {
+            "connectionId": connection_id,
+            "refreshMode": "Merge",
+            "streams": [stream.descriptor for stream in streams],
+        }
+        answer = self._transport.call(
+            f"{self._access.config_api}/connections/refresh", body, read=False
         )
         with _understood("connections/refresh"):
-            return Job.parse(answer["job"]).job_id if answer.get("job") else None
+            return Job.model_validate(answer).job_id if answer.get("job") else None
+
+    def _workspace_ids(self) -> list[str]:
+        """The workspaces to look at: that of the settings, else all that can be seen."""
+        if self._access.workspace_id:
+            return [self._access.workspace_id]
+        with _understood("workspaces"):
+            return [item["workspaceId"] for item in self._pages("workspaces")]
+
+    def _config(self, path: str, **body: Any) -> dict[str, Any]:
+        """A call to the configuration API that changes nothing."""
+        return self._transport.call(f"{self._access.config_api}/{path}", body, read=True)
 
     def _pages(self, path: str) -> list[dict[str, Any]]:
         """All items of a list of the public API."""
         items: list[dict[str, Any]] = []
         while True:
-            answer = self._transport.public("GET", f"{path}?limit={_PAGE}&offset={len(items)}")
-            page = answer.get("data") or []
+            query = f"limit={_PAGE}&offset={len(items)}"
+            url = f"{self._access.public_api}/{path}?{query}"
+            page = self._transport.call(url, read=True).get("data") or []
             items += page
             if len(page) < _PAGE:
                 return items
@@ -222,7 +203,7 @@ class AirbyteClient:
 
 @contextlib.contextmanager
 def _understood(call: str) -> Iterator[None]:
-    """Read an answer; one that has another form than Airbyte describes is as good as none."""
+    """Read an answer; one in another form than Airbyte documents is as good as none."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -232,21 +213,16 @@ def _understood(call: str) -> Iterator[None]:
         ) from error
 
 
-def _protocol_stream(stream: dict[str, Any]) -> dict[str, Any]:
-    """A stream of the configuration API in the words of Airbyte's protocol."""
-    words = {
-        "name": "name",
-        "namespace": "namespace",
-        "jsonSchema": "json_schema",
-        "supportedSyncModes": "supported_sync_modes",
-        "sourceDefinedCursor": "source_defined_cursor",
-        "defaultCursorField": "default_cursor_field",
-        "sourceDefinedPrimaryKey": "source_defined_primary_key",
-    }
-    return {new: stream[old] for old, new in words.items() if stream.get(old) is not None}
+def _unknown(
+    what: str, unknown_id: str, known: Sequence[Connection] | Sequence[Source]
+) -> AirbyteNotFoundError:
+    return AirbyteNotFoundError(
+        f"there is no {what} {unknown_id}",
+        hint=f"known {what}s: {', '.join(map(str, known)) or 'none'}",
+    )
 
 
-def _discovery_error(answer: dict[str, Any]) -> str:
-    reason = (answer.get("jobInfo") or {}).get("failureReason") or {}
-    text = reason.get("externalMessage") or reason.get("internalMessage")
-    return str(text or "Airbyte gives no reason")
+def _discovered(stream: dict[str, Any]) -> dict[str, Any]:
+    """A stream of the configuration API as a connector's `discover` prints it."""
+    found = {name: stream.get(to_camel(name)) for name in _DISCOVERED}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Start a job exactly once, and wait for it."""
+"""Start a job exactly once, wait for it, and know whether one is writing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from lotus_lake.airbyte.answers import OPEN_STATUSES, Connection, Job
+from lotus_lake.airbyte.answers import OPEN_STATUSES, WRITING_STATUSES, Connection, Job
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.errors import AirbyteBusyError, AirbyteError, AirbyteUnavailableError
 
 POLL_SECONDS = 10.0
-LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 2.0
 _LOOKS = 5
 
 log = logging.getLogger(__name__)
+
+
+def running_job(client: AirbyteClient, connection_id: str) -> Job | None:
+    """The newest job of a connection that may have written files, and may write or delete more.
+
+    That includes a job between two attempts, but not one that waits for its first. `None` means
+    that all files of the connection belong to complete syncs.
+
+    Raises:
+        AirbyteUnavailableError: Airbyte does not answer; the caller decides whether to wait.
+    """
+    return next(iter(client.jobs(connection_id, WRITING_STATUSES)), None)
 
 
 def refuse_when_busy(client: AirbyteClient, connection: Connection) -> None:
@@ -23,8 +35,11 @@ def refuse_when_busy(client: AirbyteClient, connection: Connection) -> None:
     Raises:
         AirbyteBusyError: There is one.
     """
-    if jobs := client.jobs(connection.connection_id, OPEN_STATUSES):
-        raise _busy(connection, jobs[0])
+    for job in client.jobs(connection.connection_id, OPEN_STATUSES):
+        raise AirbyteBusyError(
+            f"job {job.job_id} ({job.kind}, {job.status}) of connection {connection} is not over",
+            hint=f"wait for it: lotus-lake job {job.job_id} --wait",
+        )
 
 
 def start(
@@ -34,19 +49,19 @@ def start(
     call: Callable[[], int | None],
     *,
     streams: Sequence[str] = (),
-    look_seconds: float = LOOK_SECONDS,
+    look_seconds: float = _LOOK_SECONDS,
 ) -> int:
     """Start a job; returns its id.
 
-    The call is made once. When it brought no usable answer, the job is looked for among those of
-    the connection, so that a lost answer neither starts a second job nor hides the first.
+    The call is made once. If it brings no usable answer, the job is looked for among those of the
+    connection, so that a lost answer neither starts a second job nor hides the first.
 
     Args:
         client: Airbyte.
         connection: The connection.
         kind: What kind of job the call starts: `sync` or `refresh`.
-        call: Starts it and returns its id, or `None` when Airbyte started none.
-        streams: Streams that a refresh was asked for; one of others is not ours.
+        call: Starts it and returns its id, or `None` if Airbyte started none.
+        streams: Streams of a refresh; a refresh of others is not ours.
         look_seconds: Pause between looks for a job whose answer was lost.
 
     Raises:
@@ -65,11 +80,11 @@ def start(
 
     try:
         job_id = call()
-    except AirbyteBusyError as error:
-        jobs = client.jobs(connection.connection_id, OPEN_STATUSES)
-        raise (_busy(connection, jobs[0]) if jobs else error) from error
+    except AirbyteBusyError:
+        refuse_when_busy(client, connection)
+        raise
     except AirbyteUnavailableError:
-        # The server may still be at it: it answers only when the job runs.
+        # The server may still be busy with the call: it answers only when the job runs.
         for _ in range(_LOOKS):
             if found := new_job():
                 return found
@@ -78,10 +93,9 @@ def start(
     job_id = job_id or new_job()
     if job_id is None:
         raise AirbyteError(
-            f"Airbyte started no {kind} of connection {connection.connection_id} "
-            f"({connection.name})",
-            hint="either a job started in between, then its next sync will be this refresh; or its "
-            "destination is too old to refresh: upgrade it",
+            f"Airbyte started no {kind} of connection {connection}",
+            hint="either another job started first, and the connection's next sync will be this "
+            "refresh; or its destination is too old to refresh: upgrade it",
         )
     return job_id
 
@@ -93,7 +107,7 @@ def follow(
     timeout_seconds: float,
     poll_seconds: float = POLL_SECONDS,
 ) -> Iterator[Job]:
-    """The job, again and again, until it is over or the time is up; it goes on in Airbyte then.
+    """The job, polled until it is over or the time is up; then it goes on in Airbyte.
 
     Raises:
         AirbyteUnavailableError: Airbyte does not answer, and the time is up.
@@ -106,17 +120,9 @@ def follow(
         except AirbyteUnavailableError as error:
             if last_look:
                 raise
-            log.warning("job %d goes on without being seen: %s", job_id, error)
+            log.warning("job %d continues unobserved: %s", job_id, error)
         else:
             yield job
             if job.is_over or last_look:
                 return
         time.sleep(poll_seconds)
-
-
-def _busy(connection: Connection, job: Job) -> AirbyteBusyError:
-    return AirbyteBusyError(
-        f"job {job.job_id} ({job.kind}, {job.status}) of connection {connection.connection_id} "
-        f"({connection.name}) is not over yet",
-        hint=f"wait for it: lotus-lake job {job.job_id} --wait",
-    )

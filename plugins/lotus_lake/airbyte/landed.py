@@ -1,24 +1,25 @@
 """Did everything that an Airbyte job wrote reach the lake?
 
-Each landed row carries the id of the job that wrote it (`_airbyte_meta.sync_id`), and Airbyte tells
+Each landed row carries the id of the job that wrote it (`_airbyte_meta.sync_id`), and Airbyte says
 how many records of each stream the destination has confirmed. Airbyte delivers at least once: a
-failed attempt leaves rows that are sent again, so more rows than confirmed records are as it
-should be, and fewer are a loss.
+failed attempt leaves rows that are sent again. More rows than confirmed records are therefore
+normal, and fewer are a loss.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lotus_lake.airbyte.answers import Job
 from lotus_lake.bucket.keys import window_start
 from lotus_lake.bucket.objects import list_objects
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import META, STAGING, Lake
-from lotus_lake.ledger.events import unknown_objects
+from lotus_lake.ledger.events import LANDED_SQL, unknown_objects
+from lotus_lake.ledger.schema import was_fed
 from lotus_lake.sql import identifier
 
 if TYPE_CHECKING:
@@ -27,8 +28,19 @@ if TYPE_CHECKING:
 State = Literal["landed", "waiting", "quarantined", "missing", "unproven"]
 
 _CHUNK = 10_000
-# The clocks of Airbyte and of the object store differ a little; its days are UTC days.
+# The clocks of Airbyte and of the object store may differ a little; Airbyte's days are UTC days.
 _SLACK = timedelta(hours=1)
+_EVER = datetime.fromtimestamp(0, UTC)
+
+
+class Holdings(NamedTuple):
+    """What the ledger knows of a stream's files."""
+
+    landed_files: int = 0
+    landed_rows: int = 0
+    waiting_files: int = 0
+    quarantined_files: int = 0
+    retired_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class StreamCheck:
         landed: Rows of the job in the landing table.
         waiting: Files since the job's start that are not registered yet.
         quarantined: Files since the job's start that could not be registered.
-        retired: Rows of that time that were retired again, so that they cannot be counted.
+        retired: Rows of that time that were retired again, so they cannot be counted.
     """
 
     stream: str
@@ -71,75 +83,62 @@ class StreamCheck:
 
 
 def check_stream(
-    lake: Lake, client: S3Client, stream: Stream, job: Job, committed: int | None
+    lake: Lake, client: S3Client, stream: Stream, job: Job, source_name: str
 ) -> StreamCheck:
     """Compare what a job has written of a stream with what landed.
 
     Args:
-        lake: Open lake; reading is enough.
+        lake: Open lake; read-only is enough.
         client: S3 client.
         stream: The stream.
         job: A job that is over.
-        committed: What the job says it wrote of the stream.
+        source_name: The source's own name of the stream.
 
     Raises:
         StorageUnavailableError: The bucket could not be listed.
     """
-    unknown, fed = _unknown_files(lake, client, stream, job), _fed_files(lake, stream, job)
+    since = job.created_at - _SLACK
+    unknown, known = _unknown_files(lake, client, stream, since), holdings(lake, stream, since)
     return StreamCheck(
         stream=stream.id,
-        committed=committed,
+        committed=None if job.committed is None else job.committed.get(source_name, 0),
         landed=_landed_rows(lake, stream, job),
-        waiting=unknown + fed[0],
-        quarantined=fed[1],
-        retired=fed[2],
+        waiting=unknown + known.waiting_files,
+        quarantined=known.quarantined_files,
+        retired=known.retired_rows,
     )
 
 
-def committed_records(job: Job, name: str) -> int | None:
-    """Records of a stream that a job has written, by the source's name for the stream."""
-    return None if job.committed is None else job.committed.get(name, 0)
+def holdings(lake: Lake, stream: Stream, since: datetime = _EVER) -> Holdings:
+    """What the ledger knows of the objects written since a moment, or ever."""
+    if not was_fed(lake, stream):
+        return Holdings()
+    [row] = lake.rows(
+        f"""
+        SELECT count(*) FILTER (event IN {LANDED_SQL}),
+               coalesce(sum(row_count) FILTER (event IN {LANDED_SQL}), 0)::BIGINT,
+               count(*) FILTER (event = 'discovered'),
+               count(*) FILTER (event = 'quarantined'),
+               coalesce(sum(row_count) FILTER (event = 'retired'), 0)::BIGINT
+        FROM {META}.feeder_files
+        WHERE source = ? AND stream = ? AND last_modified >= ?
+        """,
+        [stream.source, stream.name, since],
+    )
+    return Holdings(*row)
 
 
-def holdings(lake: Lake, stream: Stream) -> tuple[int, int]:
-    """Files and rows of a stream in its landing table, by the ledger."""
-    if "file_events" not in lake.tables("meta"):
-        return 0, 0
-    files, rows = lake.rows(
-        f"SELECT count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.feeder_files "
-        "WHERE source = ? AND stream = ? AND event IN ('registered', 'copied')",
-        [stream.source, stream.name],
-    )[0]
-    return files, rows
-
-
-def _unknown_files(lake: Lake, client: S3Client, stream: Stream, job: Job) -> int:
-    """Objects that appeared since the job's start and are not in the ledger."""
+def _unknown_files(lake: Lake, client: S3Client, stream: Stream, since: datetime) -> int:
+    """Objects that were written since a moment and are not in the ledger."""
     prefix = stream.prefix(lake.settings.raw_prefix)
-    start = window_start(prefix, job.created_at.date(), lookback_days=1)
-    objects = (
-        item
-        for item in list_objects(client, lake.settings.bucket, prefix, start)
-        if item.last_modified >= job.created_at - _SLACK
-    )
-    known = "file_events" in lake.tables("meta")
+    start = window_start(prefix, since.date(), lookback_days=1)
+    objects = list_objects(client, lake.settings.bucket, prefix, start)
+    new = (item for item in objects if item.last_modified >= since)
+    fed = was_fed(lake, stream)
     count = 0
-    while chunk := list(islice(objects, _CHUNK)):
-        count += len(unknown_objects(lake, stream, chunk) if known else chunk)
+    while chunk := list(islice(new, _CHUNK)):
+        count += len(unknown_objects(lake, stream, chunk) if fed else chunk)
     return count
-
-
-def _fed_files(lake: Lake, stream: Stream, job: Job) -> tuple[int, int, int]:
-    """Files since the job's start that wait, that are quarantined; rows that were retired."""
-    if "file_events" not in lake.tables("meta"):
-        return 0, 0, 0
-    waiting, quarantined, retired = lake.rows(
-        "SELECT count(*) FILTER (event = 'discovered'), count(*) FILTER (event = 'quarantined'), "
-        "coalesce(sum(row_count) FILTER (event = 'retired'), 0)::BIGINT "
-        f"FROM {META}.feeder_files WHERE source = ? AND stream = ? AND last_modified >= ?",
-        [stream.source, stream.name, job.created_at - _SLACK],
-    )[0]
-    return waiting, quarantined, retired
 
 
 def _landed_rows(lake: Lake, stream: Stream, job: Job) -> int:
@@ -147,11 +146,12 @@ def _landed_rows(lake: Lake, stream: Stream, job: Job) -> int:
         return 0
     first_day = job.created_at.date() - timedelta(days=1)
     # The Hive columns are constants of each file: older files are not opened.
-    return int(
-        lake.value(
-            f"SELECT count(*) FROM {STAGING}.{identifier(stream.landing_table)} "
-            "WHERE _airbyte_meta.sync_id = ? AND year >= ? "
-            "AND make_date(year::INTEGER, month::INTEGER, day::INTEGER) >= ?",
-            [job.job_id, first_day.year, first_day],
-        )
+    rows = lake.value(
+        f"""
+        SELECT count(*) FROM {STAGING}.{identifier(stream.landing_table)}
+        WHERE _airbyte_meta.sync_id = ? AND year >= ?
+          AND make_date(year::INTEGER, month::INTEGER, day::INTEGER) >= ?
+        """,
+        [job.job_id, first_day.year, first_day],
     )
+    return int(rows)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
 
-from lotus_lake.airbyte import backfill as backfills
-from lotus_lake.airbyte import jobs
+from lotus_lake.airbyte.backfill import plan_backfills, request_backfill
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airflow.connections import airbyte_access, lake_settings
 from lotus_lake.airflow.dags import START_DATE
@@ -200,15 +199,14 @@ def _reconcile(lake: Lake, stream: Stream, request: Request, run_id: str) -> dic
 
 def _backfill(lake: Lake, stream: Stream, *, dry_run: bool) -> dict[str, Any]:
     client = AirbyteClient(airbyte_access())
-    (plan,) = backfills.plan(lake, client, [stream])
-    jobs.refuse_when_busy(client, plan.connection)
+    (plan,) = plan_backfills(lake, client, [stream])
     (planned,) = plan.streams
     result = {
-        "connection": f"{plan.connection.connection_id} ({plan.connection.name})",
-        "files": planned.file_count,
-        "rows": planned.row_count,
+        "connection": str(plan.connection),
+        "files": planned.held.landed_files,
+        "rows": planned.held.landed_rows,
     }
-    return result if dry_run else {**result, "job": backfills.request(lake, client, plan)}
+    return result if dry_run else {**result, "job": request_backfill(lake, client, plan)}
 
 
 def _decide(lake: Lake, stream: Stream, request: Request, run_id: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lotus_lake.airbyte.barrier import running_job
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection
+from lotus_lake.airbyte.jobs import running_job
 from lotus_lake.airflow.connections import (
     AWS_CONN_ID,
     airbyte_access,

@@ -50,9 +50,20 @@ def test_airbyte_cloud_has_an_address_per_api() -> None:
     assert access.public_api == access.token_api == "https://api.airbyte.com/v1"
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "https://", "/api/v1", "airbyte"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "ftp://host",
+        "https://",
+        "/api/v1",
+        "airbyte",
+        "http://h:99999",
+        "http://[::1",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="AIRBYTE_URL is no address"):
+    with pytest.raises(SettingsError, match="AIRBYTE_URL is not the address of a server"):
         AirbyteAccess.from_env({"AIRBYTE_URL": url})
 
 
@@ -103,7 +114,7 @@ def test_every_log_in_is_known_by_its_variables(
     ],
 )
 def test_half_a_log_in_is_refused(there: str, missing: str) -> None:
-    with pytest.raises(SettingsError, match=f"{missing} is missing beside {there}") as caught:
+    with pytest.raises(SettingsError, match=f"{there} is set, but {missing} is not") as caught:
         AirbyteAccess.from_env(URL | {there: SECRET})
     assert "hunter2" not in str(caught.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lotus_lake.airbyte.access import AirbyteAccess
-from lotus_lake.airbyte.barrier import running_job
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection, find_source_id, source_of, stream_of
+from lotus_lake.airbyte.jobs import running_job
 from lotus_lake.airbyte.transport import ATTEMPTS, message_of
 from lotus_lake.cli import app
 from lotus_lake.errors import (
@@ -43,9 +44,9 @@ def airbyte() -> Iterator[AirbyteServer]:
         yield server
 
 
-def client_of(airbyte: AirbyteServer, timeout: float = 30, **variables: str) -> AirbyteClient:
+def client_of(airbyte: AirbyteServer, **variables: str) -> AirbyteClient:
     access = AirbyteAccess.from_env(airbyte.environment() | variables)
-    return AirbyteClient(access, timeout_seconds=timeout, pause_seconds=0)
+    return AirbyteClient(access, pause_seconds=0)
 
 
 @pytest.fixture
@@ -112,12 +113,34 @@ def test_a_wrong_token_names_its_variable(airbyte: AirbyteServer) -> None:
     assert "stale-token" not in str(caught.value)
 
 
+@pytest.mark.parametrize("character", ["\n", "\u00e4"])
+def test_a_token_that_no_header_can_carry_is_not_repeated(
+    airbyte: AirbyteServer, character: str
+) -> None:
+    client = client_of(airbyte, AIRBYTE_TOKEN=f"secret-token{character}")
+    with pytest.raises(AirbyteError, match="no HTTP header can carry") as caught:
+        client.connections()
+    assert caught.value.hint == "check AIRBYTE_TOKEN"
+    assert "secret-token" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_at_the_end_of_what_is_shown_is_not_cut_in_two(
+    airbyte: AirbyteServer, client: AirbyteClient
+) -> None:
+    text = "x" * 495 + CLIENT_SECRET
+    airbyte.faults.append(Fault("/connections/list", 500, ATTEMPTS, body={"message": text}))
+    with pytest.raises(AirbyteUnavailableError) as caught:
+        client.connections()
+    assert f"{'x' * 495}***" in str(caught.value)
+    assert CLIENT_SECRET[:5] not in str(caught.value)
+
+
 def test_a_log_in_without_the_right_to_do_it_says_so(
     airbyte: AirbyteServer, client: AirbyteClient
 ) -> None:
     airbyte.faults.append(Fault("/connections/refresh", 403))
     connection = client.connection(CONNECTION_ID)
-    with pytest.raises(AirbyteError, match="the log-in may not do this"):
+    with pytest.raises(AirbyteError, match="the login lacks the right to do this"):
         client.refresh(CONNECTION_ID, connection.streams)
 
 
@@ -129,7 +152,7 @@ def test_a_secret_that_the_server_sends_back_is_not_shown(
     with caplog.at_level(logging.DEBUG), pytest.raises(AirbyteUnavailableError) as caught:
         client.connections()
     assert "cannot work with *** and ***" in str(caught.value)
-    assert "attempt 1 of" in caplog.text
+    assert "Retrying" in caplog.text
     for secret in (CLIENT_SECRET, "token-1"):
         assert secret not in caplog.text
 
@@ -150,10 +173,10 @@ def test_a_call_that_changes_nothing_is_repeated(
     ("kind", "text"),
     [
         (502, "502: see errorId 4b1d in the log of Airbyte's server"),
-        ("half", "broke off after"),
-        ("cut", "no answer"),
+        ("half", "no answer: RemoteProtocolError: peer closed connection without sending complete"),
+        ("cut", "no answer: RemoteProtocolError: Server disconnected without sending a response"),
         ("html", "not JSON: '<html>Please log in</html>'"),
-        ("list", "no object"),
+        ("list", "not a JSON object"),
     ],
 )
 def test_repeating_ends_in_a_transient_error(
@@ -167,15 +190,40 @@ def test_repeating_ends_in_a_transient_error(
 
 def test_a_server_that_keeps_silent_is_given_up(airbyte: AirbyteServer) -> None:
     airbyte.faults.append(Fault("/connections/list", "silence", ATTEMPTS))
+    access = AirbyteAccess.from_env(airbyte.environment())
+    client = AirbyteClient(access, read_seconds=0.2, pause_seconds=0)
     with pytest.raises(AirbyteUnavailableError, match="timed out") as caught:
-        client_of(airbyte, timeout=0.2).connections()
+        client.connections()
     assert "AIRBYTE_URL" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("kind", ["slow head", "slow body"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    airbyte: AirbyteServer, kind: str
+) -> None:
+    airbyte.faults.append(Fault("/connections/list", kind, ATTEMPTS))
+    access = AirbyteAccess.from_env(airbyte.environment())
+    client = AirbyteClient(access, read_seconds=0.2, total_seconds=0.4, pause_seconds=0)
+    with pytest.raises(AirbyteUnavailableError, match="took too long as a whole"):
+        client.connections()
+    assert len(airbyte.calls("/connections/list")) == ATTEMPTS
+
+
+def test_a_call_that_starts_something_is_not_repeated_after_a_timeout(
+    airbyte: AirbyteServer,
+) -> None:
+    airbyte.faults.append(Fault("/public/v1/jobs", "slow body", done=True))
+    access = AirbyteAccess.from_env(airbyte.environment())
+    client = AirbyteClient(access, read_seconds=0.2, total_seconds=0.4, pause_seconds=0)
+    with pytest.raises(AirbyteUnavailableError, match="timed out"):
+        client.start_sync(CONNECTION_ID)
+    assert len(airbyte.calls("/public/v1/jobs")) == len(airbyte.jobs) == 1
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
     with run_airbyte() as server:
         client = client_of(server)
-    with pytest.raises(AirbyteUnavailableError, match="refused"):
+    with pytest.raises(AirbyteUnavailableError, match="no answer: ConnectionRefusedError"):
         client.connections()
 
 
@@ -278,16 +326,16 @@ def test_an_unknown_job_is_named(client: AirbyteClient) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (b'{"message": "no", "exceptionStack": ["at io.airbyte"]}', "no"),
-        (b'{"title": "t", "detail": "d", "data": {"message": "m"}}', "m; d; t"),
-        (b'{"errorId": "7"}', "see errorId 7 in the log of Airbyte's server"),
-        (b"{}", "no explanation"),
-        (b"", "no explanation"),
-        (b"Bad Gateway\n", "Bad Gateway"),
-        (b"[1]", "[1]"),
+        ('{"message": "no", "exceptionStack": ["at io.airbyte"]}', "no"),
+        ('{"title": "t", "detail": "d", "data": {"message": "m"}}', "m; d; t"),
+        ('{"errorId": "7"}', "see errorId 7 in the log of Airbyte's server"),
+        ("{}", "no explanation"),
+        ("", "no explanation"),
+        ("Bad Gateway", "Bad Gateway"),
+        ("[1]", "[1]"),
     ],
 )
-def test_every_form_of_an_error_is_read(answer: bytes, text: str) -> None:
+def test_every_form_of_an_error_is_read(answer: str, text: str) -> None:
     assert message_of(answer) == text
 
 
@@ -480,7 +528,7 @@ def test_committed_records_are_the_sum_over_the_attempts(
     job = airbyte.add_job(attempts=tries, statuses=["succeeded"])
     found = client.job(job["id"])
     assert found.committed == {"orders": 15, "customers": 2}
-    assert (found.attempts, found.emitted) == (2, 17)
+    assert (len(found.attempts), found.emitted) == (2, 17)
 
 
 def test_airbytes_own_totals_come_before_the_sum(

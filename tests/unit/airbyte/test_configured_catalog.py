@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lotus_lake.airbyte.configured_catalog import catalog_files
+from lotus_lake.airbyte.configured_catalog import configured_catalog_files
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
@@ -48,7 +48,7 @@ def file_of(project: Path, source: str = "shop") -> Path:
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["catalog", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["airbyte-catalog", *arguments], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -116,6 +116,12 @@ def test_an_unselected_stream_is_not_sent(project: Path) -> None:
     assert list(streams_in(project)) == ["customers"]
 
 
+def test_the_name_of_earlier_releases_still_works(project: Path) -> None:
+    result = CliRunner().invoke(app, ["catalog"], catch_exceptions=False)
+    assert result.stdout == f"wrote {file_of(project)}\n"
+    assert "\n│ catalog " not in CliRunner().invoke(app, ["--help"]).stdout
+
+
 def test_drift_fails_the_check_and_names_the_file(project: Path) -> None:
     assert run("--check")[0] == 1
     run()
@@ -124,7 +130,7 @@ def test_drift_fails_the_check_and_names_the_file(project: Path) -> None:
     write_stream(project, "shop", "orders", primary_key=[["customer", "id"]])
     code, out, err = run("--check")
     assert (code, out) == (1, f"stale {file_of(project)}\n")
-    assert "hint: lotus-lake catalog" in err
+    assert "hint: lotus-lake airbyte-catalog" in err
     assert file_of(project).read_bytes() == before
 
 
@@ -158,7 +164,7 @@ def test_the_catalog_of_a_source_that_is_gone_goes_too(project: Path) -> None:
 
 def test_this_repositorys_catalogs_hold_every_stream() -> None:
     settings = Settings.from_env({"LAKE_PROJECT_DIR": str(PROJECT)})
-    files, errors = catalog_files(settings)
+    files, errors = configured_catalog_files(settings)
     streams, _ = load_streams(settings.streams_dir)
     assert not errors
     found = {

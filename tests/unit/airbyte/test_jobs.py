@@ -28,7 +28,7 @@ def airbyte() -> Iterator[AirbyteServer]:
 @pytest.fixture
 def client(airbyte: AirbyteServer) -> AirbyteClient:
     access = AirbyteAccess.from_env(airbyte.environment())
-    return AirbyteClient(access, timeout_seconds=2, pause_seconds=0)
+    return AirbyteClient(access, read_seconds=2, pause_seconds=0)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_refresh_that_was_only_noted_is_no_success(
 
     with pytest.raises(AirbyteError, match="started no refresh") as caught:
         jobs.start(client, connection, "refresh", start_late)
-    assert "its next sync will be this refresh" in str(caught.value.hint)
+    assert "next sync will be this refresh" in str(caught.value.hint)
     assert len(airbyte.noted_refreshes) == 1
 
 
