@@ -18,7 +18,7 @@ export PYTHONPATH := plugins:.
 # With it every process compiles what it imports, which for Airflow takes as long as the imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick walkthrough simulate mutants bench bench-quick check validate e2e format lock landing catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -97,7 +97,7 @@ check: $(READY) ## Everything that needs no run: format, lint, types, SQL, deriv
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run deploy/*.sh tests/*.sh
 	$(BIN)/python -m lotus_lake.cli validate
-	$(BIN)/python -m lotus_lake.cli catalog --check
+	$(BIN)/python -m lotus_lake.cli airbyte-catalog --check
 	$(BIN)/python tests/check_terraform.py
 	$(BIN)/python tests/check_lock.py
 	$(BIN)/hadolint Dockerfile
@@ -121,8 +121,8 @@ docs: $(READY) ## Derive the reference pages of docs/ from the commands and the 
 	@$(BIN)/python -m lotus_lake.cli landing
 	@$(BIN)/python -m lotus_lake.cli.reference
 
-catalog: $(READY) ## Derive Airbyte's catalogs from the stream configs, for Terraform
-	@$(BIN)/python -m lotus_lake.cli catalog
+airbyte-catalog: $(READY) ## Derive the configured catalogs for Airbyte from the stream configs, for Terraform
+	@$(BIN)/python -m lotus_lake.cli airbyte-catalog
 
 image: ## Build the image with docker or buildah, and run what is in it
 	@deploy/image.sh

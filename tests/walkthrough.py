@@ -177,7 +177,7 @@ def _walk(walk: Walk, client: S3Client) -> None:
     walk.type("lotus-lake discover crm crm.jsonl")
     walk.type("lotus-lake add-stream crm deals --money amount")
     walk.type("lotus-lake validate")
-    walk.type("lotus-lake catalog")
+    walk.type("lotus-lake airbyte-catalog")
     walk.type("cat include/dbt/models/processed/crm/int_crm__deals.sql")
     walk.say("The first sync from Airbyte writes two files:")
     first: list[Deal] = [(1, "Mill", 1200.5, "Ann"), (2, "Bridge", 80000.0, "Bob")]

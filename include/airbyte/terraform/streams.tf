@@ -1,4 +1,4 @@
-# What the connections send, from the files that `lotus-lake catalog` derives from the stream
+# What the connections send, from the files that `lotus-lake airbyte-catalog` derives from the stream
 # configs. Nothing about streams is written down here.
 
 locals {

@@ -23,7 +23,9 @@ _EXAMPLE = re.compile(r"^Example: (.*)$", re.MULTILINE)
 
 def cli_page() -> str:
     """Markdown of the whole page."""
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
+    # typer lists hidden commands, which are names of earlier releases.
+    root.commands = {name: item for name, item in root.commands.items() if not item.hidden}
     for command in _commands(root):  # or else typer cuts it after 45 characters
         command.short_help = " ".join((command.help or "").partition("\n\n")[0].split())
     docs = get_docs_for_click(obj=root, ctx=typer.Context(root), name="lotus-lake", title=_TITLE)
