@@ -305,12 +305,16 @@ def test_a_backfill_wants_one_stream_or_the_flagged_ones(arguments: tuple[str, .
 def test_rows_that_were_retired_since_are_not_called_missing(
     airbyte: AirbyteServer, feed: Feed, lake: Lake
 ) -> None:
-    airbyte_sends(airbyte, 3, feed)
-    report_of(run("sync", SOURCE, "--wait", "--poll", "0.1", "--json"))
-    later = [row | {"_airbyte_meta": {"sync_id": 7, "changes": []}} for row in some_rows(1)]
-    feed.put(
-        "later.parquet", later, day=datetime.now(UTC).date() + timedelta(days=30), shape=META_SHAPE
+    past = datetime.now(UTC) - timedelta(days=30)
+    job = airbyte.add_job(
+        createdAt=int(past.timestamp()), attempts=[attempt(orders=3)], statuses=["succeeded"]
     )
+    sent = [row | {"_airbyte_meta": {"sync_id": job["id"], "changes": []}} for row in some_rows(3)]
+    feed.put("sent.parquet", sent, day=past.date(), shape=META_SHAPE)
+    feed.run_afresh()
+    assert states(report_of(run("job", str(job["id"]), "--json"))) == {"shop__orders": "landed"}
+    later = [row | {"_airbyte_meta": {"sync_id": 7, "changes": []}} for row in some_rows(1)]
+    feed.put("later.parquet", later, day=datetime.now(UTC).date(), shape=META_SHAPE)
     feed.run(lake)
     lake.con.execute(
         f"CREATE TABLE {META}.watermark_int_orders AS SELECT 0 AS snapshot_id_from, "
