@@ -102,7 +102,7 @@ def model_columns(
     leaves = list(_leaves(fields, keys))
     named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), money)
     by_path = {column.path: column for column in named}
-    key = tuple(_key_column(path, by_path).name for path in keys)
+    key = _key(keys, by_path)
     cursor_path = landed_path(stream.config.cursor_field)
     cursor = by_path.get(cursor_path) or _deep_leaf(cursor_path, fields)
     return ModelColumns(
@@ -241,6 +241,17 @@ def _as_money(columns: Sequence[Column], money: Collection[str]) -> list[Column]
 
 def _listed(columns: Mapping[Path, Column], wanted: Callable[[Column], bool]) -> str:
     return ", ".join(".".join(c.path) for c in columns.values() if wanted(c)) or "none"
+
+
+def _key(paths: Sequence[Path], columns: Mapping[Path, Column]) -> tuple[str, ...]:
+    """Names of the key's columns."""
+    found = [_key_column(path, columns) for path in paths]
+    if all(column.type == "boolean" for column in found):
+        raise ScaffoldError(
+            f"primary_key {'.'.join(paths[0])!r} is a boolean, which tells only two records apart",
+            hint="choose another one: --primary-key FIELD, once for each part of the key",
+        )
+    return tuple(column.name for column in found)
 
 
 def _key_column(path: Path, columns: Mapping[Path, Column]) -> Column:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from lotus_lake.config.streams import Stream
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import Column, ModelColumns
-from lotus_lake.scaffold.unit_test import unit_test_lines
 from lotus_lake.scaffold.yaml_text import entry, prose, scalar
 
 # What the bookkeeping columns mean is told once for all models, in processed.md.
@@ -50,7 +49,7 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
             f"        data_type: {kind}",
             f"        description: \"{{{{ doc('{doc}') }}}}\"",
         ]
-    return "\n".join([*lines, "", *unit_test_lines(stream, model)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _column_lines(column: Column, model: ModelColumns, record: str, stream: Stream) -> list[str]:

@@ -32,12 +32,6 @@ def words(name: str) -> str:
     return snake(name).replace("_", " ").strip()
 
 
-def with_article(name: str) -> str:
-    """Words with `a` or `an` before them."""
-    text = words(name)
-    return f"{'an' if text[:1] in 'aeiou' else 'a'} {text}"
-
-
 def boolean_name(name: str, parent: str = "") -> str:
     """A name that reads as a yes-or-no question: `archived` as `is_archived`."""
     first, _, rest = name.partition("_")
