@@ -16,7 +16,7 @@ from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.landing.tables import landing_columns
-from lotus_lake.project.source_schemas import write_catalog
+from lotus_lake.project.source_schemas import write_source_schemas
 from lotus_lake.scaffold.stream_files import plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
 from lotus_lake.sql import identifier, literal
@@ -115,7 +115,7 @@ def test_a_discovered_stream_runs_at_once(
     environment: dict[str, str], client: S3Client, tmp_path: Path
 ) -> None:
     settings = Settings.from_env(environment)
-    assert {entry.status for entry in write_catalog(settings, "shop", CATALOG)} == {"new"}
+    assert {entry.status for entry in write_source_schemas(settings, "shop", CATALOG)} == {"new"}
     products = _scaffold(settings, "products", Choices(money=("price",)))
     lines = _scaffold(settings, "order_lines", Choices(money=("amount",)))
     assert find_problems(settings) == []

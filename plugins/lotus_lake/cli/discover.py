@@ -1,4 +1,4 @@
-"""`lotus-lake discover`: keep the schemas that a connector has discovered."""
+"""`lotus-lake discover`: keep the source schemas that a connector reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from lotus_lake.cli.arguments import CONFIGURE, Source, complete_stream
 from lotus_lake.cli.output import AsJson
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogMessageError
-from lotus_lake.project.source_schemas import Written, read_catalog, write_catalog
+from lotus_lake.project.source_schemas import (
+    SchemaChange,
+    read_airbyte_catalog,
+    write_source_schemas,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +36,7 @@ def discover(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Output of the connector's `discover`, or a catalog; - reads stdin.",
+            help="Output of the connector's `discover`, or an AirbyteCatalog; - reads stdin.",
         ),
     ] = "-",
     stream: Annotated[
@@ -44,22 +48,25 @@ def discover(
         ),
     ] = None,
     from_airbyte: Annotated[
-        bool, typer.Option("--from-airbyte", help="Ask the Airbyte server instead (AIRBYTE_URL).")
+        bool,
+        typer.Option(
+            "--from-airbyte", help="Ask the Airbyte server (AIRBYTE_URL) instead of reading FILE."
+        ),
     ] = False,
     source_id: Annotated[
         str | None,
-        typer.Option(help="With --from-airbyte: id of its source, when none is called SOURCE."),
+        typer.Option(help="With --from-airbyte: id of the source, if its name is not SOURCE."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; show what would change.")
+        bool, typer.Option("--dry-run", help="Write nothing, only show what would change.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Write include/sources/SOURCE/{stream}.json from what an Airbyte connector discovers.
 
-    The output is read as it comes: JSON messages, one a line, with the CATALOG among LOGs; a bare
-    AirbyteCatalog will do as well. Streams that are known already keep the order of their fields;
-    what was added (+), removed (-) or changed (~) is listed.
+    Pass the output as it is: JSON messages, one per line, with the CATALOG among LOGs; or a bare
+    AirbyteCatalog. Fields that are known already keep their order. Lists what was added (+),
+    removed (-) or changed (~) in each source schema.
 
     For example:
 
@@ -70,12 +77,12 @@ def discover(
     lotus-lake discover shopify --from-airbyte
     ```
 
-    Next: lotus-lake add-stream SOURCE STREAM. Exit code 1: the input is no catalog.
+    Next: lotus-lake add-stream SOURCE STREAM. Exit code 1: the input holds no catalog.
     """
     settings = Settings.from_env()
     asked = from_airbyte or source_id
-    catalog = _ask_airbyte(source, source_id) if asked else read_catalog(_read(file))
-    written = write_catalog(settings, source, catalog, only=stream or (), dry_run=dry_run)
+    catalog = _ask_airbyte(source, source_id) if asked else read_airbyte_catalog(_read(file))
+    written = write_source_schemas(settings, source, catalog, only=stream or (), dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps([_as_json(entry, settings) for entry in written], indent=2))
     else:
@@ -86,7 +93,7 @@ def discover(
 
 def _ask_airbyte(source: str, source_id: str | None) -> dict[str, Any]:
     client = AirbyteClient(AirbyteAccess.from_env(os.environ))
-    typer.echo(f"Airbyte asks {source} what it has; that can take minutes ...", err=True)
+    typer.echo(f"Airbyte discovers the schema of {source}; this can take minutes ...", err=True)
     return client.discover_schema(source_id or find_source_id(client, source))
 
 
@@ -99,11 +106,11 @@ def _read(file: str) -> str:
         raise CatalogMessageError(f"{file}: cannot be read: {error}") from error
 
 
-def _as_json(entry: Written, settings: Settings) -> dict[str, object]:
+def _as_json(entry: SchemaChange, settings: Settings) -> dict[str, object]:
     return {**dataclasses.asdict(entry), "path": _shown(entry.path, settings)}
 
 
-def _show(entry: Written, settings: Settings) -> None:
+def _show(entry: SchemaChange, settings: Settings) -> None:
     if entry.status == "skipped":
         typer.echo(f"skipped {entry.reason}", err=True)
         return
@@ -114,17 +121,17 @@ def _show(entry: Written, settings: Settings) -> None:
                 typer.echo(f"  {sign} {field}")
 
 
-def _summary(written: list[Written], settings: Settings, source: str, dry_run: bool) -> None:
+def _summary(written: list[SchemaChange], settings: Settings, source: str, dry_run: bool) -> None:
     counts = [
         f"{len(found)} {status}"
         for status in ("new", "changed", "unchanged", "skipped")
         if (found := [entry for entry in written if entry.status == status])
     ]
-    typer.echo(f"{', '.join(counts) or 'no stream'}{' (dry run)' if dry_run else ''}", err=True)
+    typer.echo(f"{', '.join(counts) or 'no streams'}{' (dry run)' if dry_run else ''}", err=True)
     names = {entry.stream for entry in written}
     known = {path.stem for path in (settings.sources_dir / source).glob("*.json")}
     if gone := sorted(known - names):
-        typer.echo(f"not among them, and left alone: {', '.join(gone)}", err=True)
+        typer.echo(f"not in the catalog, and left as they are: {', '.join(gone)}", err=True)
 
 
 def _shown(path: Path, settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _CHOICES = ("oneOf", "anyOf", "allOf")
@@ -53,9 +53,27 @@ def reduced(schema: Any) -> dict[str, Any]:
     return kept
 
 
-def field_types(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Type of every field of a JSON schema by its dotted path; `[]` are the elements of a list."""
-    return dict(_typed_paths(schema, ""))
+def field_schemas(schema: Mapping[str, Any], path: str = "") -> dict[str, Mapping[str, Any]]:
+    """Schema of every field by its dotted path; `[]` stands for the elements of a list."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, inner in (schema.get("properties") or {}).items():
+        below = f"{path}.{name}" if path else name
+        found |= {below: inner, **field_schemas(inner, below)}
+    if schema.get("items"):
+        found |= field_schemas(schema["items"], f"{path}[]")
+    return found
+
+
+def type_text(schema: Mapping[str, Any]) -> str:
+    """The type of a field for people: `array of string`."""
+    if options := schema.get("oneOf"):
+        return " or ".join(type_text(option) for option in options)
+    kinds = schema.get("type") or "anything"
+    names = [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]
+    text = " or ".join(names) or "null"
+    if schema.get("items"):
+        return f"{text} of {type_text(schema['items'])}"
+    return f"{text} ({schema['format']})" if schema.get("format") else text
 
 
 def _options(schemas: list[Any]) -> dict[str, Any]:
@@ -81,23 +99,3 @@ def _type_of(schema: Mapping[str, Any], options: Any) -> str | list[str] | None:
 
 def _is_text(schema: Mapping[str, Any], word: str) -> bool:
     return isinstance(schema.get(word), str) and bool(schema[word].strip())
-
-
-def _typed_paths(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    for name, inner in (schema.get("properties") or {}).items():
-        below = f"{path}.{name}" if path else name
-        yield below, _type_text(inner)
-        yield from _typed_paths(inner, below)
-    if schema.get("items"):
-        yield from _typed_paths(schema["items"], f"{path}[]")
-
-
-def _type_text(schema: Mapping[str, Any]) -> str:
-    if options := schema.get("oneOf"):
-        return " or ".join(_type_text(option) for option in options)
-    kinds = schema.get("type") or "anything"
-    names = [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind != "null"]
-    text = " or ".join(names) or "null"
-    if schema.get("items"):
-        return f"{text} of {_type_text(schema['items'])}"
-    return f"{text} ({schema['format']})" if schema.get("format") else text

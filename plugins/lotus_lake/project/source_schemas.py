@@ -1,21 +1,21 @@
-"""Schemas that a source's connector has discovered, kept in `include/sources`.
+"""Source schemas: what the streams of a source have, by its connector, kept in `include/sources`.
 
-A connector's `discover` answers in the Airbyte protocol: JSON messages, one a line, the CATALOG
-among LOGs. An Airbyte server answers the catalog itself. Of either, `write_catalog` keeps what
-tells types, keys and cursors.
+A connector's `discover` answers in the Airbyte protocol: JSON messages, one per line, with the
+CATALOG among LOGs. An Airbyte server answers with the catalog itself. `write_source_schemas` keeps
+its types, keys and cursors.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
-from lotus_lake.project.json_schema import field_types, reduced
+from lotus_lake.project.json_schema import field_schemas, reduced, type_text
 from lotus_lake.project.json_text import json_text
 from lotus_lake.sql import is_plain_name
 
@@ -38,7 +38,7 @@ _SERVER_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class SchemaChange:
     """What became of one stream of a catalog.
 
     Attributes:
@@ -47,7 +47,7 @@ class Written:
         status: `skipped` when the name cannot be a stream here; nothing is written then.
         added: Fields that are new, as dotted paths; `[]` stands for the elements of a list.
         removed: Fields that the source no longer has.
-        changed: Fields whose type changed, each as `path: old -> new`.
+        changed: What else changed: types, descriptions, keys, cursors, sync modes.
         reason: Why the stream was skipped.
     """
 
@@ -60,11 +60,11 @@ class Written:
     reason: str = ""
 
 
-def read_catalog(text: str) -> dict[str, Any]:
-    """Find the catalog in the output of a connector's `discover`, or in a file that is one.
+def read_airbyte_catalog(text: str) -> dict[str, Any]:
+    """Find the catalog in the output of a connector's `discover`, or in a bare AirbyteCatalog.
 
     Raises:
-        CatalogMessageError: There is none; if the connector said why, the text repeats it.
+        CatalogMessageError: It holds no catalog; the text repeats the connector's own error.
     """
     try:
         return _catalog_of(json.loads(text))
@@ -75,29 +75,29 @@ def read_catalog(text: str) -> dict[str, Any]:
             return _catalog_of(message)
     said = [error for message in messages if (error := _connector_error(message))]
     raise CatalogMessageError(
-        "; ".join(said) or "no CATALOG message among the lines read",
-        hint="give the output of the connector's `discover --config config.json`",
+        "; ".join(said) or "the input has no CATALOG message",
+        hint="pass the output of the connector's `discover --config config.json`",
     )
 
 
-def write_catalog(
+def write_source_schemas(
     settings: Settings,
     source: str,
     catalog: Mapping[str, Any],
     *,
     only: Collection[str] = (),
     dry_run: bool = False,
-) -> list[Written]:
+) -> list[SchemaChange]:
     """Write `include/sources/{source}/{stream}.json` for every stream of a catalog.
 
-    What a file holds already keeps its place, so that a catalog that lists the same fields in
+    Fields that a file holds already keep their order: a catalog that lists the same fields in
     another order changes nothing.
 
     Args:
         settings: Where the project is.
         source: Name of the source, which is the folder's.
-        catalog: An AirbyteCatalog: its `streams`, each with `name` and `json_schema`; or what an
-            Airbyte server answers, where each has these under `stream`.
+        catalog: An AirbyteCatalog: its `streams`, each with `name` and `json_schema`; or the
+            answer of an Airbyte server, which has these under `stream`.
         only: Names of the streams to write; all of them by default.
         dry_run: Write nothing.
 
@@ -105,7 +105,7 @@ def write_catalog(
         What became of each stream, by name.
 
     Raises:
-        CatalogMessageError: It is no catalog, or it lacks a stream of `only`.
+        CatalogMessageError: It is not a catalog, or it lacks a stream of `only`.
         StreamConfigError: The source's name cannot be a folder here.
     """
     check_name(source, "source")
@@ -136,7 +136,7 @@ def _messages(text: str) -> Iterable[dict[str, Any]]:
     for line in text.splitlines():
         try:
             message = json.loads(line)
-        except ValueError:  # connectors print other things, too
+        except ValueError:  # connectors print other lines, too
             continue
         if isinstance(message, dict):
             yield message
@@ -149,7 +149,7 @@ def _catalog_of(document: Any) -> dict[str, Any]:
         if isinstance(inner, dict) and isinstance(inner.get("streams"), list):
             return inner
     raise CatalogMessageError(
-        "this is no AirbyteCatalog",
+        "this is not an AirbyteCatalog",
         hint='expected {"streams": [{"name": ..., "json_schema": ...}]}',
     )
 
@@ -175,38 +175,51 @@ def _streams_of(catalog: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _write_stream(
     settings: Settings, source: str, stream: Mapping[str, Any], dry_run: bool
-) -> Written:
+) -> SchemaChange:
     name = str(stream["name"])
     path = settings.sources_dir / source / f"{name}.json"
     try:
         check_name(name, "stream")
     except StreamConfigError as error:
-        return Written(name, path, "skipped", reason=str(error))
+        return SchemaChange(name, path, "skipped", reason=str(error))
     old = _read(path)
     document = _in_place_of(old, _described(stream))
     text = json_text(document)
     if path.exists() and path.read_text(encoding="utf-8") == text:
-        return Written(name, path, "unchanged")
+        return SchemaChange(name, path, "unchanged")
     if not dry_run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    before, after = field_types(old.get("json_schema", {})), field_types(document["json_schema"])
-    return Written(
+    before, after = (field_schemas(d.get("json_schema", {})) for d in (old, document))
+    return SchemaChange(
         name,
         path,
         "changed" if old else "new",
         added=tuple(field for field in after if field not in before),
         removed=tuple(field for field in before if field not in after),
-        changed=tuple(
-            f"{field}: {before[field]} -> {kind}"
-            for field, kind in after.items()
-            if before.get(field, kind) != kind
-        ),
+        changed=tuple(_changes(old, document)) if old else (),
     )
 
 
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What is said differently of the stream, and of the fields that it still has."""
+    if old == new:
+        yield "layout of the file"
+    for word in _STREAM_WORDS:
+        if old.get(word) != new.get(word):
+            yield f"{word}: {json.dumps(old.get(word))} -> {json.dumps(new.get(word))}"
+    before = field_schemas(old.get("json_schema", {}))
+    for field, schema in field_schemas(new["json_schema"]).items():
+        kinds = type_text(before.get(field, schema)), type_text(schema)
+        if kinds[0] != kinds[1]:
+            yield f"{field}: {kinds[0]} -> {kinds[1]}"
+        for word in ("description", "airbyte_type"):
+            if field in before and before[field].get(word) != schema.get(word):
+                yield f"{word} of {field}"
+
+
 def _read(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing if it is absent or broken, for then it is written anew."""
+    """What the file holds; nothing if it is absent or broken: it is then replaced."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

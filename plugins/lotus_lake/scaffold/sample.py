@@ -13,7 +13,7 @@ from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.evolution import plan_evolution
 from lotus_lake.landing.tables import AIRBYTE_COLUMNS, describe
 from lotus_lake.landing.types import column_type
-from lotus_lake.scaffold.stream_json import Known
+from lotus_lake.scaffold.stream_json import SourceSchema
 from lotus_lake.sql import literal
 
 _INTEGERS = ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger")
@@ -31,7 +31,7 @@ _WORDS = {
 }
 
 
-def read_sample(file: Path) -> Known:
+def read_sample(file: Path) -> SourceSchema:
     """What a Parquet file that Airbyte wrote tells of its stream: fields, no key and no cursor.
 
     Raises:
@@ -49,7 +49,7 @@ def read_sample(file: Path) -> Known:
     _check_types(fields, data, file)
     missing = [name for name in AIRBYTE_COLUMNS if name not in types]
     notes = (f"{file.name} lacks {', '.join(missing)}: Airbyte's files have them",)
-    return Known(fields=fields, origin=str(file), notes=notes if missing else ())
+    return SourceSchema(fields=fields, origin=str(file), notes=notes if missing else ())
 
 
 def _types(file: Path) -> dict[str, DuckDBPyType]:

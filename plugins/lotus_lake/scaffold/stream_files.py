@@ -24,10 +24,10 @@ from lotus_lake.scaffold.sample import read_sample
 from lotus_lake.scaffold.source_yaml import declaring_file, source_file, source_yaml
 from lotus_lake.scaffold.stream_json import (
     Choices,
-    Known,
+    SourceSchema,
     checked,
     existing_stream,
-    read_discovered,
+    read_source_schema,
     stream_document,
     stream_path,
 )
@@ -108,7 +108,7 @@ def plan_files(
     """
     check_name(source, "source")
     check_name(name, "stream")
-    discovered = read_discovered(settings, source, name)
+    discovered = read_source_schema(settings, source, name)
     stream, remarks, json_file = _stream(settings, source, name, choices, discovered, sample)
     types = discovered.fields if discovered else {}
     files = [json_file, *_derived(settings, stream, types, choices)]
@@ -146,7 +146,7 @@ def _stream(
     source: str,
     name: str,
     choices: Choices,
-    discovered: Known | None,
+    discovered: SourceSchema | None,
     sample: Path | None,
 ) -> tuple[Stream, list[str], PlannedFile]:
     path = stream_path(settings, source, name)

@@ -51,7 +51,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SourceSchema:
     """What is known of a stream before it is configured.
 
     Attributes:
@@ -70,7 +70,7 @@ class Known:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_discovered(settings: Settings, source: str, name: str) -> Known | None:
+def read_source_schema(settings: Settings, source: str, name: str) -> SourceSchema | None:
     """What `lotus-lake discover` has kept of a stream; `None` if it has not.
 
     Raises:
@@ -82,7 +82,7 @@ def read_discovered(settings: Settings, source: str, name: str) -> Known | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         properties = document["json_schema"]["properties"]
-        return Known(
+        return SourceSchema(
             fields={key: FieldSchema.model_validate(value) for key, value in properties.items()},
             primary_key=tuple(
                 tuple(part) for part in document.get("source_defined_primary_key") or ()
@@ -113,7 +113,9 @@ def stream_path(settings: Settings, source: str, name: str) -> Path:
     return settings.streams_dir / source / f"{name}.json"
 
 
-def stream_document(name: str, known: Known, choices: Choices) -> tuple[dict[str, Any], list[str]]:
+def stream_document(
+    name: str, known: SourceSchema, choices: Choices
+) -> tuple[dict[str, Any], list[str]]:
     """The content of a new stream JSON, and remarks on what was left out.
 
     Raises:
@@ -175,7 +177,7 @@ def field_document(schema: FieldSchema) -> dict[str, Any]:
     return document
 
 
-def _sync_mode(name: str, known: Known, choices: Choices) -> str:
+def _sync_mode(name: str, known: SourceSchema, choices: Choices) -> str:
     if known.sync_modes and "incremental" not in known.sync_modes:
         return "full_refresh"
     if choices.cursor_field or known.cursor_field:
@@ -188,7 +190,7 @@ def _sync_mode(name: str, known: Known, choices: Choices) -> str:
 
 
 def _chosen_fields(
-    known: Known, choices: Choices, needed: Sequence[Sequence[str]]
+    known: SourceSchema, choices: Choices, needed: Sequence[Sequence[str]]
 ) -> tuple[dict[str, FieldSchema], list[str]]:
     required = [path[0] for path in needed]
     unknown = [name for name in [*choices.fields, *required] if name not in known.fields]

@@ -94,7 +94,7 @@ def test_discover_shows_what_changed(run: Run, project: Path) -> None:
 
 def test_discover_names_streams_that_the_catalog_lacks(run: Run) -> None:
     result = run("discover", "shopify", stdin=MESSAGES)
-    assert "left alone: customers, order_refunds, orders" in result.err
+    assert "left as they are: customers, order_refunds, orders" in result.err
 
 
 def test_discover_answers_with_json(run: Run) -> None:
@@ -106,9 +106,9 @@ def test_discover_answers_with_json(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["shop"], "no CATALOG message"),
+        (["shop"], "has no CATALOG message"),
         (["shop", "absent.jsonl"], "absent.jsonl: cannot be read"),
-        (["a__b"], "no CATALOG message"),
+        (["a__b"], "has no CATALOG message"),
     ],
 )
 def test_discover_without_a_catalog_fails(run: Run, arguments: list[str], text: str) -> None:

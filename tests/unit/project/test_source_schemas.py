@@ -15,9 +15,9 @@ from lotus_lake.config.stream_config import FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
 from lotus_lake.landing.types import column_type
-from lotus_lake.project.json_schema import field_types
+from lotus_lake.project.json_schema import field_schemas
 from lotus_lake.project.json_text import json_text
-from lotus_lake.project.source_schemas import read_catalog, write_catalog
+from lotus_lake.project.source_schemas import read_airbyte_catalog, write_source_schemas
 
 PROJECT = Path(__file__).resolve().parents[3]
 ORDERS: dict[str, Any] = {
@@ -80,32 +80,32 @@ def with_fields(**properties: Any) -> dict[str, Any]:
     ids=["catalog", "indented", "message", "among logs"],
 )
 def test_the_catalog_is_found(text: str) -> None:
-    assert read_catalog(text) == CATALOG
+    assert read_airbyte_catalog(text) == CATALOG
 
 
 @pytest.mark.parametrize("text", ["", "no JSON at all", '{"type": "LOG"}\n{"type": "LOG"}'])
 def test_output_without_a_catalog_is_an_error(text: str) -> None:
     with pytest.raises(CatalogMessageError, match="no CATALOG message"):
-        read_catalog(text)
+        read_airbyte_catalog(text)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "5", '{"streams": {}}', '{"catalog": []}'])
 def test_another_document_is_an_error(text: str) -> None:
-    with pytest.raises(CatalogMessageError, match="no AirbyteCatalog"):
-        read_catalog(text)
+    with pytest.raises(CatalogMessageError, match="not an AirbyteCatalog"):
+        read_airbyte_catalog(text)
 
 
 def test_what_the_connector_says_of_its_failure_is_repeated() -> None:
     trace = {"type": "TRACE", "trace": {"type": "ERROR", "error": {"message": "wrong API key"}}}
     with pytest.raises(CatalogMessageError, match="the connector failed: wrong API key"):
-        read_catalog(f"a line\n{json.dumps(trace)}")
+        read_airbyte_catalog(f"a line\n{json.dumps(trace)}")
 
 
 # Writing
 
 
 def test_a_stream_is_kept_with_types_descriptions_key_and_cursor(settings: Settings) -> None:
-    (written,) = write_catalog(settings, "shop", CATALOG)
+    (written,) = write_source_schemas(settings, "shop", CATALOG)
     assert (written.stream, written.status) == ("orders", "new")
     assert written.added == ("id", "total", "lines", "lines[].sku")
     assert orders(settings) == {
@@ -122,22 +122,24 @@ def test_a_stream_is_kept_with_types_descriptions_key_and_cursor(settings: Setti
 
 
 def test_writing_again_changes_nothing(settings: Settings) -> None:
-    (first,) = write_catalog(settings, "shop", CATALOG)
+    (first,) = write_source_schemas(settings, "shop", CATALOG)
     before = first.path.stat().st_mtime_ns
-    (again,) = write_catalog(settings, "shop", CATALOG)
+    (again,) = write_source_schemas(settings, "shop", CATALOG)
     assert (again.status, again.added) == ("unchanged", ())
     assert again.path.stat().st_mtime_ns == before
 
 
 def test_another_order_of_the_fields_changes_nothing(settings: Settings) -> None:
-    write_catalog(settings, "shop", CATALOG)
+    write_source_schemas(settings, "shop", CATALOG)
     properties = ORDERS["json_schema"]["properties"]
-    (written,) = write_catalog(settings, "shop", with_fields(**dict(reversed(properties.items()))))
+    (written,) = write_source_schemas(
+        settings, "shop", with_fields(**dict(reversed(properties.items())))
+    )
     assert written.status == "unchanged"
 
 
 def test_what_changed_is_told(settings: Settings) -> None:
-    write_catalog(settings, "shop", CATALOG)
+    write_source_schemas(settings, "shop", CATALOG)
     catalog = with_fields(
         id={"type": "string"},
         lines={
@@ -146,29 +148,70 @@ def test_what_changed_is_told(settings: Settings) -> None:
         },
         at={"type": "string", "format": "date-time"},
     )
-    (written,) = write_catalog(settings, "shop", catalog, dry_run=True)
+    (written,) = write_source_schemas(settings, "shop", catalog, dry_run=True)
     assert written.status == "changed"
     assert written.added == ("lines[].qty", "at")
     assert written.removed == ("total", "lines[].sku")
-    assert written.changed == ("id: integer -> string",)
+    assert written.changed == ("id: integer -> string", "description of id")
     assert "total" in orders(settings)["json_schema"]["properties"]  # a dry run
 
-    write_catalog(settings, "shop", catalog)
+    write_source_schemas(settings, "shop", catalog)
     assert list(orders(settings)["json_schema"]["properties"]) == ["id", "lines", "at"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"supported_sync_modes": ["full_refresh"]},
+         'supported_sync_modes: ["full_refresh", "incremental"] -> ["full_refresh"]'),
+        ({"source_defined_primary_key": []}, 'source_defined_primary_key: [["id"]] -> null'),
+        ({"default_cursor_field": ["at"]}, 'default_cursor_field: ["updated_at"] -> ["at"]'),
+        ({"namespace": "eu"}, 'namespace: null -> "eu"'),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_stream_is_told(
+    settings: Settings, change: dict[str, Any], told: str
+) -> None:
+    write_source_schemas(settings, "shop", CATALOG)
+    (written,) = write_source_schemas(settings, "shop", {"streams": [{**ORDERS, **change}]})
+    assert (written.status, written.changed) == ("changed", (told,))
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"type": "integer"}, "description of id"),
+        ({"type": "integer", "description": "Its id.", "airbyte_type": "x"}, "airbyte_type of id"),
+    ],
+)
+def test_a_change_of_a_field_besides_its_type_is_told(
+    settings: Settings, schema: dict[str, Any], told: str
+) -> None:
+    write_source_schemas(settings, "shop", CATALOG)
+    fields = {**ORDERS["json_schema"]["properties"], "id": schema}
+    (written,) = write_source_schemas(settings, "shop", with_fields(**fields))
+    assert (written.status, written.changed) == ("changed", (told,))
+
+
+def test_a_file_that_somebody_has_laid_out_anew_is_told(settings: Settings) -> None:
+    (first,) = write_source_schemas(settings, "shop", CATALOG)
+    first.path.write_text(json.dumps(orders(settings)))
+    (written,) = write_source_schemas(settings, "shop", CATALOG)
+    assert (written.status, written.changed) == ("changed", ("layout of the file",))
 
 
 def test_one_stream_can_be_chosen(settings: Settings) -> None:
     catalog = {"streams": [ORDERS, {**ORDERS, "name": "customers"}]}
-    (written,) = write_catalog(settings, "shop", catalog, only=["customers"])
+    (written,) = write_source_schemas(settings, "shop", catalog, only=["customers"])
     assert written.stream == "customers"
     with pytest.raises(CatalogMessageError, match="no stream refunds") as caught:
-        write_catalog(settings, "shop", catalog, only=["refunds"])
+        write_source_schemas(settings, "shop", catalog, only=["refunds"])
     assert caught.value.hint == "it has customers, orders"
 
 
 def test_a_name_that_cannot_be_a_stream_hides_no_other(settings: Settings) -> None:
     catalog = {"streams": [{**ORDERS, "name": "../orders"}, ORDERS, {**ORDERS, "name": "a__b"}]}
-    found = {entry.stream: entry for entry in write_catalog(settings, "shop", catalog)}
+    found = {entry.stream: entry for entry in write_source_schemas(settings, "shop", catalog)}
     assert [found[name].status for name in ("../orders", "orders", "a__b")] == [
         "skipped",
         "new",
@@ -180,12 +223,12 @@ def test_a_name_that_cannot_be_a_stream_hides_no_other(settings: Settings) -> No
 
 def test_a_source_that_cannot_be_a_folder_is_refused(settings: Settings) -> None:
     with pytest.raises(StreamConfigError, match="cannot name a source"):
-        write_catalog(settings, "../shop", CATALOG)
+        write_source_schemas(settings, "../shop", CATALOG)
 
 
 def test_a_stream_without_a_name_is_refused(settings: Settings) -> None:
     with pytest.raises(CatalogMessageError, match="has no name"):
-        write_catalog(settings, "shop", {"streams": [{"json_schema": {}}]})
+        write_source_schemas(settings, "shop", {"streams": [{"json_schema": {}}]})
 
 
 def test_an_answer_of_an_airbyte_server_is_read_too(settings: Settings) -> None:
@@ -197,9 +240,11 @@ def test_an_answer_of_an_airbyte_server_is_read_too(settings: Settings) -> None:
         "defaultCursorField": ["updated_at"],
         "sourceDefinedPrimaryKey": [["id"]],
     }
-    write_catalog(settings, "shop", {"catalog": {"streams": [{"stream": stream, "config": {}}]}})
+    write_source_schemas(
+        settings, "shop", {"catalog": {"streams": [{"stream": stream, "config": {}}]}}
+    )
     server = orders(settings)
-    write_catalog(settings, "shop", CATALOG)
+    write_source_schemas(settings, "shop", CATALOG)
     assert orders(settings) == server
 
 
@@ -207,14 +252,14 @@ def test_a_broken_file_is_written_anew(settings: Settings) -> None:
     path = settings.sources_dir / "shop" / "orders.json"
     path.parent.mkdir(parents=True)
     path.write_text("oops")
-    (written,) = write_catalog(settings, "shop", CATALOG)
+    (written,) = write_source_schemas(settings, "shop", CATALOG)
     assert written.status == "new"
     assert orders(settings)["name"] == "orders"
 
 
 def test_a_description_of_any_characters_can_be_written(settings: Settings) -> None:
     field = json.loads('{"type": "string", "description": "\\ud83d and\\n {{ more }}"}')
-    write_catalog(settings, "shop", with_fields(field=field))
+    write_source_schemas(settings, "shop", with_fields(field=field))
     kept = orders(settings)["json_schema"]["properties"]["field"]
     assert kept["description"] == "? and {{ more }}"
 
@@ -251,7 +296,7 @@ def test_a_description_of_any_characters_can_be_written(settings: Settings) -> N
     ],
 )
 def test_whatever_connectors_write_can_be_read(settings: Settings, schema: Any, kind: str) -> None:
-    write_catalog(settings, "shop", with_fields(field=schema))
+    write_source_schemas(settings, "shop", with_fields(field=schema))
     config = {"stream": "orders", "primary_key": [["field"]], "fields": {"field": {}}}
     stream = Stream("shop", "orders", StreamConfig.model_validate(config))
     found = source_schema(settings.sources_dir, stream)
@@ -277,12 +322,12 @@ def test_no_schema_breaks_the_writer_or_the_reader(
     tmp_path_factory: pytest.TempPathFactory, schema: Any
 ) -> None:
     settings = Settings.from_env({"LAKE_PROJECT_DIR": str(tmp_path_factory.mktemp("project"))})
-    write_catalog(settings, "shop", with_fields(field=schema))
-    (again,) = write_catalog(settings, "shop", with_fields(field=schema))
+    write_source_schemas(settings, "shop", with_fields(field=schema))
+    (again,) = write_source_schemas(settings, "shop", with_fields(field=schema))
     assert again.status == "unchanged"
     kept = orders(settings)["json_schema"]["properties"]["field"]
     column_type(FieldSchema.model_validate(kept))
-    assert "field" in field_types(orders(settings)["json_schema"])
+    assert "field" in field_schemas(orders(settings)["json_schema"])
 
 
 # The text of JSON files

@@ -12,7 +12,7 @@ import yaml
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import ScaffoldError, StreamConfigError
-from lotus_lake.project.source_schemas import write_catalog
+from lotus_lake.project.source_schemas import write_source_schemas
 from lotus_lake.scaffold.sample import read_sample
 from lotus_lake.scaffold.stream_files import StreamFiles, plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
@@ -48,7 +48,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def discover(settings: Settings, **changes: Any) -> None:
-    write_catalog(settings, "shop", {"streams": [{**PRODUCTS, **changes}]})
+    write_source_schemas(settings, "shop", {"streams": [{**PRODUCTS, **changes}]})
 
 
 def plan(settings: Settings, sample: Path | None = None, **choices: Any) -> StreamFiles:
