@@ -33,22 +33,22 @@ def add_stream(
         list[str] | None,
         typer.Option(
             "--field",
-            help="Feed only this top-level field (and the key and the cursor); may be repeated.",
+            help="Feed only this top-level field, the key and the cursor; may be repeated.",
         ),
     ] = None,
     primary_key: Annotated[
         list[str] | None,
         typer.Option(
             "--primary-key",
-            help="Field that tells records apart, once for each part of the key; a.b is field b "
-            "of object a. By default as the source defines it.",
+            help="Field of the key, once for each part of it; a.b is field b of object a. "
+            "By default as the source defines it.",
         ),
     ] = None,
     cursor_field: Annotated[
         str | None,
         typer.Option(
             "--cursor-field",
-            help="When a record last changed; by default as the source proposes.",
+            help="Field that says when a record last changed; by default as the source proposes.",
         ),
     ] = None,
     money: Annotated[
@@ -60,7 +60,7 @@ def add_stream(
     ] = None,
     destination_sync_mode: Annotated[
         str | None,
-        typer.Option("--destination-sync-mode", help="What becomes of files of earlier syncs."),
+        typer.Option("--destination-sync-mode", help="append or overwrite."),
     ] = None,
     from_parquet: Annotated[
         Path | None,
@@ -69,13 +69,13 @@ def add_stream(
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave files that differ as they are, write the rest.")
+        bool, typer.Option("--keep", help="Leave files that differ, and write the others.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; list what would be.")
+        bool, typer.Option("--dry-run", help="Write nothing, only list the files.")
     ] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Write nothing; show the text that would be.")
+        bool, typer.Option("--diff", help="Write nothing, only show the text.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -135,7 +135,7 @@ def _show(planned: StreamFiles, settings: Settings, diff: bool) -> None:
 
 
 def _next(planned: StreamFiles, written: list[PlannedFile]) -> None:
-    left = f", {len(planned.differing)} left as they are" if planned.differing else ""
+    left = f", {len(planned.differing)} that differ left as they are" if planned.differing else ""
     typer.echo(f"{len(written)} of {len(planned.files)} files written{left}", err=True)
     if written:
         typer.echo("next: edit the model as you like, then lotus-lake validate", err=True)

@@ -1,4 +1,4 @@
-"""Files that follow from others: write them, or say which are not current."""
+"""Files that are derived from others: write them, or report which are not current."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lotus_lake.cli.output import say, show
 from lotus_lake.errors import LotusLakeError
 
 Check = Annotated[
-    bool, typer.Option("--check", help="Write nothing; fail when a file is not current.")
+    bool, typer.Option("--check", help="Write nothing; fail if a file is not current.")
 ]
 
 
@@ -24,13 +24,13 @@ def bring_up_to_date(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Write the files whose text is another, and remove those that have none any more.
+    """Write the files whose text has changed, and remove those that are no longer derived.
 
     Args:
-        files: What they have to hold; `None` for a file that must not be there.
-        errors: What kept some files from being derived; the others are written all the same.
-        command: What brings them up to date, for the hint.
-        check: Write nothing; exit with 1 when a file is not current.
+        files: The text of each; `None` for a file that must not exist.
+        errors: Why some files cannot be derived; the others are written nevertheless.
+        command: The command that brings them up to date, for the hint.
+        check: Write nothing; exit with 1 if a file is not current.
         as_json: Print a JSON array with the state of each file.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""Commands about what is on disk: stream configs and what is derived from them."""
+"""`lotus-lake landing`: write what is derived from the stream configs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def landing(check: Check = False, as_json: AsJson = False) -> None:
-    """Derive what follows from the stream configs: landing DDL, and the JSON Schema for editors.
+    """Derive landing DDL, and the JSON Schema for editors, from the stream configs.
 
     Run it after a change of include/streams or include/sources, and commit the result. In a
-    checkout it also writes docs/reference-stream.md, which says what the schema says.
+    checkout it also writes docs/reference-stream.md from that schema.
 
     Example: lotus-lake landing --check
     """

@@ -1,4 +1,4 @@
-"""JSON schemas as connectors write them, reduced to what tells the types of fields."""
+"""JSON schemas as connectors write them, reduced to the types of fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON text as the files of this project have it: what fits on a line is on one line."""
+"""JSON text in the layout of this project: whatever fits on a line is on one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _INDENT = 2
 
 
 def json_text(document: Any) -> str:
-    """Render a document for a file: two spaces of indent, lines up to 100 columns where it can.
+    """Render a document: two spaces of indent, and lines of up to 100 columns where possible.
 
     Args:
         document: What `json` can render. The outermost object or list always gets lines of its own.

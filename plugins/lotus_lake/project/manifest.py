@@ -1,9 +1,8 @@
-"""What dbt knows: which models there are, what they read, and a manifest that is never stale.
+"""dbt's manifest, always current: which models there are, and what they read.
 
-The manifest is made by `dbt parse` whenever a file of the dbt project has changed since, so that a
-bare checkout needs no build step. An image bakes it in. Beside it lies a small manifest for every
-group of models that a Dag renders: Cosmos reads a manifest, and goes through all its nodes, for
-each Dag.
+`dbt parse` writes it whenever a file of the dbt project has changed, so that a bare checkout needs
+no build step; an image contains it. Beside it lies a small manifest for every group of models that
+a Dag renders: for each Dag, Cosmos reads a manifest and visits all its nodes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Model:
         tags: dbt tags; a processed model is tagged with its stream.
         parents: Names of the models it reads.
         description: First line of its description.
-        unique_key: Columns by which a model merges; empty when it is built anew each time.
+        unique_key: Columns that a model merges by; empty if every run rebuilds it.
     """
 
     name: str
@@ -63,7 +62,7 @@ def dbt_executable() -> str:
 
 
 def ensure_manifest(project_dir: Path) -> Path:
-    """Path of an up-to-date manifest; runs `dbt parse` when there is none.
+    """Path of a current manifest; runs `dbt parse` if it is not current.
 
     Raises:
         DbtProjectError: dbt cannot parse the project.
@@ -85,7 +84,7 @@ def ensure_manifest(project_dir: Path) -> Path:
 
 
 def group_manifest(manifest: Path, layer: str, name: str) -> Path:
-    """The manifest of one group of models; the whole one where it was made without groups.
+    """The manifest of one group of models; the whole manifest if it was made without groups.
 
     Args:
         manifest: The whole manifest.
@@ -97,18 +96,18 @@ def group_manifest(manifest: Path, layer: str, name: str) -> Path:
 
 
 def manifest_file(project_dir: Path) -> Path:
-    """Where the manifest is, or would be."""
+    """Path of the manifest, whether it exists or not."""
     return dbt_project_dir(project_dir) / "target" / "manifest.json"
 
 
 def built_models(project_dir: Path) -> dict[str, Model]:
-    """Models of the manifest as it lies there; none when there is none. Starts no dbt."""
+    """Models of the manifest as it is; none without a manifest. Never starts dbt."""
     manifest = manifest_file(project_dir)
     return load_models(manifest) if manifest.exists() else {}
 
 
 def manifest_problem(project_dir: Path) -> str | None:
-    """Why the manifest cannot be relied on; `None` when it is current, or will be made in time."""
+    """Why the manifest is out of date and stays so; `None` if it is current or can be made."""
     dbt_dir, manifest = dbt_project_dir(project_dir), manifest_file(project_dir)
     if not (dbt_dir / "dbt_project.yml").exists():
         return f"{dbt_dir} holds no dbt project"
@@ -199,7 +198,7 @@ def _writable(dbt_dir: Path, manifest: Path) -> bool:
 
 
 def _write_groups(manifest: Path) -> None:
-    """Write the manifests of the groups anew."""
+    """Replace the manifests of the groups."""
     document = json.loads(manifest.read_text(encoding="utf-8"))
     groups: dict[Path, dict[str, Any]] = {}
     for key, node in document["nodes"].items():

@@ -1,4 +1,4 @@
-"""Columns of a processed model: which there are, from which fields, under which names."""
+"""Columns of a processed model: their fields, names, types and order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KIND_OF_TYPE: dict[str, Kind] = {
     "TIME WITH TIME ZONE": "date",
     "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
-# Say nothing without the record they belong to.
+# Mean nothing without the name of their record.
 _BARE_WORDS = ("name", "type")
 
 
@@ -48,8 +48,8 @@ class Column:
         path: The field it comes from, by the names in the landing table, from the outside in.
         expression: Its SQL over the landing table.
         type: Its DuckDB type.
-        kind: Which group of columns it stands in.
-        description: What the source says about the field; empty if nothing.
+        kind: The group of columns that it is listed in.
+        description: The source's description of the field; may be empty.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ModelColumns:
-    """The columns of a model in their order, and which of them are its key.
+    """The columns of a model in their order, and its key.
 
     Attributes:
         columns: Ids first, then strings, numbers, booleans, dates, timestamps, nested values.
         key: Names of the key's columns.
-        cursor: SQL of the record's own time of change.
-        cursor_column: The column that SQL reads; `None` for a stream without a cursor.
+        cursor: SQL of the time when the record last changed.
+        cursor_column: The column that this SQL reads; `None` for a stream without a cursor.
     """
 
     columns: tuple[Column, ...]
@@ -86,16 +86,16 @@ def model_columns(
 ) -> ModelColumns:
     """Derive the columns of a stream's processed model.
 
-    Objects are flattened one level; what is nested deeper, and lists of objects, become JSON text,
-    so that a field they gain needs no change of the model.
+    Objects are flattened one level. Deeper objects and lists of objects become JSON text, so that
+    a new field in them needs no change of the model.
 
     Args:
         stream: The stream.
-        discovered: What is known of its fields from the source.
+        discovered: Its fields as the source schema has them.
         money: Fields to cast to decimal, as dotted paths.
 
     Raises:
-        ScaffoldError: A key, cursor or money field is none that can be one.
+        ScaffoldError: A field cannot be the key, the cursor or money.
     """
     fields = {name: discovered.get(name, schema) for name, schema in stream.config.fields.items()}
     keys = [landed_path(path) for path in stream.config.primary_key]
@@ -178,7 +178,7 @@ def _distinct(
 
 
 def _candidates(leaf: _Leaf, record: str) -> Iterator[str]:
-    """Names for a column, the best one first, without an end."""
+    """Names for a column, the best one first; endless."""
     parts = [part.lower() for part in leaf.path]
     yield _preferred(leaf, record)
     yield "_".join(parts)
@@ -218,7 +218,7 @@ def _column(name: str, leaf: _Leaf) -> Column:
 
 
 def _is_json_text(leaf: _Leaf) -> bool:
-    """Objects, but for those that are flattened, and lists of objects."""
+    """Objects that are not flattened, and lists of objects."""
     return "STRUCT" in column_type(leaf.schema)
 
 
@@ -228,7 +228,7 @@ def _as_money(columns: Sequence[Column], money: Collection[str]) -> list[Column]
     for path, name in paths.items():
         if path not in known or known[path].kind not in ("string", "number"):
             raise ScaffoldError(
-                f"--money {name}: the model has no column of it that holds a number",
+                f"--money {name}: the model has no column of numbers for it",
                 hint=f"fields with numbers: {_listed(known, lambda c: c.kind == 'number')}",
             )
     return [
@@ -258,14 +258,14 @@ def _key_column(path: Path, columns: Mapping[Path, Column]) -> Column:
     column = columns.get(path)
     if column is None or column.kind == "nested" or column.expression != reference(path):
         raise ScaffoldError(
-            f"primary_key {'.'.join(path)!r} cannot be the key of a model: it is no plain value",
-            hint="give another one: --primary-key FIELD, once for each part of the key",
+            f"primary_key {'.'.join(path)!r} cannot be the key of a model: it is not a plain value",
+            hint="choose another one: --primary-key FIELD, once for each part of the key",
         )
     return column
 
 
 def _deep_leaf(path: Path, fields: Mapping[str, FieldSchema]) -> Column | None:
-    """The cursor where it is nested deeper than the model's columns."""
+    """A cursor that is nested deeper than the columns of the model."""
     if not path:
         return None
     schema = _at(fields, path)
@@ -275,7 +275,7 @@ def _deep_leaf(path: Path, fields: Mapping[str, FieldSchema]) -> Column | None:
 
 
 def _cursor_expression(cursor: Column | None) -> str:
-    """The cursor as a timestamp, in an order that is the cursor's own."""
+    """The cursor as a timestamp that orders versions as the cursor does."""
     if cursor is None:
         return "null"
     sql = reference(cursor.path)

@@ -11,13 +11,13 @@ from lotus_lake.landing.types import column_name
 
 Path = tuple[str, ...]
 LANDED = "landed"
-# Names that sqlfluff's DuckDB dialect takes for something else, where DuckDB itself does not.
+# Names that sqlfluff's DuckDB dialect does not take for a column, although DuckDB does.
 _RESERVED_FOR_SQLFLUFF = (
     "commutator", "connect", "current_catalog", "current_date", "current_role", "current_schema",
     "current_time", "current_timestamp", "grant", "hashes", "localtime", "localtimestamp",
     "merges", "minus", "negator", "rightarg", "session_user",
 )  # fmt: skip
-# And those it reads after a dot in quotes only.
+# Names that sqlfluff accepts after a dot only in quotes.
 _QUOTED_FOR_SQLFLUFF = ("and", "as", "collate", "on", "or", "using")
 
 
@@ -27,7 +27,7 @@ def landed_path(path: Sequence[str]) -> Path:
 
 
 def reference(path: Path) -> str:
-    """SQL that reads a field of the landing table, quoted only where DuckDB or sqlfluff need it."""
+    """SQL that reads a field of the landing table, quoted only if DuckDB or sqlfluff require it."""
     first, *inner = (part.lower() for part in path)
     qualified = [LANDED, first] if first in reserved_names() or first == LANDED else [first]
     return ".".join(
@@ -37,7 +37,7 @@ def reference(path: Path) -> str:
 
 @lru_cache(maxsize=1)
 def reserved_names() -> frozenset[str]:
-    """Names that do not read as a column unless a table's name stands before them."""
+    """Names that are taken for a column only after the name of a table."""
     with duckdb.connect() as con:
         rows = con.execute(
             "SELECT keyword_name FROM duckdb_keywords() "

@@ -12,7 +12,7 @@ _INDENT = " " * 8
 
 
 def model_sql(stream: Stream, model: ModelColumns) -> str:
-    """Text of `int_{source}__{stream}.sql`: what is new, renamed and cast, the newest per key."""
+    """Text of `int_{source}__{stream}.sql`: new rows, renamed and cast, and the newest per key."""
     columns = ",\n".join(
         [_selected(column.expression, column.name) for column in model.columns]
         + [
@@ -52,7 +52,7 @@ def config_call(stream: Stream, key: Sequence[str]) -> str:
         f"tags=['{stream.id}']",
     ]
     if str(stream.config.destination_sync_mode) == "overwrite":
-        # Records that the source no longer has are gone from the landing table, too.
+        # The landing table, too, no longer holds records that the source has deleted.
         arguments.insert(0, "materialized='table'")
     line = f"{{{{ config({', '.join(arguments)}) }}}}"
     if len(line) <= WIDTH:

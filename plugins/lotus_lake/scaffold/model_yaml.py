@@ -1,4 +1,4 @@
-"""The YAML beside a processed model: what its columns mean, and tests of its key."""
+"""The YAML of a processed model: descriptions of its columns, and tests of its key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import Column, ModelColumns
 from lotus_lake.scaffold.yaml_text import entry, prose, scalar
 
-# What the bookkeeping columns mean is told once for all models, in processed.md.
-_TOLD = {
+# processed.md describes the bookkeeping columns once for all models.
+_BOOKKEEPING = {
     "_airbyte_extracted_at": ("timestamp with time zone", "airbyte_extracted_at"),
     "_airbyte_raw_id": ("varchar", "airbyte_raw_id"),
     "_source_updated_at": ("timestamp with time zone", "source_updated_at"),
@@ -43,7 +43,7 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
     lines.append("    columns:")
     for column in model.columns:
         lines += _column_lines(column, model, record, stream)
-    for name, (kind, doc) in _TOLD.items():
+    for name, (kind, doc) in _BOOKKEEPING.items():
         lines += [
             f"      - name: {name}",
             f"        data_type: {kind}",
@@ -65,7 +65,7 @@ def _column_lines(column: Column, model: ModelColumns, record: str, stream: Stre
 
 
 def _description(column: Column, record: str, stream: Stream) -> str:
-    """What the source says about the field, else where it comes from."""
+    """The source's description of the field, else where it comes from."""
     origin = f"Field {'.'.join(column.path)} of the {record}"
     if column.expression.startswith("to_json("):
         origin += ", as JSON text"

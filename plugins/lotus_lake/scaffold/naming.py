@@ -1,17 +1,17 @@
-"""Names of a model's columns: words, singulars, and the prefixes and suffixes that tell a type."""
+"""Names of a model's columns: words, singulars, and prefixes and suffixes that show a type."""
 
 from __future__ import annotations
 
 import re
 
 _IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman"}
-# Singulars that end as plurals do.
+# Singulars that end like plurals.
 _SINGULAR = ("ss", "us", "is", "news", "series", "data", "status")
 _BOOLEAN_WORDS = (
     "is", "has", "can", "was", "did", "does", "should", "will", "accepts", "allows", "requires",
     "uses",
 )  # fmt: skip
-# What a timestamp's name may end in besides `_at`.
+# Endings of a timestamp's name that `_at` replaces.
 _TIME_WORDS = ("at", "on", "time", "date", "datetime", "timestamp")
 
 
@@ -44,7 +44,7 @@ def timestamp_name(name: str, record: str, parent: str = "") -> str:
 
     Args:
         name: The field.
-        record: What happened if the name says only that it is a time, such as `event`.
+        record: The event, if the name says only that it is a time.
         parent: The object the field is in.
     """
     head, _, last = name.rpartition("_")

@@ -1,4 +1,4 @@
-"""Fields of a stream from one of its Parquet files, for sources that nobody can ask."""
+"""The schema of a stream from one of its Parquet files, for sources without `discover`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _WORDS = {
 
 
 def read_sample(file: Path) -> SourceSchema:
-    """What a Parquet file that Airbyte wrote tells of its stream: fields, no key and no cursor.
+    """The fields of a Parquet file that Airbyte wrote; it names no key and no cursor.
 
     Raises:
-        ScaffoldError: It cannot be read, or holds what Airbyte does not write.
+        ScaffoldError: It cannot be read, or has types that Airbyte does not write.
     """
     types = _types(file)
     data = {
@@ -45,7 +45,7 @@ def read_sample(file: Path) -> SourceSchema:
     }
     fields = {name: _field(kind, name, file) for name, kind in data.items()}
     if not fields:
-        raise ScaffoldError(f"{file} holds no column besides Airbyte's own")
+        raise ScaffoldError(f"{file} has no column besides those of Airbyte")
     _check_types(fields, data, file)
     missing = [name for name in AIRBYTE_COLUMNS if name not in types]
     notes = (f"{file.name} lacks {', '.join(missing)}: Airbyte's files have them",)

@@ -1,4 +1,4 @@
-"""All files of a stream: what each would hold, and whether it may be written."""
+"""All files of a stream: their text, and which of them may be written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlannedFile:
 
     Attributes:
         path: Where it is.
-        text: What it would hold.
+        text: What the scaffold would write.
         old: What it holds now; `None` if it does not exist.
         status: `new`, `unchanged`, or `differs`, which is never overwritten.
     """
@@ -69,9 +69,9 @@ class StreamFiles:
     """The files of a stream.
 
     Attributes:
-        stream: The stream they are of.
+        stream: The stream.
         files: Stream JSON, landing DDL, dbt source, model and its YAML, in this order.
-        remarks: What a user should know besides.
+        remarks: Notes for the user.
     """
 
     stream: Stream
@@ -80,7 +80,7 @@ class StreamFiles:
 
     @property
     def differing(self) -> list[PlannedFile]:
-        """Files that somebody has edited, or made for another schema."""
+        """Files that somebody has edited, or that were made from another schema."""
         return [file for file in self.files if file.status == "differs"]
 
 
@@ -91,9 +91,9 @@ def plan_files(
     choices: Choices,
     sample: Path | None = None,
 ) -> StreamFiles:
-    """Say what the files of a stream would hold.
+    """Work out the files of a stream.
 
-    A stream JSON that exists is taken as it is; what is still missing follows from it.
+    A stream JSON that exists is kept, and the other files follow from it.
 
     Args:
         settings: Where the project is.
@@ -103,8 +103,8 @@ def plan_files(
         sample: A Parquet file of the stream, to read its fields from.
 
     Raises:
-        ScaffoldError: The stream cannot be made of what is known, or contradicts its JSON.
-        StreamConfigError: A name is none, or a file that is there already is broken.
+        ScaffoldError: Something is missing to make the stream, or `choices` contradicts its JSON.
+        StreamConfigError: A name is invalid, or a file that exists is broken.
     """
     check_name(source, "source")
     check_name(name, "stream")
@@ -130,9 +130,9 @@ def write_files(planned: StreamFiles, *, keep: bool = False) -> list[PlannedFile
     """
     if planned.differing and not keep:
         raise ScaffoldError(
-            "nothing was written, because of files that exist and say something else:\n"
+            "nothing was written, because these files exist and differ:\n"
             + "\n".join(f"  {file.path}" for file in planned.differing),
-            hint="--diff shows what would be written instead; --keep writes the other files",
+            hint="--diff shows the differences; --keep leaves these files and writes the others",
         )
     written = [file for file in planned.files if file.status == "new"]
     for file in written:
@@ -171,7 +171,7 @@ def _stream(
 
 
 def _check_agreement(path: Path, stream: Stream, choices: Choices) -> None:
-    """Options that say something else than the JSON are refused, not ignored."""
+    """Refuse options that contradict the JSON, instead of ignoring them."""
     config = stream.config
     wanted = {
         "--primary-key": (choices.primary_key, config.primary_key),
@@ -184,8 +184,8 @@ def _check_agreement(path: Path, stream: Stream, choices: Choices) -> None:
         wrong.append("--field")
     if wrong:
         raise ScaffoldError(
-            f"{path} exists and says something else than {', '.join(wrong)}",
-            hint="edit the file, or leave the option out",
+            f"{path} exists and contradicts {', '.join(wrong)}",
+            hint="edit the file, or omit the option",
         )
 
 

@@ -1,4 +1,4 @@
-"""The stream JSON: which fields of a discovered or a sampled schema are fed, and how."""
+"""The stream JSON: which fields of a source schema are fed, and how."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lotus_lake.config.json_words import json_problems
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import (
     HIVE_COLUMNS,
@@ -17,6 +18,7 @@ from lotus_lake.config.stream_config import (
     VIRTUAL_COLUMNS,
     FieldSchema,
     StreamConfig,
+    published_schema,
 )
 from lotus_lake.config.streams import Stream, StreamFile
 from lotus_lake.errors import ScaffoldError, StreamConfigError
@@ -31,14 +33,14 @@ _OVERRIDDEN = (
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a user asks for; empty means: as the source defines it.
+    """What a user asks for; empty values mean: as the source defines it.
 
     Attributes:
-        fields: Top-level fields to feed; the key and the cursor always are.
+        fields: Top-level fields to feed, besides the key and the cursor.
         primary_key: Paths of the key's fields.
-        cursor_field: Path of the record's own time of change.
+        cursor_field: Path of the field that says when a record last changed.
         sync_mode: `incremental` or `full_refresh`.
-        destination_sync_mode: What Airbyte does with the files of earlier syncs.
+        destination_sync_mode: Whether Airbyte keeps the files of earlier syncs.
         money: Fields to cast to decimal in the model, as dotted paths.
     """
 
@@ -52,14 +54,15 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class SourceSchema:
-    """What is known of a stream before it is configured.
+    """The schema of a stream, before it is configured.
 
     Attributes:
         fields: Its fields.
         primary_key: The key that the source defines.
         cursor_field: The cursor that the source proposes.
-        sync_modes: What the source can do; empty if unknown.
-        origin: Where this comes from, for messages.
+        sync_modes: The modes that the source supports; empty if unknown.
+        origin: The file that says so, for messages.
+        notes: Remarks for the user.
     """
 
     fields: Mapping[str, FieldSchema]
@@ -71,7 +74,7 @@ class SourceSchema:
 
 
 def read_source_schema(settings: Settings, source: str, name: str) -> SourceSchema | None:
-    """What `lotus-lake discover` has kept of a stream; `None` if it has not.
+    """The source schema that `lotus-lake discover` wrote; `None` if there is none.
 
     Raises:
         StreamConfigError: The file is not an Airbyte stream description.
@@ -94,12 +97,12 @@ def read_source_schema(settings: Settings, source: str, name: str) -> SourceSche
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StreamConfigError(
             f"{path}: not a discovered stream: {error}",
-            hint="lotus-lake discover writes it anew",
+            hint="run lotus-lake discover again",
         ) from error
 
 
 def existing_stream(settings: Settings, source: str, name: str) -> Stream | None:
-    """The stream that is configured already; `None` if there is none.
+    """The stream as it is configured; `None` if it is not.
 
     Raises:
         StreamConfigError: Its file is broken.
@@ -116,7 +119,7 @@ def stream_path(settings: Settings, source: str, name: str) -> Path:
 def stream_document(
     name: str, known: SourceSchema, choices: Choices
 ) -> tuple[dict[str, Any], list[str]]:
-    """The content of a new stream JSON, and remarks on what was left out.
+    """The content of a new stream JSON, and remarks on omitted fields.
 
     Raises:
         ScaffoldError: The key or the cursor is not known, or a field does not exist.
@@ -124,8 +127,8 @@ def stream_document(
     key = choices.primary_key or known.primary_key
     if not key:
         raise ScaffoldError(
-            f"{known.origin} defines no primary key of {name}",
-            hint="say what tells its records apart: --primary-key FIELD, once for each part",
+            f"{known.origin} defines no primary key for {name}",
+            hint="name the key of its records: --primary-key FIELD, once for each part",
         )
     mode = choices.sync_mode or _sync_mode(name, known, choices)
     cursor = (choices.cursor_field or known.cursor_field) if mode == "incremental" else ()
@@ -145,21 +148,21 @@ def stream_document(
 
 
 def checked(path: Path, document: Mapping[str, Any]) -> Stream:
-    """The stream that a document makes.
+    """The stream of a document.
 
     Raises:
-        ScaffoldError: The document breaks the model of stream configs, or its path does.
+        ScaffoldError: The document is not a valid stream config.
     """
     try:
         config = StreamConfig.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(item["msg"] for item in error.errors())
-        raise ScaffoldError(f"{path} would be no valid stream: {problems}") from error
+        problems = "; ".join(json_problems(error, document, published_schema()))
+        raise ScaffoldError(f"{path} would not be a valid stream: {problems}") from None
     return Stream(path.parent.name, path.stem, config)
 
 
 def field_document(schema: FieldSchema) -> dict[str, Any]:
-    """A field as stream JSONs have it: its types without null, its format, what is inside."""
+    """A field as stream JSONs have it: without null, with its format and its own fields."""
     kinds = schema.types
     document: dict[str, Any] = {}
     if kinds:
@@ -183,9 +186,9 @@ def _sync_mode(name: str, known: SourceSchema, choices: Choices) -> str:
     if choices.cursor_field or known.cursor_field:
         return "incremental"
     raise ScaffoldError(
-        f"{known.origin} proposes no cursor field of {name}, which tells when a record changed",
-        hint="give one: --cursor-field FIELD; or have all records sent each time: "
-        "--sync-mode full_refresh",
+        f"{known.origin} proposes no cursor field for {name}",
+        hint="name the field that says when a record last changed: --cursor-field FIELD; or have "
+        "all records sent each time: --sync-mode full_refresh",
     )
 
 

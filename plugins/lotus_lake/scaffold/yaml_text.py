@@ -1,4 +1,4 @@
-"""YAML text as the files of this project have it, line by line."""
+"""Lines of YAML in the layout of this project."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ WIDTH = 100
 
 
 def scalar(text: str) -> str:
-    """A string as a YAML scalar on one line, in quotes only where it needs them."""
+    """A string as a YAML scalar on one line, quoted only if necessary."""
     dumped: str = yaml.safe_dump(text, width=10**6, allow_unicode=True)
     return dumped.removesuffix("\n...\n").rstrip("\n")
 
 
 def entry(indent: int, key: str, text: str) -> list[str]:
-    """Lines of `key: text`, folded where it is longer than a line."""
+    """Lines of `key: text`, folded if it is too long for one."""
     line = f"{' ' * indent}{key}: {scalar(text)}"
     if len(line) <= WIDTH:
         return [line]
@@ -29,6 +29,6 @@ def entry(indent: int, key: str, text: str) -> list[str]:
 
 
 def prose(text: str) -> str:
-    """Foreign text as a description: on one line, without what dbt would take for Jinja."""
+    """Foreign text as a description: on one line, and nothing that dbt would take for Jinja."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return re.sub(r"\{(?=[{%#])", "{ ", " ".join(printable.split()))

@@ -21,7 +21,7 @@ def readable(project: Project) -> Iterator[Problem]:
 
 
 def distinct(project: Project) -> Iterator[Problem]:
-    """No two streams have one table, one Dag or one file in common."""
+    """No two streams share a table, a Dag or a file."""
     ids: dict[str, Stream] = {}
     for stream in project.streams:
         other = ids.setdefault(stream.id.lower(), stream)
@@ -68,7 +68,7 @@ def fields_exist(project: Project) -> Iterator[Problem]:
 
 
 def column_names(project: Project) -> Iterator[Problem]:
-    """Fields have names that can be columns side by side."""
+    """Fields of a stream have distinct column names."""
     for stream in project.streams:
         columns: dict[str, str] = {}
         for name in stream.config.fields:
@@ -87,7 +87,7 @@ def column_names(project: Project) -> Iterator[Problem]:
 
 
 def landing_current(project: Project) -> Iterator[Problem]:
-    """The landing DDL follows from stream JSON and source schema; there is none besides."""
+    """Each stream has current landing DDL, and there is no other."""
     for stream in project.selected:
         path = ddl_file(project.settings.project_dir, stream)
         try:

@@ -192,8 +192,8 @@ def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) ->
         ({}, {"fields": ("pirce",)}, "no field pirce", "id, title, price, updated"),
         ({}, {"primary_key": (("uid",),)}, "no field uid", "id, title"),
         ({}, {"cursor_field": ("at",)}, "no field at", "id, title"),
-        ({}, {"sync_mode": "cdc"}, "no valid stream", ""),
-        ({}, {"destination_sync_mode": "truncate"}, "no valid stream", ""),
+        ({}, {"sync_mode": "cdc"}, r"\$.sync_mode = \"cdc\": should be", ""),
+        ({}, {"destination_sync_mode": "truncate"}, "not be a valid stream", ""),
     ],
 )
 def test_what_cannot_be_made_is_told(
@@ -219,7 +219,7 @@ def test_options_that_contradict_the_stream_json_are_refused(
 ) -> None:
     discover(settings)
     write_files(plan(settings))
-    with pytest.raises(ScaffoldError, match=f"says something else than {option}"):
+    with pytest.raises(ScaffoldError, match=f"contradicts {option}"):
         plan(settings, **choices)
 
 
