@@ -67,12 +67,13 @@ def shell(environment: dict[str, str]) -> Shell:
 def fed(make_feed: Callable[..., Feed]) -> Feed:
     """A stream with four landed files of two days, one in quarantine, and one that waits."""
     feed = make_feed(batch_files=2)
-    for day in (DAY - timedelta(days=1), DAY):
-        for name in ("part_0.parquet", "part_1.parquet"):
-            feed.put(name, day=day)
-        feed.run_afresh(f"run of {day}")
-    feed.put_bytes("broken.parquet", b"x" * 99)
-    feed.run_afresh("broken run")
+    with open_lake(feed.settings) as lake:
+        for day in (DAY - timedelta(days=1), DAY):
+            for name in ("part_0.parquet", "part_1.parquet"):
+                feed.put(name, day=day)
+            feed.run(lake, f"run of {day}")
+        feed.put_bytes("broken.parquet", b"x" * 99)
+        feed.run(lake, "broken run")
     feed.put("part_2.parquet")
     with open_lake(feed.settings) as lake:
         feed.list_files(lake, "listing")
