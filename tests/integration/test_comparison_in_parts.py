@@ -38,7 +38,7 @@ def test_a_comparison_in_many_parts_finds_everything_once(
         )
     head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
     lost = [(lake.settings.uri(keys[5]), head + 1)]
-    assert forget(lake, feed.stream, lost) == 1
+    assert forget(lake, feed.stream.landing_table, lost) == 1
     monkeypatch.setattr("lotus_lake.ledger.registrations._COMPARED_EVENTS", 2)
     found = reconcile(lake, feed.stream, feed.client, "reconcile")
     assert (found.listed, found.requeued, found.registered) == (8, 1, 1)

@@ -123,7 +123,7 @@ def test_a_landing_table_that_lost_its_files_gets_them_back(feed: Feed, lake: La
     feed.run(lake)
     head = lake.value(f"SELECT id FROM {LAKE}.current_snapshot()")
     lost = [(lake.settings.uri(key), head + 1) for key in keys[:3]]
-    assert forget(lake, feed.stream, lost) == 3
+    assert forget(lake, feed.stream.landing_table, lost) == 3
     assert landed(feed) == feed.rows_of(keys[3:])
     assert run(feed) == expect(listed=4, requeued=3, registered=3, rows=9)
     assert landed(feed) == feed.rows_of(keys)
