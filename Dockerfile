@@ -6,8 +6,6 @@ FROM ${BASE_IMAGE}
 USER 0
 ENV AIRFLOW_HOME=/usr/local/airflow \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
-    AIRFLOW__COSMOS__ENABLE_TELEMETRY=False \
-    DBT_SEND_ANONYMOUS_USAGE_STATS=false \
     LAKE_PROJECT_DIR=/usr/local/airflow \
     PYTHONPATH=/usr/local/airflow/plugins \
     PYTHONDONTWRITEBYTECODE=1

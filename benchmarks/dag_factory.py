@@ -126,7 +126,7 @@ def parse_dbt(project: str) -> None:
 
 def import_airflow() -> None:
     """Import what Dag files import, as Airflow's processes have done when they parse."""
-    import lotus_lake.airflow.dags  # noqa: F401
+    import lotus_lake.airflow.streams  # noqa: F401
 
 
 def parse_dags() -> tuple[int, int]:
@@ -155,10 +155,7 @@ def _environment(project: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "900",
-        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "SCARF_NO_ANALYTICS": "true",
-        "DO_NOT_TRACK": "1",
     }
 
 

@@ -1,6 +1,5 @@
-"""One asset-triggered Airflow Dag per folder of models/enriched; see lotus_lake.airflow.dags."""
+"""One Airflow Dag per folder of include/dbt/models/enriched; see lotus_lake.airflow.enriched."""
 
-from lotus_lake.airflow.dags import enriched_dags
+from lotus_lake.airflow.enriched import enriched_dags
 
-for dag in enriched_dags():
-    globals()[dag.dag_id] = dag
+globals().update(enriched_dags())

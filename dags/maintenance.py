@@ -1,5 +1,5 @@
-"""The Airflow Dag that keeps the lake small; see lotus_lake.airflow.dags."""
+"""The Airflow Dag that keeps the lake small and fast; see lotus_lake.airflow.maintenance."""
 
-from lotus_lake.airflow.dags import maintenance_dag
+from lotus_lake.airflow.maintenance import maintenance_dag
 
 dag = maintenance_dag()

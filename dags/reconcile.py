@@ -1,5 +1,5 @@
-"""The Airflow Dag that compares bucket and lake as a whole; see lotus_lake.airflow.dags."""
+"""The Airflow Dag that compares bucket and lake; see lotus_lake.airflow.reconcile."""
 
-from lotus_lake.airflow.dags import reconcile_dag
+from lotus_lake.airflow.reconcile import reconcile_dag
 
 dag = reconcile_dag()

@@ -1,8 +1,8 @@
-"""No Airflow Dag: shows broken stream JSONs as an import error of their own.
+"""No Airflow Dag: shows broken stream configs as an import error of their own.
 
-A file with an import error has none of its Dags scheduled, so this must not be in streams.py.
+Airflow schedules none of the Dags of a file with an import error, so this is not in streams.py.
 """
 
-from lotus_lake.airflow.dags import check_streams
+from lotus_lake.airflow.stream_errors import check_streams
 
 check_streams()

@@ -1,6 +1,5 @@
-"""One Airflow Dag per stream JSON in include/streams; see lotus_lake.airflow.dags."""
+"""One Airflow Dag per stream JSON in include/streams; see lotus_lake.airflow.streams."""
 
-from lotus_lake.airflow.dags import stream_dags
+from lotus_lake.airflow.streams import stream_dags
 
-for dag in stream_dags():
-    globals()[dag.dag_id] = dag
+globals().update(stream_dags())

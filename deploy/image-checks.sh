@@ -34,7 +34,8 @@ if bad or any(checks[name]["state"] != "ok" for name in needed):
     raise SystemExit(f"error: {bad or checks}")
 PYTHON
 
-for module in lotus_lake.airflow.{dags,operations,sensors,tasks} airflow.providers.{celery,cncf.kubernetes,fab} \
+for module in lotus_lake.airflow.{enriched,maintenance,operations,reconcile,sensors,streams} \
+    airflow.providers.{celery,cncf.kubernetes,fab} \
     asyncpg psycopg2 redis; do
     output=$(python -c "import $module" 2>&1) || fail "$module cannot be imported: $output"
 done

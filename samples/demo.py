@@ -165,10 +165,6 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
         # 5 s by default, which an api-server that has just started may need for its first answers.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-        "SCARF_NO_ANALYTICS": "true",
-        "DO_NOT_TRACK": "1",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
 
 

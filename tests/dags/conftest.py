@@ -8,8 +8,10 @@ import gc
 import json
 import os
 import shutil
+import socketserver
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,11 +39,10 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-    "SCARF_NO_ANALYTICS": "true",
-    "DO_NOT_TRACK": "1",
-    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
 }
+# Nothing is to call home in a plain checkout: no variable of this machine may see to it.
+for _name in ("DO_NOT_TRACK", "SCARF_NO_ANALYTICS", "DBT_SEND_ANONYMOUS_USAGE_STATS"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,6 +83,25 @@ def load_dags() -> DagBag:
 def catalog(tmp_path: Path) -> str:
     """A SQLite catalog: what differs between catalogs is below Airflow."""
     return f"sqlite:{tmp_path / 'catalog.sqlite'}"
+
+
+class _Listener(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.server.asked.append(self.request.recv(4096).split(b"\r\n")[0])  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def called_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """What this process and its children ask of servers on the internet; each gets no answer."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Listener) as server:
+        asked: list[bytes] = []
+        server.asked = asked  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # Plain HTTP stays direct: the test's own servers speak it, telemetry never does.
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_address[1]}")
+        yield asked
+        server.shutdown()
 
 
 @pytest.fixture

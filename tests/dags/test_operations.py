@@ -7,13 +7,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lotus_lake.airflow.operations import OPERATIONS_DAG_ID, Request, carry_out
+from lotus_lake.airflow.operations import OPERATIONS_DAG_ID, REQUESTS
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.operations import carry_out, plan
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.repair.rewind import Point, plan_rewind
 from tests.airbyte_server import CLIENT_ID, CLIENT_SECRET, CONNECTION_ID, run_airbyte
@@ -165,15 +167,20 @@ def test_a_backfill_is_asked_for_once_its_dry_run_has_said_what_it_means(
     ("form", "said"),
     [
         ({"operation": "drop quarantine"}, "needs keys"),
+        ({"operation": "retry quarantine", "keys": ("raw/no-such-key",)}, "not in quarantine"),
         ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in quarantine"),
         ({"operation": "rewind", "to_file": "raw/no-such-key"}, "has not landed"),
         ({"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"}, "exclude"),
     ],
 )
-def test_what_cannot_be_done_is_told(fed: Feed, form: dict[str, Any], said: str) -> None:
-    request = Request(**{**EMPTY_FORM, **form})
-    with open_lake(fed.settings) as lake, pytest.raises(PermanentError, match=said):
-        carry_out(lake, fed.stream, request, "by hand")
+def test_what_cannot_be_done_is_told_by_the_plan_and_by_the_operation(
+    fed: Feed, form: dict[str, Any], said: str
+) -> None:
+    filled = {**EMPTY_FORM, **form}
+    with open_lake(fed.settings) as lake:
+        for act in (plan, partial(carry_out, run_id="by hand")):
+            with pytest.raises(PermanentError, match=said):
+                act(lake, fed.stream, REQUESTS[filled["operation"]](filled))
 
 
 def test_a_permanent_error_fails_the_run_without_a_retry(fed: Feed) -> None:

@@ -170,6 +170,7 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
     deployment: Callable[..., Deployment],
     arriving: Callable[[Callable[[], None]], None],
     s3: S3Server,
+    called_home: list[bytes],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     files = FILES[:3]
@@ -195,6 +196,8 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
             "snapshot_id": read,
         }
     ]
+
+    assert called_home == []
 
     idle = orders.run()
     assert idle.state == "success"
@@ -291,6 +294,37 @@ def test_a_run_that_landed_nothing_updates_no_asset_and_its_tasks_tell_no_file_n
     assert "`lotus-lake quarantine list shopify orders`" in warnings_of[-1]
 
 
+def test_tasks_say_in_a_line_what_they_did_and_warn_of_nothing(
+    deployment: Callable[..., Deployment],
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As in the demo: no connection, but variables."""
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    orders = deployment()
+    orders.drop(*FILES[:2])
+
+    assert orders.run().state == "success"
+
+    said = [log.getMessage() for log in caplog.records if log.name.startswith("lotus_lake")]
+    newest = max(orders.settings.raw_prefix + file.key for file in FILES[:2])
+    rows = sum(file.row_count for file in FILES[:2])
+    for expected in (
+        "2 objects listed, 2 new; 2 files in the queue",
+        f"2 files landed with {rows} rows; 0 files in the queue; the cursor is at {newest}",
+        "no raw file is ready to be retired",
+    ):
+        assert expected in said
+    assert [text for text in said if text.endswith(f" kB: 2 files landed with {rows} rows")]
+    shown = "".join(capfd.readouterr())
+    for noise in ("aws_default", "credential", "Returned value was", "endpoint for s3", "Listing("):
+        assert noise not in shown
+
+
 LATE_FOLDER = "shopify/orders/year=2024/month=01/day=01"
 
 
@@ -307,6 +341,7 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
 
     late = orders.run(RECONCILE)
     assert (late.state, late.labels) == ("success", [DAG_ID])
+    assert late.tasks == {"choose": "success", "reconcile": "success"}
     assert orders.landed() == sum(file.row_count for file in FILES[:3])
     (told,) = orders.run().events  # the update tells what the model read, whoever landed it
     assert (told["files"], told["rows"]) == (3, sum(file.row_count for file in FILES[:3]))
@@ -314,11 +349,11 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
     orders.client.delete_object(Bucket=orders.settings.bucket, Key=orders.key("part_0.parquet"))
     capfd.readouterr()
     red = orders.run(RECONCILE)
-    assert (red.state, red.tasks) == ("failed", {"reconcile": "failed"})
+    assert (red.state, red.tasks) == ("failed", {"choose": "success", "reconcile": "failed"})
     said = "".join(capfd.readouterr())
     assert "1 landed files have lost their object" in said
     assert "`lotus-lake reconcile shopify orders --repair`" in said
-    assert "this Dag with its parameter repair" in said
+    assert "this Dag does the same with its parameter repair" in said
 
     assert orders.run(RECONCILE, repair=True).state == "success"
     assert orders.landed() == FILES[1].row_count + FILES[2].row_count

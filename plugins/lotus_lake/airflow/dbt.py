@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,25 @@ from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.project.manifest import dbt_executable, dbt_project_dir
+from lotus_lake.lake.session import LAKE
+from lotus_lake.project.manifest import Model, dbt_executable, dbt_project_dir
 
 Interceptor = Callable[[Any, Any], None]
 
 # Cosmos writes a digest of the whole dbt project into each Dag's text, so that Airflow makes a new
 # version of every Dag when any model changes; with 1,000 streams it reads each file 1,000 times.
 cosmos_settings.enable_dag_versioning = False
+# It also keeps what it would report in each Dag's parameters; see plugins/no_telemetry.py.
+cosmos_settings.enable_telemetry = False
+# Nine lines about each group, in the log of every task: each task parses its Dag.
+for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 def dbt_group(
     group_id: str,
     select: str,
+    models: Sequence[Model],
     manifest: Path,
     project_dir: Path,
     interceptors: Sequence[Interceptor] = (),
@@ -36,12 +44,13 @@ def dbt_group(
     Args:
         group_id: Name of the group in the UI.
         select: dbt selector, such as `tag:shopify__orders`.
+        models: The models that it selects.
         manifest: Manifest that has at least these models; the smaller, the faster.
         project_dir: The checkout.
         interceptors: Called with (context, operator) just before dbt starts.
     """
     dbt_dir = dbt_project_dir(project_dir)
-    return DbtTaskGroup(
+    group = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(
             dbt_project_path=dbt_dir,
@@ -72,12 +81,25 @@ def dbt_group(
             "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],
         },
     )
+    docs = {model.name: _doc(model) for model in models}
+    for task in group.iter_tasks():
+        name = task.extra_context["dbt_node_config"]["resource_name"]
+        task.doc_md = docs.get(name, f"Runs the dbt test `{name}`, which reads several models.")
+    return group
+
+
+def _doc(model: Model) -> str:
+    return (
+        f"Builds `{LAKE}.main.{model.name}` with dbt, then runs its data tests.\n\n"
+        f"{model.description}\n\n"
+        f"By hand, in `include/dbt`: `dbt build --select {model.name}`"
+    )
 
 
 def give_access(_context: Any, operator: Any) -> None:
-    """Hand what Airflow's connections say of S3 and the catalog to dbt's process.
+    """Pass what Airflow's connections say of S3 and the catalog to dbt's process.
 
-    Templates are rendered by now: what is set here is stored nowhere.
+    Airflow has rendered and stored the templates by now: what is set here is stored nowhere.
     """
     settings = lake_settings()
     operator.env = {
@@ -89,6 +111,6 @@ def give_access(_context: Any, operator: Any) -> None:
 
 
 def skip_when_consumed(context: Any, _operator: Any) -> None:
-    """Start no dbt when the models have read all that has landed."""
+    """Skip the task when the models have read all that has landed."""
     if not context["ti"].xcom_pull(task_ids="feeder.cursor")["unprocessed"]:
         raise AirflowSkipException("nothing has landed since the models ran")

@@ -1,29 +1,4 @@
-"""Upkeep of the lake, once a day; every task can be killed and run again.
-
-`expire_snapshots`
-: Snapshots are kept for two days; what no snapshot shows any more is put on DuckLake's list of
-  deletions.
-
-`delete_files`
-: Deletes what has been on that list for two days, raw objects of retired days among it. An object
-  that was written anew since stays.
-
-`compact_tables`
-: Merges small files and rewrites those with deleted rows, table by table, one commit a step.
-  Landing tables are left alone: their files are Airbyte's objects. What the budget does not
-  suffice for is left to the next run.
-
-`find_orphans`
-: Puts files that no table knows on the list of deletions; refuses when they are too many.
-
-`statistics`
-: Lets the catalog's database look at its tables again.
-
-`report`
-: Sizes and growth of every table: in the log, and in `lakehouse.meta.table_sizes`.
-
-The same from a shell: `lotus-lake maintain`, and what it would do: `lotus-lake maintain --dry-run`.
-"""
+"""The Dag `lake_maintenance`: upkeep of the lake, once a day."""
 
 from __future__ import annotations
 
@@ -31,34 +6,81 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import DAG, Param, get_current_context
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.tasks import no_retry_on_permanent
+from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.database import refresh_statistics
 from lotus_lake.quantities import readable_bytes
-from lotus_lake.upkeep.compaction import compact
+from lotus_lake.upkeep.compaction import BUDGET_SECONDS, compact
 from lotus_lake.upkeep.expiry import delete, expire, untouchable_since
-from lotus_lake.upkeep.orphans import schedule_orphans
+from lotus_lake.upkeep.orphans import MAX_SHARE, schedule_orphans
 from lotus_lake.upkeep.sizes import read_sizes, record_sizes
 
+MAINTENANCE_DAG_ID = "lake_maintenance"
 # XCom has the largest tables; the log and `meta.table_sizes` have all.
 _SHOWN_TABLES = 20
+
+_DOC = """\
+### Upkeep
+
+Runs once a day. Every task can be killed and run again.
+
+`expire_snapshots`
+: Expires snapshots older than two days. Files that only they show go on DuckLake's list of
+  deletions.
+
+`delete_files`
+: Deletes what has been on that list for two days, among it the raw objects of retired days. An
+  object that was written anew since then stays.
+
+`compact_tables`
+: Merges small files and rewrites files with deleted rows, one commit per step. Landing tables are
+  left alone: their files are Airbyte's objects. What exceeds the budget is left to the next run.
+
+`find_orphans`
+: Puts files that no table knows on the list of deletions; refuses if there are too many.
+
+`statistics`
+: Refreshes the statistics that the catalog's database keeps of its own tables.
+
+`report`
+: Logs size and growth of every table, and keeps them in `lakehouse.meta.table_sizes`.
+
+The same from a shell: `lotus-lake maintain`; `lotus-lake maintain --dry-run` says what would be
+deleted.
+"""
 
 log = logging.getLogger(__name__)
 
 
-@task(doc_md="Expires snapshots older than two days.")
-@no_retry_on_permanent
+def maintenance_dag() -> DAG:
+    """The Dag: one task at a time, behind everything else."""
+    with lake_dag(
+        MAINTENANCE_DAG_ID,
+        description="Expires snapshots, deletes retired files, compacts tables, reports sizes",
+        doc_md=_DOC,
+        schedule="17 3 * * *",
+        max_active_tasks=1,
+        tags=["maintenance"],
+        default_args={"priority_weight": 1, "weight_rule": "absolute"},
+        params=_params(),
+    ) as dag:
+        deleted = delete_files()
+        work = [compact_tables(), find_orphans(), statistics()]
+        expire_snapshots() >> deleted >> work >> report()
+    return dag
+
+
+@lake_task("Expires snapshots older than two days.")
 def expire_snapshots() -> dict[str, int]:
     """Expire."""
     with open_lake(lake_settings()) as lake:
         return {"snapshots_expired": expire(lake)}
 
 
-@task(doc_md="Deletes files that nothing has seen for two days; the log names them.")
-@no_retry_on_permanent
+@lake_task("Deletes files that no snapshot has shown for two days; the log names them.")
 def delete_files() -> dict[str, int]:
     """Delete."""
     with open_lake(lake_settings()) as lake:
@@ -68,8 +90,7 @@ def delete_files() -> dict[str, int]:
     return {"files_deleted": len(deleted), "files_protected": len(protected)}
 
 
-@task(doc_md="Merges small files and rewrites files with deleted rows; never of a landing table.")
-@no_retry_on_permanent
+@lake_task("Merges small files and rewrites files with deleted rows, except in landing tables.")
 def compact_tables() -> dict[str, Any]:
     """Compact."""
     budget = get_current_context()["params"]["budget_minutes"] * 60
@@ -83,8 +104,7 @@ def compact_tables() -> dict[str, Any]:
     }
 
 
-@task(doc_md="Puts files that no table knows on the list of what will be deleted.")
-@no_retry_on_permanent
+@lake_task("Puts files that no table knows on DuckLake's list of deletions.")
 def find_orphans() -> dict[str, int]:
     """Find orphans."""
     share = get_current_context()["params"]["orphan_share"]
@@ -95,16 +115,14 @@ def find_orphans() -> dict[str, int]:
     }
 
 
-@task(doc_md="Lets the catalog's database look at its tables again.")
-@no_retry_on_permanent
+@lake_task("Refreshes the statistics that the catalog's database keeps of its own tables.")
 def statistics() -> None:
     """Refresh."""
     with open_lake(lake_settings()) as lake:
         refresh_statistics(lake)
 
 
-@task(doc_md="Says how large every table is and how it has grown, and keeps it.")
-@no_retry_on_permanent
+@lake_task("Logs size and growth of every table, and keeps them in `lakehouse.meta.table_sizes`.")
 def report() -> dict[str, Any]:
     """Report."""
     with open_lake(lake_settings()) as lake:
@@ -119,3 +137,23 @@ def report() -> dict[str, Any]:
         )  # fmt: skip
     log.info("the lake: %s", size.totals())
     return size.totals() | {"largest": [asdict(table) for table in size.tables[:_SHOWN_TABLES]]}
+
+
+def _params() -> dict[str, Param]:
+    return {
+        "budget_minutes": Param(
+            int(BUDGET_SECONDS / 60),
+            type="integer",
+            minimum=0,
+            title="Budget for compaction (minutes)",
+            description="No step starts after it is spent; the next run goes on.",
+        ),
+        "orphan_share": Param(
+            MAX_SHARE,
+            type="number",
+            minimum=0,
+            maximum=1,
+            title="Largest share of orphans",
+            description="Refuse if more than this share of files are orphans; 1 accepts any.",
+        ),
+    }

@@ -1,8 +1,9 @@
-"""The sensors of a stream: one waits for work, never for a key; one for whole syncs.
+"""The sensors of a stream: one waits for work rather than for a key, one for complete syncs.
 
-Upstream's wildcard sensor is met for ever by the first file there is, and lists the whole history
-when its check answers no. This one lists the window from the cursor's lookback on, and compares it
-with the ledger: `1 + ceil(keys in the window / 1000)` requests a poke, at most.
+Airflow's wildcard sensor succeeds as long as any file is there, and lists the whole history when
+its check function says no. This one lists only the window that begins `lookback_days` before the
+cursor, and compares it with the ledger: at most `1 + ceil(keys in the window / 1000)` requests per
+poke.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lotus_lake.airbyte.jobs import running_job
 from lotus_lake.airflow.connections import (
     AWS_CONN_ID,
     airbyte_access,
+    existing,
     lake_settings,
     use_embedded_s3,
 )
@@ -35,6 +37,7 @@ from lotus_lake.bucket.objects import (
     listing_error,
     page_objects,
     read_listings_fast,
+    s3_client,
 )
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import find_stream
@@ -49,16 +52,16 @@ _CLIENT_SECONDS = 600
 
 
 class NewFilesSensor(S3KeySensor):
-    """Waits until the ledger, the bucket or the models show work for a stream.
+    """Waits until ledger, bucket or models show work for a stream.
 
-    A scheduled run waits up to `timeout`, then is skipped. A run that a person starts looks once,
+    A scheduled run waits up to `timeout` and is then skipped. A run started by hand looks once,
     unless its parameter `wait_seconds` says how long to wait.
 
     Args:
         source: Source of the stream.
         stream: Name of the stream.
-        consumers: Processed models of the stream; rows they have not consumed are work too.
-        deferrable: Wait in the triggerer; otherwise by rescheduling the task.
+        consumers: Processed models of the stream; rows that they have not read are work too.
+        deferrable: Wait in the triggerer rather than by rescheduling the task.
         kwargs: As of S3KeySensor.
     """
 
@@ -94,7 +97,7 @@ class NewFilesSensor(S3KeySensor):
         settings = lake_settings(self.aws_conn_id)
         stream = find_stream(settings.streams_dir, self.source, self.stream)
         with open_lake(settings) as lake:
-            look = look_for_work(lake, stream, self.hook.get_conn(), self.consumers)
+            look = look_for_work(lake, stream, s3_client(settings.s3), self.consumers)
         self.log.info("%s: %s", stream.id, look.work or "nothing new")
         return look
 
@@ -114,7 +117,7 @@ class NewFilesSensor(S3KeySensor):
     def execute_complete(
         self, context: Context, event: dict[str, Any], deadline: float = 0.0
     ) -> None:
-        """The bucket has changed; go on when that means work, else wait on.
+        """The bucket has changed: go on if that means work, wait on if not.
 
         Raises:
             StorageUnavailableError: The trigger could not list the bucket.
@@ -126,7 +129,7 @@ class NewFilesSensor(S3KeySensor):
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """Skip on a time-out only: upstream's soft_fail turns every Airflow error into a skip."""
+        """Skip only on a time-out: upstream's soft_fail turns every Airflow error into a skip."""
         try:
             return super(BaseSensorOperator, self).resume_execution(
                 next_method, next_kwargs, context
@@ -149,7 +152,7 @@ class NewFilesSensor(S3KeySensor):
                 start_after=look.start_after,
                 fingerprint=look.fingerprint,
                 poke_interval=self.poke_interval,
-                aws_conn_id=self.aws_conn_id,
+                aws_conn_id=existing(self.aws_conn_id),
                 region_name=self.region_name,
                 verify=self.verify,
                 wake_at=look.wake_at.timestamp() if look.wake_at else None,
@@ -167,10 +170,10 @@ class NewFilesSensor(S3KeySensor):
 
 
 class SyncEndedSensor(BaseSensorOperator):
-    """Waits, without keeping a worker, while an Airbyte job is writing files of a stream.
+    """Waits, without occupying a worker, while an Airbyte job is writing files of a stream.
 
-    A run that has waited for `timeout` is skipped: the next one waits on, and nothing of a sync
-    that is not over lands. An Airbyte that cannot be asked fails the task.
+    A run that has waited for `timeout` is skipped, so that nothing of an unfinished sync lands; the
+    next run waits on. The task fails when Airbyte cannot be asked.
 
     Args:
         source: Source of the stream.
@@ -204,18 +207,18 @@ class SyncEndedSensor(BaseSensorOperator):
 class BucketChangedTrigger(BaseTrigger):
     """Fires when the listing of a window differs from the one that a sensor saw.
 
-    It knows nothing of the ledger: it runs in the triggerer, beside thousands of others.
+    It runs in the triggerer beside thousands of others, so it does not open the lake.
 
     Args:
         bucket: Bucket of the raw files.
         prefix: Prefix of the stream.
-        start_after: Where the window starts.
-        fingerprint: What the sensor saw, see `storage.Fingerprint`.
+        start_after: Exclusive lower bound of the window.
+        fingerprint: What the sensor saw, see `lotus_lake.bucket.objects.Fingerprint`.
         poke_interval: Seconds between two listings.
-        aws_conn_id: Airflow connection.
+        aws_conn_id: Airflow connection; `None` for boto3's own chain.
         region_name: Region, if not that of the connection.
-        verify: As of boto3.
-        wake_at: When to fire even if nothing has changed, in seconds since 1970.
+        verify: As in boto3.
+        wake_at: When to fire even without a change, in seconds since 1970.
     """
 
     def __init__(
@@ -248,11 +251,11 @@ class BucketChangedTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """List, compare, sleep; a listing that fails is an event, never swallowed."""
+        """Sleep, list, compare; a listing that fails is an event of its own."""
         changed = False
         try:
             while not changed:
-                # Opening a client for each look would cost CPU; a new one knows of new keys.
+                # A client for each listing would cost CPU; one for good would miss new keys.
                 async with await self._client() as client:
                     renewed_at = time.monotonic() + _CLIENT_SECONDS
                     while not changed and time.monotonic() < renewed_at:
@@ -273,7 +276,7 @@ class BucketChangedTrigger(BaseTrigger):
         return await hook.get_async_conn()  # type: ignore[no-untyped-call]
 
     async def _has_changed(self, client: Any) -> bool:
-        """Whether, after a pause, the listing is another one, or it is time to look anyway."""
+        """Whether, after a pause, the listing differs or it is time to look anyway."""
         await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
         if time.time() >= (self.arguments["wake_at"] or float("inf")):
             return True

@@ -1,43 +1,90 @@
-"""The feeder as Airflow tasks: thin wrappers around `lotus_lake.feeder`.
-
-XCom carries counts and queue positions; files and their keys stay in the ledger.
-"""
+"""What all our Dags and tasks share: how they are made, named, opened and failed."""
 
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from airflow.sdk import Asset, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from airflow.task.trigger_rule import TriggerRule
+from airflow.sdk import DAG, get_current_context, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.streams import Stream, find_stream
 from lotus_lake.errors import PermanentError
-from lotus_lake.feeder.batch import Batch, plan_batches
-from lotus_lake.feeder.cleanup import retire_files
-from lotus_lake.feeder.cursor import read_state
-from lotus_lake.feeder.list import list_files
-from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
-from lotus_lake.ledger.watermarks import files_read
-from lotus_lake.repair.quarantine import quarantined_in
-from lotus_lake.repair.reconcile import reconcile
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-# Files in quarantine that a run names in its log; the others are counted.
-_SHOWN_FILES = 10
+OWNER = "lotus-lake"
+START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 
-log = logging.getLogger(__name__)
+
+def wanted_dag_id() -> str | None:
+    """The only Dag that this process needs: a task's process runs one; a Dag processor, all."""
+    return get_parsing_context().dag_id
+
+
+def build_each(builders: Mapping[str, Callable[[], DAG]]) -> dict[str, DAG]:
+    """Build the Dags that this process needs, each on its own.
+
+    Args:
+        builders: What builds each Dag, by Dag id.
+    """
+    wanted = wanted_dag_id()
+    return {dag_id: build() for dag_id, build in builders.items() if wanted in (None, dag_id)}
+
+
+def lake_dag(
+    dag_id: str,
+    *,
+    retries: int = 2,
+    default_args: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> DAG:
+    """A Dag that runs once at a time and does not catch up.
+
+    Args:
+        dag_id: Its id.
+        retries: Retries of each task, unless the task says otherwise.
+        default_args: Of its tasks, in addition to ours.
+        options: As of `DAG`.
+    """
+    return DAG(
+        dag_id=dag_id,
+        start_date=START_DATE,
+        catchup=False,
+        max_active_runs=1,
+        default_args={
+            "owner": OWNER,
+            "retries": retries,
+            "retry_exponential_backoff": True,
+            "max_retry_delay": timedelta(minutes=15),
+            **(default_args or {}),
+        },
+        **options,
+    )
+
+
+def lake_task(doc_md: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`@task` for functions of this library: a permanent error fails the task at once.
+
+    Tasks say in their log what they did; the `repr` of what they return is left out of it.
+
+    Args:
+        doc_md: What the task does, for its page in the UI.
+        options: As of `@task`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        decorator = task(doc_md=doc_md, show_return_value_in_logs=False, **options)
+        return decorator(no_retry_on_permanent(function))
+
+    return decorate
 
 
 def no_retry_on_permanent(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -53,167 +100,19 @@ def no_retry_on_permanent(function: Callable[Parameters, Result]) -> Callable[Pa
     return wrapper
 
 
-@task_group(group_id="feeder", tooltip="Registers new files into the landing table")
-def feeder(source: str, stream: str, consumers: Sequence[str]) -> Any:
-    """List -> batch -> register -> cursor -> cleanup; returns the output of `cursor`."""
-    name = {"source": source, "stream": stream}
-    listing = list_new(**name)
-    batches = batch(**name)
-    registered = register.partial(**name).expand(batch=batches)
-    state = cursor(**name, consumers=list(consumers))
-    listing >> batches
-    [batches, registered] >> state >> cleanup(**name, consumers=list(consumers))
-    return state
-
-
-@task(task_id="list", doc_md="Finds the objects that the ledger does not know.")
-@no_retry_on_permanent
-def list_new(source: str, stream: str) -> dict[str, Any]:
-    """List the window and record what is new."""
-    with _open(source, stream) as (lake, config):
-        listing = list_files(lake, config, s3_client(lake.settings.s3), _run_id())
-    log.info("%s", listing)
-    return asdict(listing)
-
-
-@task(task_id="batch", doc_md="Cuts the waiting files into batches, one commit each.")
-@no_retry_on_permanent
-def batch(source: str, stream: str) -> list[dict[str, Any]]:
-    """Plan the batches of this run."""
-    with _open(source, stream) as (lake, config):
-        batches = plan_batches(lake, config)
-    for planned in batches:
-        log.info("%s", planned.label)
-    return [asdict(planned) for planned in batches]
-
-
-@task(
-    task_id="register",
-    doc_md="Registers the files of one batch, with ledger, guard and cursor, in one commit.",
-    max_active_tis_per_dagrun=1,
-    map_index_template="{{ label }}",
-)
-@no_retry_on_permanent
-def register(source: str, stream: str, batch: dict[str, Any]) -> dict[str, Any]:
-    """Register one batch."""
-    planned = Batch(**batch)
-    _label(planned.label)
-    with _open(source, stream) as (lake, config):
-        result = register_batch(lake, config, planned, _run_id())
-    if result.quarantined:
-        _label(f"{planned.label}, {result.quarantined} QUARANTINED")
-    return asdict(result)
-
-
-@task(
-    task_id="cursor",
-    doc_md="Reads back from the lake where the stream stands, and says what this run did.",
-    # A run that found no file to register has still to say where it stands.
-    trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-)
-@no_retry_on_permanent
-def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
-    """Read the committed state."""
-    with _open(source, stream) as (lake, config):
-        state = read_state(lake, config, _run_id(), consumers)
-        bad = quarantined_in(lake, config, _run_id(), limit=_SHOWN_FILES)
-    log.info(
-        "cursor %s; %d files landed, %d of them as copies (%d rows), %d empty, %d quarantined, "
-        "%d wait",
-        state.cursor_path, state.registered, state.copied, state.row_count, state.empty,
-        state.quarantined, state.backlog_files,
-    )  # fmt: skip
-    for file in bad:
-        log.warning("quarantined %s: %s", file.key, file.error)
-    if state.quarantined:
-        log.warning(
-            "%d files were quarantined; all of the stream, and what to do about them: "
-            "`lotus-lake quarantine list %s %s`, or SELECT key, error "
-            "FROM lakehouse.meta.feeder_files WHERE source = '%s' AND stream = '%s' "
-            "AND event = 'quarantined'",
-            state.quarantined, source, stream, source, stream,
-        )  # fmt: skip
-    return asdict(state)
-
-
-@task(
-    task_id="cleanup",
-    doc_md="Retires raw files that are older than the retention and consumed by every model.",
-)
-@no_retry_on_permanent
-def cleanup(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
-    """Retire old files."""
-    with _open(source, stream) as (lake, config):
-        return asdict(retire_files(lake, config, consumers, _run_id()))
-
-
-@task(
-    task_id="reconcile",
-    doc_md="Compares bucket, ledger and landing table of a stream; lands what is missing.",
-    map_index_template="{{ label }}",
-    # Listings of all streams at once would only slow down those that feed.
-    max_active_tis_per_dagrun=2,
-)
-@no_retry_on_permanent
-def reconcile_stream(source: str, stream: str) -> dict[str, Any]:
-    """Reconcile one stream; red when something is left that a person has to look at."""
-    _label(f"{source}__{stream}")
-    params = get_current_context()["params"]
-    if params["only"] not in ("", f"{source}__{stream}"):
-        raise AirflowSkipException(f"only {params['only']} was asked for")
-    with _open(source, stream) as (lake, config):
-        client = s3_client(lake.settings.s3)
-        result = reconcile(lake, config, client, _run_id(), repair=params["repair"])
-    if result.problems:
-        said = "; ".join(result.problems).replace("SOURCE STREAM", f"{source} {stream}")
-        raise AirflowFailException(f"{said}; so does this Dag with its parameter repair")
-    return asdict(result)
-
-
-def publish_stream(assets: Sequence[Asset], source: str, stream: str, state: Any) -> Any:
-    """Last task of a stream's run; it is skipped, or not reached, with the models above it."""
-
-    @task(task_id="publish", doc_md=_PUBLISH_DOC, outlets=list(assets))
-    def publish(state: dict[str, Any], *, outlet_events: Any = None) -> None:
-        models = [asset.name for asset in assets]
-        with _open(source, stream) as (lake, config):
-            read = files_read(lake, config, models, after=state["processed_snapshot_id"])
-        _update(assets, outlet_events, {"stream": config.id, **asdict(read)})
-
-    return publish(state)
-
-
-def publish_domain(assets: Sequence[Asset], domain: str) -> Any:
-    """Last task of an enriched run; says which updates triggered it, if any did."""
-
-    @task(task_id="publish", doc_md=_PUBLISH_DOC, outlets=list(assets))
-    def publish(*, outlet_events: Any = None, triggering_asset_events: Any = None) -> None:
-        triggered_by = sorted(asset.name for asset in triggering_asset_events or {})
-        _update(assets, outlet_events, {"domain": domain, "triggered_by": triggered_by})
-
-    return publish()
-
-
-_PUBLISH_DOC = "Updates the assets; what is scheduled on them runs next."
-
-
-def _update(assets: Sequence[Asset], outlet_events: Any, extra: dict[str, Any]) -> None:
-    for asset in assets:
-        outlet_events[asset].extra = extra  # clear text in Airflow's database: no secrets
-    log.info("updated %s: %s", ", ".join(asset.name for asset in assets), extra)
-
-
 @contextmanager
-def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+def open_stream(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+    """Open the lake for a stream."""
     settings = lake_settings()
     with open_lake(settings) as lake:
         yield lake, find_stream(settings.streams_dir, source, stream)
 
 
-def _label(text: str) -> None:
+def label_task(text: str) -> None:
     """Name a mapped task in the UI."""
     get_current_context()["label"] = text  # type: ignore[typeddict-unknown-key]
 
 
-def _run_id() -> str:
+def run_id() -> str:
+    """The run that the task belongs to, as the ledger keeps it."""
     return str(get_current_context()["dag_run"].run_id)

@@ -6,9 +6,9 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,11 +23,10 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.queue import backlog
-from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.operations import Drop, Reconcile, Report, Retry, Rewind, carry_out, plan
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
-from lotus_lake.repair.reconcile import reconcile
-from lotus_lake.repair.rewind import Point, plan_rewind, rewind
+from lotus_lake.repair.rewind import Point
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -72,13 +71,9 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
         }
         show([done], as_json=True)
         return
-    say(
-        f"{counted(landed.registered + landed.copied, 'file')} landed, {landed.copied} as copies, "
-        f"with {counted(landed.row_count, 'row')}; {landed.empty} without rows; "
-        f"{quarantined} quarantined"
-    )
+    say(replace(landed, quarantined=quarantined).summary)
     if waiting:
-        say(f"{counted(waiting, 'file')} of a generation that is not whole yet: feed again later")
+        say(f"{counted(waiting, 'file')} of an incomplete generation: feed again later")
     if quarantined:
         say(f"`lotus-lake quarantine list {source} {stream}` says why")
 
@@ -93,7 +88,7 @@ def reconcile_streams(
 ) -> None:
     """Compare bucket, ledger and landing tables as a whole; land what is missing.
 
-    Finds what no run would see: files that came later than `lookback_days`, and objects that
+    Finds what no run would see: files that arrived later than `lookback_days`, and objects that
     somebody deleted. Exits with 1 when something is left that a person has to look at.
 
     Without a stream: all of a source, or all there are.
@@ -105,19 +100,15 @@ def reconcile_streams(
     results, problems = [], []
     settings, run_id = Settings.from_env(), _run_id("reconcile")
     with open_lake(settings) as lake:
-        client = s3_client(settings.s3)
         for chosen in _choose(settings, source, stream):
             name = f"{chosen.source}/{chosen.name}"
             try:
-                found = reconcile(lake, chosen, client, run_id, repair=repair)
+                result = carry_out(lake, chosen, Reconcile(repair), run_id)
             except LotusLakeError as error:  # the other streams have nothing to do with it
                 problems.append(f"{name}: {error}")
                 continue
-            results.append({"stream": name, **asdict(found)})
-            problems += [
-                f"{name}: {text.replace('SOURCE STREAM', f'{chosen.source} {chosen.name}')}"
-                for text in found.problems
-            ]
+            results.append({"stream": name, **result.figures})
+            problems += [f"{name}: {problem}" for problem in result.problems]
     show(results, as_json=as_json, number_columns=10)
     for problem in problems:
         say(problem)
@@ -141,7 +132,7 @@ def rewind_stream(
         typer.Option(metavar="ID", help="Go back to what landed after this snapshot."),
     ] = None,
     feed_again: Annotated[
-        bool, typer.Option("--feed-again", help="Register the files again, too.")
+        bool, typer.Option("--feed-again", help="Also register the files again.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -154,34 +145,19 @@ def rewind_stream(
 
     Example: lotus-lake rewind shopify orders --to-date 2026-03-01 --dry-run
     """
-    if sum(point is not None for point in (to_file, to_date, to_snapshot)) > 1:
-        raise SettingsError("--to-file, --to-date and --to-snapshot exclude each other")
     point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
+    request = Rewind(point, feed_again)
     with _open(source, stream) as (lake, config):
-        plan = plan_rewind(lake, config, point, _consumers(lake.settings, config))
-        shown: dict[str, Any] = {
-            "files": len(plan.files),
-            "bytes": plan.size_bytes,
-            "rows": plan.rows,
-            "retired_files": plan.retired,
-            "cursor_path": plan.cursor.path,
-            "models": list(plan.models) if as_json else ", ".join(plan.models),
-        }
+        planned = plan(lake, config, request)
+        models = planned.figures["models"]
+        shown = {**planned.figures, "models": models if as_json else ", ".join(models)}
         show([shown], as_json=as_json)
-        say(
-            f"{counted(len(plan.files), 'file')} ({readable_bytes(plan.size_bytes)}, "
-            f"{counted(plan.rows, 'row')}) would be looked at and processed again"
-            f"{', and fed again' if feed_again else ''}"
-        )
-        if plan.retired:
-            say(f"{counted(plan.retired, 'file')} retired before: what they brought stays as it is")
-        if dry_run or not plan.files:
+        say(planned.summary)
+        if dry_run or not planned.figures["files"]:
             return
         if not yes:
             typer.confirm("Go back?", abort=True, err=True)
-        client = s3_client(lake.settings.s3) if feed_again else None
-        queued = rewind(lake, config, plan, _run_id("rewind"), client)
-    say(f"done; {counted(queued, 'file')} in the queue; the stream's next run goes on from here")
+        say(carry_out(lake, config, request, _run_id("rewind")).summary)
 
 
 @in_quarantine.command(name="list")
@@ -215,14 +191,9 @@ def retry_command(source: Source, stream: Name, keys: Keys = None, as_json: AsJs
 
     Example: lotus-lake quarantine retry shopify orders
     """
-    with _open(source, stream) as (lake, config):
-        count = quarantine.retry(lake, config, keys or [], _run_id("retry"))
-    if as_json:
-        show([{"stream": config.id, "queued": count}], as_json=True)
-        return
-    say(
-        f"{counted(count, 'file')} in the queue; `lotus-lake feed {source} {stream}` lands them now"
-    )
+    result = _decide(source, stream, Retry(tuple(keys or ())), "queued", as_json=as_json)
+    if not as_json:
+        say(f"{result.summary}; `lotus-lake feed {source} {stream}` lands them now")
 
 
 @in_quarantine.command(name="drop")
@@ -236,12 +207,20 @@ def drop_command(
 
     Example: lotus-lake quarantine drop shopify orders raw/shopify/orders/year=2026/.../x.parquet
     """
+    result = _decide(source, stream, Drop(tuple(keys)), "dropped", as_json=as_json)
+    if not as_json:
+        say(result.summary)
+
+
+def _decide(
+    source: str, stream: str, request: Retry | Drop, counted_as: str, *, as_json: bool
+) -> Report:
+    """Retry or drop files; with `--json` their count, under the word of the command."""
     with _open(source, stream) as (lake, config):
-        count = quarantine.drop(lake, config, keys, _run_id("drop"))
+        result = carry_out(lake, config, request, _run_id(type(request).__name__.lower()))
     if as_json:
-        show([{"stream": config.id, "dropped": count}], as_json=True)
-        return
-    say(f"{counted(count, 'file')} dropped")
+        show([{"stream": config.id, counted_as: result.figures["files"]}], as_json=True)
+    return result
 
 
 @contextmanager
@@ -268,11 +247,6 @@ def _choose(settings: Settings, source: str | None, stream: str | None) -> list[
             hint=f"known sources: {known}; LAKE_STREAMS_DIR says where they are",
         )
     return chosen
-
-
-def _consumers(settings: Settings, stream: Stream) -> list[str]:
-    models = load_models(ensure_manifest(settings.project_dir))
-    return [model.name for model in processed_models(models, stream.id)]
 
 
 def _run_id(what: str) -> str:

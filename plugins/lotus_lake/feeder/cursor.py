@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.register import Registration
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.events import LANDED, landed_snapshot
 from lotus_lake.ledger.guard import read_guard
 from lotus_lake.ledger.queue import backlog
 from lotus_lake.ledger.watermarks import has_unprocessed, processed_snapshot
+from lotus_lake.quantities import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class StreamState:
     quarantined: int
     row_count: int
     unprocessed: bool
+
+    @property
+    def summary(self) -> str:
+        """What the run did and where the stream stands, in a sentence."""
+        # Here copies are among the files that landed; in a Registration they are counted apart.
+        done = Registration(
+            self.registered - self.copied, self.empty, self.quarantined, self.row_count, self.copied
+        )
+        waiting = f"{counted(self.backlog_files, 'file')} in the queue"
+        return f"{done.summary}; {waiting}; the cursor is at {self.cursor_path or 'the start'}"
 
 
 def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]) -> StreamState:

@@ -21,6 +21,7 @@ from lotus_lake.ledger.events import LANDED, FileEvent, files_with, known_versio
 from lotus_lake.ledger.guard import Guard, read_guard
 from lotus_lake.ledger.queue import backlog
 from lotus_lake.ledger.schema import create_ledger, was_fed
+from lotus_lake.quantities import counted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -52,6 +53,19 @@ class Listing:
     backlog: int
     late: int = 0
     missing: int = 0
+
+    @property
+    def summary(self) -> str:
+        """The same in a sentence."""
+        parts = [f"{counted(self.listed, 'object')} listed", f"{self.discovered} new"]
+        for number, what in (
+            (self.late, "of them older than the window"),
+            (self.quarantined, "quarantined"),
+            (self.ignored, "ignored"),
+            (self.missing, "gone from the bucket"),
+        ):
+            parts += [f"{number} {what}"] if number else []
+        return f"{', '.join(parts)}; {counted(self.backlog, 'file')} in the queue"
 
 
 def list_files(
@@ -90,7 +104,8 @@ def list_files(
         if sees_all:
             missing += note_absent(lake, strategy, (last_key, chunk[-1].key), chunk, run_id)
             last_key = chunk[-1].key
-        log.info("%d objects listed, new: %s", listed, dict(events) or "none")
+        if len(chunk) == CHUNK_OBJECTS:
+            log.info("%d objects listed so far, %d of them new", listed, events.total())
     if sees_all:
         missing += note_absent(lake, strategy, (last_key, None), (), run_id)
     return Listing(

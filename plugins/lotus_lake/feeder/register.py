@@ -25,6 +25,7 @@ from lotus_lake.ledger.commit import Change, commit
 from lotus_lake.ledger.events import LANDED, FileEvent, known_versions, landed_data_files
 from lotus_lake.ledger.guard import Cursor, Guard
 from lotus_lake.ledger.queue import PendingFile, pending_files
+from lotus_lake.quantities import counted
 
 # Clocks of Airbyte and of the store may differ around midnight.
 _CLOCK_SLACK = timedelta(days=1)
@@ -43,6 +44,16 @@ class Registration:
     quarantined: int = 0
     row_count: int = 0
     copied: int = 0
+
+    @property
+    def summary(self) -> str:
+        """The same in a sentence."""
+        landed = counted(self.registered + self.copied, "file")
+        parts = [f"{landed} landed with {counted(self.row_count, 'row')}"]
+        parts += [f"{self.copied} of them as copies"] if self.copied else []
+        parts += [f"{self.empty} without rows"] if self.empty else []
+        parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
+        return ", ".join(parts)
 
     def __add__(self, other: Registration) -> Registration:
         return Registration(
@@ -79,7 +90,7 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
     """
     waiting = pending_files(lake, stream, batch.first_position, batch.last_position)
     if not waiting:
-        log.info("%s: nothing waits any more", batch.label)
+        log.info("%s: already registered", batch.label)
         return Registration()
     strategy = strategy_of(stream)
     chosen, outcomes = strategy.choose(lake, waiting)
@@ -88,7 +99,7 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
     for group in group_by_shape(footers):
         outcomes += decide(lake, strategy, group)
     result = _commit(lake, strategy, strategy.committable(outcomes), run_id)
-    log.info("%s: %s", batch.label, result)
+    log.info("%s: %s", batch.label, result.summary)
     strategy.check(outcomes)
     return result
 

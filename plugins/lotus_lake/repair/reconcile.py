@@ -24,6 +24,7 @@ from lotus_lake.ledger.registrations import (
     files_without_registration,
     registered_but_missing,
 )
+from lotus_lake.quantities import counted
 from lotus_lake.repair.requeue import requeue
 
 if TYPE_CHECKING:
@@ -59,6 +60,21 @@ class Reconciliation:
     unknown_data_files: int
     registered: int
     rows: int
+
+    @property
+    def summary(self) -> str:
+        """What was looked at and what landed, in a sentence."""
+        parts = [f"{counted(self.listed, 'object')} listed"]
+        for number, what in (
+            (self.late, "late"),
+            (self.quarantined, "quarantined"),
+            (self.requeued, "landed again"),
+            (self.missing, "gone from the bucket"),
+            (self.repaired, "taken out of the landing table"),
+        ):
+            parts += [f"{number} {what}"] if number else []
+        landed = counted(self.registered, "file")
+        return f"{', '.join(parts)}; {landed} landed with {counted(self.rows, 'row')}"
 
     @property
     def problems(self) -> list[str]:
@@ -110,7 +126,7 @@ def reconcile(
         registered=landed.registered + landed.copied,
         rows=landed.row_count,
     )
-    log.info("%s: %s", stream.id, result)
+    log.info("%s: %s", stream.id, result.summary)
     for problem in result.problems:
         log.warning("%s: %s", stream.id, problem)
     return result

@@ -1,0 +1,83 @@
+"""One Dag per folder of `models/enriched`: it runs when any of its inputs is updated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetAny
+
+from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
+from lotus_lake.airflow.dbt import dbt_group
+from lotus_lake.airflow.tasks import build_each, lake_dag, lake_task
+from lotus_lake.config.settings import Settings
+from lotus_lake.project.manifest import (
+    Model,
+    enriched_domains,
+    ensure_manifest,
+    group_manifest,
+    inputs_of,
+    load_models,
+)
+
+DAG_ID_PREFIX = "enriched__"
+
+
+def enriched_dags() -> dict[str, DAG]:
+    """The Dag of each enriched domain, by id."""
+    settings = Settings.from_env()
+    manifest = ensure_manifest(settings.project_dir)
+    return build_each(
+        {
+            f"{DAG_ID_PREFIX}{domain}": partial(enriched_dag, settings, domain, manifest)
+            for domain in enriched_domains(load_models(manifest))
+        }
+    )
+
+
+def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:
+    """The Dag of a domain: enriched -> publish.
+
+    Args:
+        settings: Of the lake.
+        domain: Folder below `models/enriched`.
+        manifest: Manifest of the whole dbt project.
+    """
+    all_models = load_models(manifest)
+    models = enriched_domains(all_models)[domain]
+    inputs = [all_models[name] for name in inputs_of(models)]
+    with lake_dag(
+        f"{DAG_ID_PREFIX}{domain}",
+        description=f"Builds the enriched models of {domain} when any of their inputs is updated",
+        doc_md=_doc(domain, models, inputs),
+        schedule=AssetAny(*(model_asset(model) for model in inputs)),
+        tags=["enriched", domain],
+    ) as dag:
+        group = dbt_group(
+            "enriched",
+            f"path:models/enriched/{domain}",
+            models,
+            group_manifest(manifest, "enriched", domain),
+            settings.project_dir,
+        )
+        group >> _publish([model_asset(model) for model in models], domain)
+    return dag
+
+
+def _publish(assets: Sequence[Asset], domain: str) -> Any:
+    """Last task of a run; says which updates triggered it, if any did."""
+
+    @lake_task(PUBLISH_DOC, outlets=[*assets])
+    def publish(*, outlet_events: Any = None, triggering_asset_events: Any = None) -> None:
+        triggered_by = sorted(asset.name for asset in triggering_asset_events or {})
+        update_assets(assets, outlet_events, {"domain": domain, "triggered_by": triggered_by})
+
+    return publish()
+
+
+def _doc(domain: str, models: Sequence[Model], inputs: Sequence[Model]) -> str:
+    built = "\n".join(f"* `lakehouse.main.{model.name}`: {model.description}" for model in models)
+    read = "\n".join(f"* `{model.name}`" for model in inputs)
+    return f"### {domain}\n\nBuilds:\n\n{built}\n\nwhen any of these is updated:\n\n{read}\n"

@@ -1,0 +1,97 @@
+"""The Dag `lake_reconcile`: compares bucket, ledger and landing table of every stream, daily."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import DAG, Param, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from lotus_lake import operations
+from lotus_lake.airflow.tasks import label_task, lake_dag, lake_task, open_stream, run_id
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import load_streams
+
+RECONCILE_DAG_ID = "lake_reconcile"
+
+_DOC = """\
+### Reconcile
+
+A run of a stream looks at a window of the bucket. This Dag looks at all of it, once a day and for
+every stream:
+
+* Files that arrived later than `lookback_days` reaches back are landed.
+* Files that the ledger calls landed and the landing table does not have are landed again.
+* Objects that somebody deleted are reported: the task fails, because readers that open their rows
+  fail as well. *Repair* takes those rows out of the landing table.
+
+The same from a shell: `lotus-lake reconcile`.
+"""
+
+log = logging.getLogger(__name__)
+
+
+def reconcile_dag() -> DAG:
+    """The Dag: choose -> reconcile, one task instance per stream."""
+    stream_ids = [stream.id for stream in load_streams(Settings.from_env().streams_dir)[0]]
+    with lake_dag(
+        RECONCILE_DAG_ID,
+        description="Compares the whole bucket with the lake, lands what is missing, reports gaps",
+        doc_md=_DOC,
+        schedule="43 2 * * *",
+        tags=["maintenance"],
+        params=_params(stream_ids),
+    ) as dag:
+        reconcile.expand_kwargs(choose())
+    return dag
+
+
+# A Dag whose only task is mapped has no owner in Airflow's database: it reads those of the others.
+@lake_task("Chooses the streams to reconcile: all, or the one that the form names.")
+def choose() -> list[dict[str, str]]:
+    """Names of the streams; one whose config is broken is left out, and shown by its own error."""
+    only = get_current_context()["params"]["only"]
+    streams = load_streams(Settings.from_env().streams_dir)[0]
+    chosen = [stream for stream in streams if only in ("", stream.id)]
+    log.info("to reconcile: %s", ", ".join(stream.id for stream in chosen) or "no stream")
+    return [{"source": stream.source, "stream": stream.name} for stream in chosen]
+
+
+@lake_task(
+    "Compares bucket, ledger and landing table of one stream, and lands what is missing. Fails "
+    "when something is left that a person has to look at.",
+    map_index_template="{{ label }}",
+    # Listings of all streams at once would only slow down those that feed.
+    max_active_tis_per_dagrun=2,
+)
+def reconcile(source: str, stream: str) -> dict[str, Any]:
+    """Reconcile one stream."""
+    label_task(f"{source}__{stream}")
+    request = operations.Reconcile(repair=get_current_context()["params"]["repair"])
+    with open_stream(source, stream) as (lake, config):
+        result = operations.carry_out(lake, config, request, run_id())
+    if result.problems:
+        gone = result.figures["missing"] > result.figures["repaired"]
+        hint = "; this Dag does the same with its parameter repair" if gone else ""
+        raise AirflowFailException("; ".join(result.problems) + hint)
+    return result.figures
+
+
+def _params(stream_ids: list[str]) -> dict[str, Param]:
+    return {
+        "only": Param(
+            "",
+            type="string",
+            enum=["", *stream_ids],
+            title="Stream",
+            description="If empty, all streams.",
+        ),
+        "repair": Param(
+            False,
+            type="boolean",
+            title="Repair",
+            description="Take rows whose object is gone out of the landing tables, so that "
+            "readers of the other rows work again.",
+        ),
+    }
