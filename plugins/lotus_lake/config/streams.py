@@ -205,7 +205,7 @@ def expect_known(
         )
 
 
-def source_schema(sources_dir: Path, stream: Stream) -> dict[str, FieldSchema]:
+def source_schema(sources_dir: Path, stream: Stream | StreamFile) -> dict[str, FieldSchema]:
     """Fields of the stream as discovered from its source; empty when nothing was discovered.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema
-from lotus_lake.config.streams import Stream
+from lotus_lake.config.streams import Stream, StreamFile
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.project.json_text import json_text
@@ -26,10 +26,8 @@ from lotus_lake.scaffold.stream_json import (
     Choices,
     SourceSchema,
     checked,
-    existing_stream,
     read_source_schema,
     stream_document,
-    stream_path,
 )
 
 Status = Literal["new", "unchanged", "differs"]
@@ -149,8 +147,8 @@ def _stream(
     discovered: SourceSchema | None,
     sample: Path | None,
 ) -> tuple[Stream, list[str], PlannedFile]:
-    path = stream_path(settings, source, name)
-    existing = existing_stream(settings, source, name)
+    path = settings.streams_dir / source / f"{name}.json"
+    existing = StreamFile(path).load() if path.exists() else None
     if existing:
         _check_agreement(path, existing, choices)
         text = _read(path) or ""

@@ -20,7 +20,7 @@ from lotus_lake.config.stream_config import (
     StreamConfig,
     published_schema,
 )
-from lotus_lake.config.streams import Stream, StreamFile
+from lotus_lake.config.streams import Stream, StreamFile, source_schema
 from lotus_lake.errors import ScaffoldError, StreamConfigError
 
 Paths = tuple[tuple[str, ...], ...]
@@ -79,41 +79,24 @@ def read_source_schema(settings: Settings, source: str, name: str) -> SourceSche
     Raises:
         StreamConfigError: The file is not an Airbyte stream description.
     """
-    path = settings.sources_dir / source / f"{name}.json"
-    if not path.exists():
+    file = StreamFile(settings.sources_dir / source / f"{name}.json")
+    if not file.path.exists():
         return None
+    fields = source_schema(settings.sources_dir, file)
+    document = json.loads(file.path.read_text(encoding="utf-8"))
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        properties = document["json_schema"]["properties"]
         return SourceSchema(
-            fields={key: FieldSchema.model_validate(value) for key, value in properties.items()},
-            primary_key=tuple(
-                tuple(part) for part in document.get("source_defined_primary_key") or ()
-            ),
+            fields=fields,
+            primary_key=tuple(map(tuple, document.get("source_defined_primary_key") or ())),
             cursor_field=tuple(document.get("default_cursor_field") or ()),
             sync_modes=tuple(document.get("supported_sync_modes") or ()),
-            origin=str(path),
+            origin=str(file.path),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise StreamConfigError(
-            f"{path}: not a discovered stream: {error}",
+            f"{file.path}: its key, cursor or sync modes are not lists",
             hint="run lotus-lake discover again",
         ) from error
-
-
-def existing_stream(settings: Settings, source: str, name: str) -> Stream | None:
-    """The stream as it is configured; `None` if it is not.
-
-    Raises:
-        StreamConfigError: Its file is broken.
-    """
-    path = stream_path(settings, source, name)
-    return StreamFile(path).load() if path.exists() else None
-
-
-def stream_path(settings: Settings, source: str, name: str) -> Path:
-    """Where a stream's JSON is."""
-    return settings.streams_dir / source / f"{name}.json"
 
 
 def stream_document(

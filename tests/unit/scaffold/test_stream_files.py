@@ -223,6 +223,25 @@ def test_options_that_contradict_the_stream_json_are_refused(
         plan(settings, **choices)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('"integer"', '"int"', r"\$\.json_schema\.properties\.id\.type = \"int\": should be"),
+        ('[["id"]]', "[5]", "not lists"),
+    ],
+)
+def test_a_source_schema_that_somebody_has_broken_is_told(
+    settings: Settings, old: str, new: str, text: str
+) -> None:
+    discover(settings)
+    path = settings.sources_dir / "shop" / "products.json"
+    document = path.read_text()
+    assert old in document
+    path.write_text(document.replace(old, new))
+    with pytest.raises(StreamConfigError, match=text):
+        plan(settings)
+
+
 def test_nothing_is_made_of_nothing(settings: Settings) -> None:
     with pytest.raises(ScaffoldError, match="nothing is known of the fields of shop/products"):
         plan(settings)
