@@ -42,9 +42,9 @@ def validate(as_json: AsJson = False) -> None:
     else:
         for problem in problems:
             typer.echo(_as_text(problem, project))
-    models = counted(len(project.models), "processed model") if project.is_parsed else "no model"
-    streams = counted(len(project.files), "stream")
-    say(f"{counted(len(problems), 'problem')} in {streams} and {models}")
+    checked = f"{counted(len(problems), 'problem')} in {counted(len(project.files), 'stream')}"
+    models = f" and {counted(len(project.models), 'processed model')}"
+    say(checked + (models if project.is_parsed else "; dbt models and sources were not checked"))
     raise typer.Exit(1 if problems else 0)
 
 

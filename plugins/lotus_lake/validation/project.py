@@ -100,7 +100,7 @@ def _dbt_problem(dbt_dir: Path, error: DbtProjectError) -> Problem:
     return Problem(
         paths[0] if paths else dbt_dir / "dbt_project.yml",
         f"dbt cannot parse the project: {': '.join(said[:end])}",
-        "correct it first: dbt models and sources were not checked",
+        f"cd {dbt_dir} && dbt parse; models and sources can be checked after that",
         int(line[1]) if line else 0,
     )
 

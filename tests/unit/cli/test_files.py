@@ -177,6 +177,15 @@ def test_validate_says_nothing_of_a_good_project(run: Run) -> None:
     assert result.err == "0 problems in 9 streams and 9 processed models\n"
 
 
+def test_validate_says_what_it_could_not_check(run: Run, project: Path) -> None:
+    model = project / "include/dbt/models/processed/shopify/int_shopify__orders.sql"
+    model.write_text(model.read_text().replace("from newest", "from {{ ref('newest') }}"))
+    result = run("validate")
+    assert result.code == 1
+    assert "depends on a node named 'newest' which was not found" in result.out
+    assert result.err == "1 problem in 9 streams; dbt models and sources were not checked\n"
+
+
 def test_validate_names_file_line_and_fix(run: Run, project: Path) -> None:
     stream = project / "include/streams/shopify/orders.json"
     stream.write_text(stream.read_text().replace('"backfill"', '"bakfill"'))
