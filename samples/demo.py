@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,10 +30,12 @@ from lotus_lake.config.connections import EMBEDDED_S3_FILE
 from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
-from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.project.manifest import ensure_manifest, load_models
+from lotus_lake.quantities import counted
 from samples import History, SampleFile, embedded_s3, generate, write_files
+from samples.airflow_parts import read_health, run_parts
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The whole path on sample data, with Airflow."
@@ -42,11 +46,28 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 PROJECT = find_project_dir(os.environ)
 LAKE = PROJECT / LAKE_DIR
 ACCESS_FILE = LAKE / EMBEDDED_S3_FILE
+# Holds the address of Airflow's UI as long as `demo-ui` runs.
+UI_FILE = LAKE / "ui.txt"
+LANDING_SECONDS = 300
 # Two at a time: one `airflow dags test` keeps one core busy.
 PARALLEL_DAGS = 2
 
 Seed = Annotated[int, typer.Option(help="Chooses the records of the sample data.")]
 Scale = Annotated[int, typer.Option(min=1, help="Multiplies the number of records.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the lake holds."""
+
+    files: int
+    rows: int
+    orders: int
+    sales: Decimal
+
+    def cells(self) -> list[str]:
+        """As text, for a table."""
+        return [str(self.files), str(self.rows), str(self.orders), f"{self.sales:,.2f}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +84,16 @@ class DagResult:
 def run(seed: Seed = 7, scale: Scale = 1) -> None:
     """Write the sample files, run all Dags with `airflow dags test`, show the result."""
     started = time.monotonic()
-    env = environment()
+    with step("starting the S3 server"):
+        env = environment()
     settings = Settings.from_env(env)
-    history = generate(seed, scale)
-    written = write_files(history.files, settings.raw_uri, s3_client(settings.s3), only_new=True)
-    console.print(
-        f"{len(history.files)} sample files of 9 streams in {settings.raw_uri}, "
-        f"{written} of them new"
-    )
-    console.print("preparing Airflow's database and dbt's manifest ...")
+    with step("generating six days of sample files"):
+        history = generate(seed, scale)
+    with step(f"writing {len(history.files)} files of 9 streams to {settings.raw_uri}"):
+        written = write_files(
+            history.files, settings.raw_uri, s3_client(settings.s3), only_new=True
+        )
+    console.print(f"  {counted(written, 'file')} of them new")
     prepare(env)
     before = snapshot_id(settings)
     streams, _ = load_streams(settings.streams_dir)
@@ -87,37 +109,81 @@ def run(seed: Seed = 7, scale: Scale = 1) -> None:
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 8080) -> None:
-    """Bring up Airflow's scheduler and web UI on the demo's lake; Ctrl-C ends them."""
+    """Run Airflow with its web UI on the demo's lake until Ctrl-C."""
     expect_free(port)
-    env = environment() | web_environment(port)
+    with step("starting the S3 server"):
+        env = environment() | web_environment(port)
     prepare(env)
-    console.print(
-        f"Airflow's UI: http://127.0.0.1:{port} (ready in about a minute; no password). "
-        "In another terminal, `make drop` lets new files arrive."
-    )
-    os.execvpe(airflow(), [airflow(), "standalone"], env)  # noqa: S606
+    url = env["AIRFLOW__API__BASE_URL"]
+    UI_FILE.write_text(url)
+    try:
+        run_parts(airflow(), env, LAKE / "logs", url, console)
+    finally:
+        UI_FILE.unlink(missing_ok=True)
 
 
 @app.command()
 def drop(files: Annotated[int, typer.Option(min=1, help="How many files.")] = 12) -> None:
     """Let the next files of a later history arrive in the bucket, as Airbyte would."""
+    expect_demo()
     settings = Settings.from_env(environment())
     client = s3_client(settings.s3)
     present = {o.key for o in list_objects(client, settings.bucket, settings.raw_prefix)}
     later = generate(seed=8, start=date(2026, 3, 7))
     waiting = [f for f in later.files if settings.raw_prefix + f.key not in present][:files]
-
-    def tell(file: SampleFile) -> None:
-        console.print(f"{file.key}: {file.row_count} rows")
-
-    write_files(waiting, settings.raw_uri, client, on_written=tell)
     if not waiting:
         console.print("every file of the later history is there already")
+        return
+    before, known = read_totals(settings)
+
+    def tell(file: SampleFile) -> None:
+        console.print(f"  {file.key}: {counted(file.row_count, 'row')}")
+
+    write_files(waiting, settings.raw_uri, client, on_written=tell)
+    keys = [file.key for file in waiting]
+    new = [row["order_id"] for row in later.expected("fct_sales", keys)]
+    order_id = next((order_id for order_id in new if order_id not in known), None)
+    after = wait_for(settings, before, len(waiting), order_id)
+    table = Table("", "files", "landed rows", "orders in fct_sales", "total_sales")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("before", *before.cells())
+    if after is not None:
+        table.add_row("after", *after.cells())
+    console.print(table)
+    if order_id is not None:
+        console.print(
+            f"A new order is {order_id}:\n"
+            f'  lotus-lake query "SELECT * FROM main.fct_sales WHERE order_id = {order_id}"'
+        )
+
+
+def wait_for(settings: Settings, before: Totals, files: int, order_id: int | None) -> Totals | None:
+    """The totals once the files have landed and the order is in `fct_sales`.
+
+    `None` if no Airflow runs here that would do it, or if it takes longer than people wait.
+    """
+    if not UI_FILE.exists() or not read_health(UI_FILE.read_text()):
+        console.print(
+            "Airflow does not run: `make demo-ui` lands the files as they arrive; a stream alone, "
+            "`lotus-lake feed SOURCE STREAM`"
+        )
+        return None
+    deadline = time.monotonic() + LANDING_SECONDS
+    with step(f"waiting for Airflow to land {counted(files, 'file')} and to rebuild fct_sales"):
+        while time.monotonic() < deadline:
+            now, orders = read_totals(settings)
+            is_built = now.orders > before.orders and order_id in orders
+            if now.files >= before.files + files and (order_id is None or is_built):
+                return now
+            time.sleep(2)
+    console.print(f"not done in {LANDING_SECONDS} s: {UI_FILE.read_text()} shows what runs")
+    return None
 
 
 @app.command()
 def stop() -> None:
-    """Stop the embedded S3 server; everything stays on disk."""
+    """Stop the demo's S3 server; everything stays on disk."""
     embedded_s3.stop(ACCESS_FILE)
 
 
@@ -168,6 +234,38 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
     }
 
 
+def expect_demo() -> None:
+    """Refuse to go on without a lake of the demo."""
+    if not (LAKE / "catalog.sqlite").exists() and "LAKE_CATALOG" not in os.environ:
+        raise SystemExit(
+            f"{LAKE} holds no lake of the demo\n"
+            "hint: `make demo` first; `make demo-ui` and `make drop` go on from there"
+        )
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Show what is going on, and how long it took."""
+    started = time.monotonic()
+    console.print(f"  {name} ...", end="")
+    yield
+    console.print(f" {time.monotonic() - started:.0f} s")
+
+
+def read_totals(settings: Settings) -> tuple[Totals, set[int]]:
+    """What has landed, and the orders of `fct_sales`."""
+    with open_to_read(settings) as lake:
+        files, rows = lake.rows(
+            f"SELECT count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.feeder_files "
+            "WHERE event IN ('registered', 'copied', 'retired', 'empty')"
+        )[0]
+        if "fct_sales" not in lake.tables("main"):
+            return Totals(files, rows, 0, Decimal(0)), set()
+        sales = lake.rows("SELECT order_id, total_sales FROM lakehouse.main.fct_sales")
+    total = sum((amount for _, amount in sales), Decimal(0))
+    return Totals(files, rows, len(sales), total), {order_id for order_id, _ in sales}
+
+
 def expect_free(port: int) -> None:
     """Fail now, and not when the scheduler runs already beside that of an earlier `demo-ui`."""
     with socket.socket() as probe:
@@ -185,17 +283,23 @@ def expect_free(port: int) -> None:
 def prepare(env: dict[str, str]) -> None:
     """Migrate Airflow's database and parse the dbt project, both only when needed."""
     (LAKE / "logs").mkdir(parents=True, exist_ok=True)
-    ensure_manifest(PROJECT)
-    call([airflow(), "db", "migrate"], env, LAKE / "logs" / "db_migrate.log")
+    with step("parsing the dbt project"):
+        ensure_manifest(PROJECT)
+    with step("migrating Airflow's database"):
+        call([airflow(), "db", "migrate"], env, LAKE / "logs" / "db_migrate.log")
     # Two processes that both find a new Dag would both insert it.
-    call([airflow(), "dags", "reserialize"], env, LAKE / "logs" / "reserialize.log")
+    with step("serializing the Dags"):
+        call([airflow(), "dags", "reserialize"], env, LAKE / "logs" / "reserialize.log")
 
 
 def run_all(dag_ids: Sequence[str], env: dict[str, str]) -> None:
     """Run Dags, two at a time, and report each as it ends; stop the demo when one fails."""
     failed = []
+    console.print(f"\nrunning {counted(len(dag_ids), 'Dag')}, {PARALLEL_DAGS} at a time:")
     with ThreadPoolExecutor(PARALLEL_DAGS) as pool:
-        for result in pool.map(lambda dag_id: test_dag(dag_id, env), dag_ids):
+        runs = [pool.submit(test_dag, dag_id, env) for dag_id in dag_ids]
+        for run_ended in as_completed(runs):
+            result = run_ended.result()
             mark = "[green]ok[/]" if result.succeeded else "[red]failed[/]"
             console.print(f"  {result.dag_id:<28} {mark} {result.seconds:4.0f} s")
             failed += [] if result.succeeded else [result]
@@ -209,6 +313,7 @@ def run_all(dag_ids: Sequence[str], env: dict[str, str]) -> None:
 def test_dag(dag_id: str, env: dict[str, str]) -> DagResult:
     """Run one Dag as a person or a CI job would: `airflow dags test`."""
     log, started = LAKE / "logs" / f"{dag_id}.log", time.monotonic()
+    console.print(f"  {dag_id:<28} [dim]starts[/]")
     code = call([airflow(), "dags", "test", dag_id], env, log, check=False)
     return DagResult(dag_id, code == 0, time.monotonic() - started, log)
 

@@ -66,12 +66,22 @@ def stop(access_file: Path) -> None:
     pid_file = _pid_file(access_file)
     if pid_file.exists():
         pid = int(pid_file.read_text())
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+        if _is_server(pid, json.loads(access_file.read_text())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         for process in _started:
             if process.pid == pid:
                 process.wait()
         pid_file.unlink()
+
+
+def _is_server(pid: int, access: dict[str, str]) -> bool:
+    """Whether a process is the server: after a reboot its id may be that of any other."""
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)],  # noqa: S607
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return "serve s3 " in shown.stdout and f"127.0.0.1:{_port(access)}" in shown.stdout
 
 
 def _spawn(folder: Path, access: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import socket
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +24,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lotus_lake.bucket.objects import s3_client
-from samples import History, SampleFile, generate, write_files
+from samples import History, SampleFile, embedded_s3, generate, write_files
 from samples.__main__ import app
 from samples.demo import app as demo
 from tests.servers import S3Server
@@ -662,3 +663,25 @@ def test_no_second_airflow_starts_on_a_port_that_is_taken() -> None:
         result = CliRunner().invoke(demo, ["ui", "--port", str(port)])
     assert result.exit_code == 1
     assert f"port {port} of 127.0.0.1: Address already in use\nhint: " in result.output
+
+
+def test_a_process_that_took_the_id_of_the_server_is_left_alone(tmp_path: Path) -> None:
+    access = tmp_path / "s3.json"
+    access.write_text(json.dumps({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        access.with_suffix(".pid").write_text(str(other.pid))
+        embedded_s3.stop(access)
+        assert other.poll() is None
+        other.terminate()
+    assert not access.with_suffix(".pid").exists()
+
+
+def test_files_are_not_dropped_where_there_is_no_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samples.demo.LAKE", tmp_path)
+    monkeypatch.delenv("LAKE_CATALOG", raising=False)
+    result = CliRunner().invoke(demo, ["drop"])
+    assert result.exit_code == 1
+    assert "hint: `make demo` first" in result.output
+    assert list(tmp_path.iterdir()) == []
