@@ -26,7 +26,7 @@ import json
 
 checks = {check["check"]: check for check in json.load(open("/tmp/doctor.json"))}
 needed = ("installed versions are the pinned ones", "extensions are those of duckdb",
-          "stream configs are valid", "dbt manifest is current", "catalog opens")
+          "project files fit together", "dbt manifest is current", "catalog opens")
 for name in needed:
     print(f"{name:<40} {checks[name]['state']}: {checks[name]['text']}")
 bad = {name for name, check in checks.items() if check["state"] == "problem"} - {"bucket is listed"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,26 +28,43 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.data_files import schedule_deletion
 from lotus_lake.lake.session import LAKE, META
+from lotus_lake.project.manifest import ensure_manifest
 from tests.catalogs import on_postgres, on_sqlite
-from tests.consuming import consume, write_manifest
-from tests.feeds import Feed
+from tests.consuming import consume
+from tests.feeds import Feed, write_stream
 
 MODEL = "int_shop__orders"
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def fed(make_feed: Callable[..., Feed]) -> Feed:
+def fed(make_feed: Callable[..., Feed], project: Path) -> Feed:
     """A lake in order: a stream with two landed files that its model has read."""
     feed = make_feed()
+    shutil.copytree(project, feed.settings.project_dir, dirs_exist_ok=True)
     feed.put("part_0.parquet")
     feed.put("part_1.parquet")
-    write_manifest(feed.settings, (MODEL, "shop__orders"))
-    dbt_dir = feed.settings.project_dir / "include" / "dbt"
-    (dbt_dir / "dbt_project.yml").write_text("name: lotus_lake\n")
     with open_lake(feed.settings) as lake:
         feed.run(lake)
         consume(feed, lake, MODEL)
     return feed
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a project with one stream, as `add-stream` writes them, parsed by dbt."""
+    root = tmp_path_factory.mktemp("project")
+    write_stream(root / "streams", "orders")
+    for name in ("dbt_project.yml", "profiles.yml", "macros", "models/processed/processed.md"):
+        source, target = PROJECT / "include" / "dbt" / name, root / "include" / "dbt" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    environment = {"LAKE_PROJECT_DIR": str(root), "LAKE_STREAMS_DIR": str(root / "streams")}
+    for command in (["add-stream", "shop", "orders"], ["landing"]):
+        result = CliRunner().invoke(app, command, env=environment)
+        assert result.exit_code == 0, (result.output, result.exception)
+    ensure_manifest(root)
+    return root
 
 
 class Store(ThreadingHTTPServer):
@@ -140,12 +159,10 @@ def test_a_healthy_lake_gives_no_problem(fed: Feed, environment: dict[str, str])
 
 @on_sqlite
 def test_a_lake_that_is_not_there_yet_gives_no_problem(
-    make_feed: Callable[..., Feed], environment: dict[str, str]
+    make_feed: Callable[..., Feed], environment: dict[str, str], project: Path
 ) -> None:
     feed = make_feed()
-    dbt_dir = feed.settings.project_dir / "include" / "dbt"
-    dbt_dir.mkdir(parents=True)
-    (dbt_dir / "dbt_project.yml").write_text("name: lotus_lake\n")
+    shutil.copytree(project, feed.settings.project_dir, dirs_exist_ok=True)
     assert problems(environment) == {}
     assert not Path(feed.settings.catalog.address).exists()
 
@@ -201,20 +218,21 @@ def test_a_memory_limit_that_the_machine_has_not(fed: Feed, environment: dict[st
 
 
 @on_sqlite
-def test_a_stream_config_that_is_broken_or_shares_a_table(
-    fed: Feed, environment: dict[str, str]
-) -> None:
+def test_project_files_that_validate_refuses(fed: Feed, environment: dict[str, str]) -> None:
     folder = fed.settings.streams_dir / "Shop"
     folder.mkdir()
     original = (fed.settings.streams_dir / "shop" / "orders.json").read_text()
     (folder / "orders.json").write_text(original)
-    found = the_problem(environment, "streams do not overlap")
-    assert "Shop/orders.json and" in found.text
-    assert "rename one of the streams" in str(found.hint)
+    found = the_problem(environment, "project files fit together")
+    assert re.match(r"\d problems, such as include/.*Shop", found.text)
+    assert "`lotus-lake validate` lists them all" in str(found.hint)
     (folder / "orders.json").unlink()
     (folder / "lines.json").write_text(original)
-    found = the_problem(environment, "stream configs are valid")
+    found = the_problem(environment, "project files fit together")
     assert "the file is named 'lines'" in found.text
+    (folder / "lines.json").unlink()
+    elsewhere = {**environment, "LAKE_STREAMS_DIR": "/nope"}
+    assert "no such folder" in the_problem(elsewhere, "project files fit together").text
 
 
 @on_sqlite
@@ -222,7 +240,7 @@ def test_a_dbt_manifest_that_nobody_can_make(
     fed: Feed, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (fed.settings.project_dir / "include" / "dbt" / "dbt_project.yml").unlink()
-    found = the_problem(environment, "dbt manifest is current")
+    found = problems(environment)["dbt manifest is current"]
     assert "holds no dbt project" in found.text
     assert "dbt parse" in str(found.hint)
 
@@ -235,6 +253,24 @@ def test_credentials_that_are_wrong(fed: Feed, environment: dict[str, str]) -> N
     found = the_problem({**environment, "AWS_SECRET_ACCESS_KEY": "wrong"}, "bucket is listed")
     assert "the keys are wrong" in str(found.hint)
     assert "wrong" not in found.text
+
+
+@on_sqlite
+def test_a_profile_that_does_not_exist_leaves_the_other_checks(
+    fed: Feed, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    assert "no-such-profile" in the_problem(environment, "bucket is listed").text
+    assert "AWS_PROFILE" in str(the_problem(environment, "bucket is listed").hint)
+    without_keys = {
+        name: value
+        for name, value in environment.items()
+        if name not in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    }
+    findings = {found.check: found.state for found in examine(without_keys)}
+    assert findings["bucket is listed"] == "problem"
+    assert findings["nothing is in quarantine"] == "ok"
+    assert findings["models read what has landed"] == "ok"
 
 
 @on_sqlite
@@ -338,7 +374,8 @@ def test_a_catalog_of_another_data_path(
 
 @on_postgres
 def test_a_postgres_catalog_without_the_index(fed: Feed, environment: dict[str, str]) -> None:
-    found = the_problem(environment, "postgres has its indexes")
+    found = the_problem(environment, "lake has what init creates")
+    assert "index on ducklake_file_column_stats" in found.text
     assert "`lotus-lake init`" in str(found.hint)
     assert CliRunner().invoke(app, ["init"], env=environment).exit_code == 0
     assert problems(environment) == {}
@@ -361,9 +398,10 @@ def test_a_landing_table_that_would_be_compacted(fed: Feed, environment: dict[st
         f"CALL {LAKE}.set_option('auto_compact', true, schema => 'staging', "
         f"table_name => '{fed.stream.landing_table}')",
     )
-    found = the_problem(environment, "landing tables are not compacted")
-    assert "auto_compact = true" in found.text
-    query(environment, found.hint)
+    found = the_problem(environment, "lake has what init creates")
+    assert "option auto_compact" in found.text
+    assert "`lotus-lake init`" in str(found.hint)
+    assert CliRunner().invoke(app, ["init"], env=environment).exit_code == 0
     assert problems(environment) == {}
 
 

@@ -19,10 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look for everything that is known to go wrong, and say how to mend it.
+    """Check for everything that is known to go wrong, and say how to fix it.
 
-    Checks versions, settings, bucket, catalog, landing tables, the queue and the models. Changes
-    nothing, but for a probe file that it puts below LAKE_DATA_PATH and deletes. Exits with 1 when
+    Checks versions, settings, project files, bucket, catalog, landing tables, the queue and the
+    models. Writes only a probe file below LAKE_DATA_PATH, which it deletes again. Exits with 1 if
     there is a problem.
 
     Example: lotus-lake doctor

@@ -10,7 +10,7 @@ from pathlib import Path
 from lotus_lake.config.settings import Settings
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
 from lotus_lake.lake.connection import open_to_read
-from lotus_lake.lake.database import ask_postgres, missing_indexes
+from lotus_lake.lake.database import ask_postgres
 from lotus_lake.lake.session import Lake
 from lotus_lake.lake.write_lock import LOCK_TIMEOUT_SECONDS
 
@@ -72,18 +72,6 @@ def catalog_opens(settings: Settings) -> Result:
     return ok(f"{settings.catalog.kind}, {tables} landing tables")
 
 
-def postgres_has_its_indexes(lake: Lake) -> Result:
-    """Planning a query does not read the metadata of every file of the lake."""
-    if lake.settings.catalog.kind != "postgres":
-        return skipped("the catalog is in SQLite")
-    if lacking := missing_indexes(lake):
-        return problem(
-            f"no {', no '.join(lacking)}: every commit and every query reads those tables whole",
-            hint="`lotus-lake init` makes them",
-        )
-    return ok("it has what DuckLake looks for")
-
-
 def postgres_speaks_english(lake: Lake) -> Result:
     """DuckLake knows a conflict by Postgres's English texts."""
     if lake.settings.catalog.kind != "postgres":
@@ -104,4 +92,4 @@ def is_english(language: str) -> bool:
 
 CHECKS = (sqlite_journal_is_wal, nobody_sits_on_the_write_lock)
 OPEN = (catalog_opens,)
-POSTGRES = (postgres_has_its_indexes, postgres_speaks_english)
+POSTGRES = (postgres_speaks_english,)

@@ -17,7 +17,7 @@ Subject = TypeVar("Subject")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check returns: a state, what was seen, and, of a problem, how to mend it."""
+    """What a check returns: a state, what was seen, and how to fix a problem."""
 
     state: State
     text: str
@@ -45,7 +45,7 @@ def skipped(text: str) -> Result:
 
 
 def problem(text: str, *, hint: str) -> Result:
-    """Something has to be mended, and how."""
+    """Something has to be fixed, and how."""
     return Result("problem", text, hint)
 
 
@@ -59,14 +59,19 @@ def run_one(check: Callable[[Subject], Result], subject: Subject) -> Finding:
     try:
         result = check(subject)
     except LotusLakeError as error:
-        text = str(error).partition("\nhint: ")[0]
-        result = problem(text, hint=error.hint or "see the text")
+        return finding_of(check, error)
     except Exception as error:  # noqa: BLE001  the other checks have to run, whatever this is
         result = problem(
             f"the check could not finish: {type(error).__name__}: {error}",
-            hint="mend what the other checks name first, then look again",
+            hint="fix what the other checks name, then run it again",
         )
     return Finding(name_of(check), result.state, result.text, result.hint)
+
+
+def finding_of(check: Callable[..., Any], error: LotusLakeError) -> Finding:
+    """The finding of a check that an error ended."""
+    text = str(error).partition("\nhint: ")[0]
+    return Finding(name_of(check), "problem", text, error.hint or "see the text")
 
 
 def skip(checks: Iterable[Callable[..., Any]], reason: str) -> list[Finding]:

@@ -10,10 +10,10 @@ from lotus_lake.doctor.findings import Result, ok, problem, skipped, some_of
 from lotus_lake.lake.data_files import scheduled_below
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.tables import partitioned_tables
-from lotus_lake.landing.tables import OPTIONS
 from lotus_lake.ledger.registrations import registered_but_missing
 from lotus_lake.ledger.schema import was_fed
-from lotus_lake.quantities import readable_bytes
+from lotus_lake.quantities import counted, readable_bytes
+from lotus_lake.repair.initialise import initialise
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.upkeep.orphans import find_orphans
 
@@ -37,34 +37,18 @@ class View:
         return names & self.lake.tables("staging")
 
 
-def landing_tables_are_not_compacted(view: View) -> Result:
-    """The options that keep raw files where they are have not been changed."""
-    tables = view.landing_tables
-    found = {
-        (scope, name): value
-        for name, value, scope in view.lake.rows(
-            f"SELECT option_name, value, scope_entry FROM {LAKE}.options() "
-            "WHERE scope_entry LIKE 'staging.%'"
-        )
-    }
-    wrong = [
-        (table, option, wanted, found.get((f"staging.{table}", option)))
-        for table in sorted(tables)
-        for option, wanted in OPTIONS.items()
-        if found.get((f"staging.{table}", option)) != wanted
-    ]
-    if wrong:
-        statements = "; ".join(
-            f"CALL {LAKE}.set_option('{option}', {wanted}, schema => 'staging', "
-            f"table_name => '{table}')"
-            for table, option, wanted, _ in wrong
-        )
-        return problem(
-            some_of(f"{table} has {option} = {value}" for table, option, _, value in wrong)
-            + ": compacting would copy raw files, inlined deletes would keep them for ever",
-            hint=f'lotus-lake query --write "{statements}"',
-        )
-    return ok(f"{len(tables)} landing tables")
+def lake_has_what_init_creates(view: View) -> Result:
+    """Ledger, landing tables, their options and indexes are as `lotus-lake init` leaves them.
+
+    A stream without a landing table has not been fed yet: its first run creates all it needs.
+    """
+    fed = [stream for stream in view.streams if stream.landing_table in view.landing_tables]
+    lacking, mismatches = initialise(view.lake, fed, check=True)
+    if mismatches:
+        return problem(str(mismatches[0]).partition("\nhint: ")[0], hint=str(mismatches[0].hint))
+    if lacking:
+        return problem(f"the lake lacks {some_of(lacking)}", hint="`lotus-lake init` creates it")
+    return ok(counted(len(fed), "landing table"))
 
 
 def landing_tables_are_not_partitioned(view: View) -> Result:
@@ -160,7 +144,7 @@ def every_data_file_is_referred_to(view: View) -> Result:
 
 
 CHECKS = (
-    landing_tables_are_not_compacted,
+    lake_has_what_init_creates,
     landing_tables_are_not_partitioned,
     nothing_is_deleted_that_was_not_retired,
     registered_files_are_there,

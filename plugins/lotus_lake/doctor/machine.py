@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import load_streams, stream_files
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
 from lotus_lake.project.manifest import dbt_project_dir, manifest_problem
-from lotus_lake.quantities import readable_bytes
+from lotus_lake.quantities import counted, readable_bytes
+from lotus_lake.validation import check, read_project
 
 FREE_BYTES = 1_000_000_000
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
@@ -26,12 +25,12 @@ _NETWORK_FILE_SYSTEMS = {
 
 
 def memory_limit_fits_the_machine(settings: Settings) -> Result:
-    """`LAKE_MEMORY_LIMIT` is not more than there is."""
+    """`LAKE_MEMORY_LIMIT` is not more than the machine has."""
     limit, there = size_in_bytes(settings.memory_limit), _physical_bytes()
     if limit > there:
         return problem(
-            f"LAKE_MEMORY_LIMIT={settings.memory_limit}, and there are {readable_bytes(there)}: "
-            "the kernel kills a task before DuckDB spills",
+            f"LAKE_MEMORY_LIMIT={settings.memory_limit}, but the machine has "
+            f"{readable_bytes(there)}: the kernel would kill a task before DuckDB spills",
             hint=f"LAKE_MEMORY_LIMIT={there // 2 // 1_000_000}MB, or less if tasks run together",
         )
     return ok(f"{settings.memory_limit} of {readable_bytes(there)} a task")
@@ -45,7 +44,7 @@ def temp_dir_has_room(settings: Settings) -> Result:
 def data_path_has_room(settings: Settings) -> Result:
     """The disk of the lake's own files is not full."""
     if settings.data_path.startswith("s3://"):
-        return skipped(f"{settings.data_path} is no disk")
+        return skipped(f"{settings.data_path} is not a local disk")
     return _room("LAKE_DATA_PATH", Path(settings.data_path), FREE_BYTES)
 
 
@@ -63,35 +62,22 @@ def sqlite_catalog_is_on_a_local_disk(settings: Settings) -> Result:
     return ok(f"{settings.catalog.address} lies on {kind}")
 
 
-def stream_configs_are_valid(settings: Settings) -> Result:
-    """Every stream JSON can be loaded."""
-    streams, errors = load_streams(settings.streams_dir)
-    if errors:
+def project_files_fit_together(settings: Settings) -> Result:
+    """Stream JSONs, landing DDL, dbt sources and models are what `lotus-lake validate` wants."""
+    project = read_project(settings)
+    if problems := check(project):
+        first = problems[0]
         return problem(
-            "; ".join(str(error).replace("\n", " ") for error in errors),
-            hint="`lotus-lake validate` says what is wrong; the other streams run meanwhile",
+            f"{counted(len(problems), 'problem')}, such as {project.short(first.file)}: "
+            f"{first.message}",
+            hint=f"{first.hint}; `lotus-lake validate` lists them all".removeprefix("; "),
         )
-    if not streams:
+    if not project.selected:
         return problem(
             f"{settings.streams_dir} holds no selected stream",
             hint="LAKE_STREAMS_DIR is the folder of {source}/{stream}.json",
         )
-    return ok(f"{len(streams)} streams")
-
-
-def streams_do_not_overlap(settings: Settings) -> Result:
-    """No landing table, and on stores that do not tell case no prefix, belongs to two streams."""
-    files = stream_files(settings.streams_dir)
-    by_table = defaultdict(list)
-    for file in files:
-        by_table[file.stream_id.lower()].append(str(file.path))
-    shared = [" and ".join(paths) for paths in by_table.values() if len(paths) > 1]
-    if shared:
-        return problem(
-            f"{'; '.join(shared)}: they share a landing table",
-            hint="names of tables do not tell upper from lower case: rename one of the streams",
-        )
-    return ok(f"{len(files)} configs, each with a table and a prefix of its own")
+    return ok(counted(len(project.selected), "stream"))
 
 
 def dbt_manifest_is_current(settings: Settings) -> Result:
@@ -102,14 +88,14 @@ def dbt_manifest_is_current(settings: Settings) -> Result:
             hint=f"run `dbt parse` in {dbt_project_dir(settings.project_dir)} as its owner, or "
             "bake the manifest into the image",
         )
-    return ok("current, or made when Dags are parsed")
+    return ok("current, or made when the Dags are parsed")
 
 
 def size_in_bytes(text: str) -> int:
     """Bytes of a size as DuckDB reads it, such as `2GiB` or `500MB`."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size")
+        raise ValueError(f"{text!r} is not a size")
     base = 1024 if match[3] else 1000
     return int(float(match[1]) * base ** _UNITS[match[2].upper()])
 
@@ -134,8 +120,7 @@ def _room(variable: str, folder: Path, wanted_bytes: int) -> Result:
         return problem(f"{there} cannot be written", hint=f"set {variable} to a folder that can")
     if free < wanted_bytes:
         return problem(
-            f"{readable_bytes(free)} are free in {folder}, {readable_bytes(wanted_bytes)} are "
-            "wanted",
+            f"{folder} has {readable_bytes(free)} free and needs {readable_bytes(wanted_bytes)}",
             hint=f"free some space, or set {variable} to a folder on a larger disk",
         )
     return ok(f"{readable_bytes(free)} free in {folder}")
@@ -153,7 +138,6 @@ CHECKS = (
     temp_dir_has_room,
     data_path_has_room,
     sqlite_catalog_is_on_a_local_disk,
-    stream_configs_are_valid,
-    streams_do_not_overlap,
+    project_files_fit_together,
     dbt_manifest_is_current,
 )

@@ -157,11 +157,11 @@ def _ensure_options(lake: Lake, stream: Stream) -> None:
 
 
 def _missing_options(lake: Lake, stream: Stream) -> list[str]:
-    present = {
-        name
-        for (name,) in lake.rows(
-            f"SELECT option_name FROM {LAKE}.options() WHERE scope_entry = ?",
+    """Options that are not set, or that somebody set to another value."""
+    present = dict(
+        lake.rows(
+            f"SELECT option_name, value FROM {LAKE}.options() WHERE scope_entry = ?",
             [f"staging.{stream.landing_table}"],
         )
-    }
-    return [option for option in OPTIONS if option not in present]
+    )
+    return [option for option, value in OPTIONS.items() if present.get(option) != value]
