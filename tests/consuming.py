@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from lotus_lake.config.settings import Settings
@@ -42,8 +43,16 @@ def age(lake: Lake, by: timedelta) -> None:
         )
 
 
-def write_manifest(settings: Settings, *models: tuple[str, str]) -> None:
-    """A manifest with processed models, each with the tag of its stream."""
+def write_manifest(
+    settings: Settings, *models: tuple[str, str], enriched: Mapping[str, Sequence[str]] = {}
+) -> None:
+    """A manifest with processed models, each with the tag of its stream, and enriched ones.
+
+    Args:
+        settings: Where the project is.
+        models: Names of the processed models, with their tags.
+        enriched: Names of the enriched models, with those of the models they read.
+    """
     folder = settings.project_dir / "include" / "dbt" / "target"
     folder.mkdir(parents=True, exist_ok=True)
     nodes = {
@@ -56,6 +65,16 @@ def write_manifest(settings: Settings, *models: tuple[str, str]) -> None:
             "description": "",
         }
         for name, tag in models
+    } | {
+        f"model.{name}": {
+            "resource_type": "model",
+            "name": name,
+            "fqn": ["lotus_lake", "enriched", "sales", name],
+            "tags": [],
+            "depends_on": {"nodes": [f"model.{parent}" for parent in parents]},
+            "description": "",
+        }
+        for name, parents in enriched.items()
     }
     (folder / "manifest.json").write_text(json.dumps({"nodes": nodes}))
     (folder / "lotus_lake_inputs.json").write_text("{}")  # current as long as there is no project

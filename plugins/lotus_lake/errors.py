@@ -125,7 +125,7 @@ class AirbyteBusyError(TransientError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """What to say about an unknown name: the nearest known one, and which there are."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     listed = f"known: {', '.join(names[:_NAMES_SHOWN]) or 'none'}{more}"
     return f"did you mean {near[0]}? {listed}" if near else listed

@@ -42,9 +42,10 @@ class Shell:
         assert result.exit_code == 0, (result.stderr, result.exception)
         return result
 
-    def attempt(self, *words: str, given: str | None = None) -> Result:
+    def attempt(self, *words: str, given: str | None = None, columns: int = 200) -> Result:
         """Run a command, which may fail."""
-        return CliRunner().invoke(app, list(words), input=given, env=self.environment)
+        env = {**self.environment, "COLUMNS": str(columns)}
+        return CliRunner().invoke(app, list(words), input=given, env=env)
 
     def json(self, *words: str) -> list[dict[str, Any]]:
         """What a command prints with `--json`."""
@@ -60,7 +61,7 @@ class Shell:
 
 @pytest.fixture
 def shell(environment: dict[str, str]) -> Shell:
-    return Shell({**environment, "COLUMNS": "200"})
+    return Shell(environment)
 
 
 @pytest.fixture
@@ -120,6 +121,8 @@ def test_status_counts_what_became_of_files(
         "rows": 12,
         "lag_files": None,
         "slowest_model": None,
+        "landed_bytes": sum(size_of(fed, key) for key in fed.sent)
+        - size_of(fed, fed.key("part_2.parquet")),
     }
     assert {name: orders[name] for name in expected} == expected
     assert orders["oldest_waiting_at"] > orders["last_landed_at"]
@@ -127,6 +130,11 @@ def test_status_counts_what_became_of_files(
     assert "2026-03-10/part_1.parquet" in shown
     assert "1 QUARANTINED" in shown
     assert "raw/shop" not in shown
+    assert "s ago" in shown
+    narrow = shell.attempt("status", columns=80).stdout
+    assert "2026-03-10/part_1.parquet" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "shop/orders" in narrow
 
 
 def size_of(feed: Feed, key: str) -> int:
@@ -161,6 +169,31 @@ def test_status_tells_how_far_the_slowest_model_is_behind(fed: Feed, shell: Shel
     assert (row["lag_files"], row["slowest_model"], row["unread_since"]) == (0, None, None)
 
 
+def test_status_tells_when_an_enriched_model_was_built_and_what_it_lacks(
+    fed: Feed, shell: Shell
+) -> None:
+    write_manifest(fed.settings, (MODEL, "shop__orders"), enriched={"fct_sales": [MODEL]})
+    (row,) = shell.json("status", "--enriched")
+    assert (row["model"], row["built"], row["behind"]) == ("fct_sales", False, [])
+    with open_lake(fed.settings) as lake:
+        consume(fed, lake, MODEL)
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.fct_sales AS FROM range(3)")
+    (row,) = shell.json("status", "--enriched")
+    assert (row["built"], row["rows"], row["behind"]) == (True, 3, [])
+    assert row["built_at"]
+    assert "up to date" in shell.run("status").stdout
+    with open_lake(fed.settings) as lake:
+        consume(fed, lake, MODEL)
+        lake.con.execute(f"DELETE FROM {LAKE}.main.fct_sales WHERE range = 0")
+    (row,) = shell.json("status", "--enriched")
+    assert row["rows"] == 2
+    with open_lake(fed.settings) as lake:
+        consume(fed, lake, MODEL)
+    (row,) = shell.json("status", "--enriched")
+    assert row["behind"] == [MODEL]
+    assert f"behind {MODEL}" in shell.attempt("status", columns=80).stdout
+
+
 # files
 
 
@@ -179,7 +212,8 @@ def test_files_shows_the_ledger_and_filters_it(fed: Feed, shell: Shell) -> None:
     assert {file["key"] for file in shell.json("files", "--key", day)} == keys
     full = fed.stream.prefix("raw/") + day
     assert {file["key"] for file in shell.json("files", "shop", "--key", full)} == keys
-    assert shell.json("files", "elsewhere") == []
+    for words in (("files", "shpo"), ("cursors", "shpo"), ("plan", "shpo"), ("plan", "shop", "o")):
+        assert "known: " in str(shell.refused(*words).hint)
     cut = shell.run("files", "--limit", "2")
     assert "2 files, there may be more" in cut.stderr
     assert set(EVENTS) <= set(re.findall(r"\w+", shell.run("files", "--help").stdout))
@@ -236,7 +270,6 @@ def test_cursors_and_their_history(fed: Feed, shell: Shell) -> None:
         f"run of {DAY - timedelta(days=1)}",
     ]
     assert len(shell.json("cursors", "--history", "1")) == 1
-    assert "nothing has landed" in shell.run("cursors", "elsewhere").stderr
 
 
 # plan
@@ -335,6 +368,18 @@ def test_sql_that_is_wrong_is_told(fed: Feed, shell: Shell) -> None:
     assert "no_such" in str(shell.refused("query", "FROM no_such"))
     assert "no statement" in str(shell.refused("query", "  "))
     assert isinstance(shell.refused("query", "--csv", "--json", "SELECT 1"), SettingsError)
+
+
+def test_rows_that_are_wider_than_the_terminal_get_a_line_a_column(fed: Feed, shell: Shell) -> None:
+    columns = ", ".join(f"'value number {n}' AS a_column_{n}" for n in range(12))
+    shown = shell.attempt("query", f"SELECT {columns}", columns=80).stdout
+    assert shown.splitlines()[0] == "── row 1 ──"
+    assert "a_column_11  value number 11" in shown
+    assert "a_column_11" in shell.attempt("query", f"SELECT {columns}", columns=300).stdout
+    text = "long " * 60
+    broken = shell.attempt("query", f"SELECT 7 AS id, '{text}' AS text", columns=80).stdout
+    assert max(map(len, broken.splitlines())) <= 80
+    assert "".join(broken.split()).count("long") == 60
 
 
 # What a person reads before.

@@ -48,14 +48,19 @@ class _File(Protocol):
 FileT = TypeVar("FileT", bound=_File)
 
 
-def s3_client(access: S3Access) -> S3Client:
-    """A client for the object store; bounded timeouts, five attempts.
+def s3_client(access: S3Access, attempts: int = 5) -> S3Client:
+    """A client for the object store, with bounded timeouts.
+
+    Args:
+        access: How to reach the store.
+        attempts: How often a call is tried: five times take 26 s if the store is down, more than
+            a person who waits for an answer wants.
 
     Raises:
         SettingsError: The endpoint or the credentials are malformed.
     """
     with access_errors():
-        return _client(access)
+        return _client(access, attempts)
 
 
 @contextmanager
@@ -77,7 +82,7 @@ def access_errors() -> Iterator[None]:
         ) from error
 
 
-def _client(access: S3Access) -> S3Client:
+def _client(access: S3Access, attempts: int) -> S3Client:
     import boto3  # 0.4 s that commands about files on disk do not have to wait
     from botocore.config import Config
 
@@ -96,7 +101,7 @@ def _client(access: S3Access) -> S3Client:
         config=Config(
             connect_timeout=10,
             read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 5},
+            retries={"mode": "standard", "max_attempts": attempts},
             s3={"addressing_style": "path"} if access.endpoint_url else {},
         ),
     )

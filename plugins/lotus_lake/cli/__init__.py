@@ -12,7 +12,9 @@ from lotus_lake.cli import (
     initialise,
     landing,
     observe,
+    query,
     repair,
+    status,
     upkeep,
     validation,
     version,
@@ -35,7 +37,9 @@ landing.add_to(app)
 discover.add_to(app)
 add_stream.add_to(app)
 validation.add_to(app)
+status.add_to(app)
 observe.add_to(app)
+query.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)
 airbyte.add_to(app)

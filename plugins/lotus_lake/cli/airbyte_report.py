@@ -128,4 +128,4 @@ def show(documents: Sequence[dict[str, Any]], as_json: bool) -> None:
             }
             for row in document.get("streams", ())
         ]
-        output.show(rows, as_json=False, number_columns=4)
+        output.show(rows, as_json=False)

@@ -13,7 +13,7 @@ from lotus_lake.cli.output import AsJson
 from lotus_lake.cli.reference_stream import STREAM_PAGE, stream_page
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import SCHEMA_FILE, published_schema
-from lotus_lake.config.streams import load_streams
+from lotus_lake.config.streams import known_streams, load_streams
 from lotus_lake.landing.tables import ddl_file, ddl_text
 
 
@@ -31,6 +31,7 @@ def landing(check: Check = False, as_json: AsJson = False) -> None:
     Example: lotus-lake landing --check
     """
     settings = Settings.from_env()
+    known_streams(settings.streams_dir)  # or else a folder would be made for the schema
     streams, errors = load_streams(settings.streams_dir)
     files: dict[Path, str | None] = {
         ddl_file(settings.project_dir, stream): ddl_text(settings, stream) for stream in streams

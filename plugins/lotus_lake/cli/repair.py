@@ -16,8 +16,8 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
 from lotus_lake.cli.output import AsJson, minute, say, show
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import Stream, find_stream, load_streams
-from lotus_lake.errors import LotusLakeError, SettingsError
+from lotus_lake.config.streams import Stream, choose_streams, find_stream
+from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.feed import land_all
 from lotus_lake.feeder.list import list_files
 from lotus_lake.lake.connection import open_lake, open_to_read
@@ -109,7 +109,7 @@ def reconcile_streams(
                 continue
             results.append({"stream": name, **result.figures})
             problems += [f"{name}: {problem}" for problem in result.problems]
-    show(results, as_json=as_json, number_columns=10)
+    show(results, as_json=as_json)
     for problem in problems:
         say(problem)
     if problems:
@@ -232,21 +232,10 @@ def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
 
 
 def _choose(settings: Settings, source: str | None, stream: str | None) -> list[Stream]:
-    if source and stream:
-        return [find_stream(settings.streams_dir, source, stream)]
-    streams, errors = load_streams(settings.streams_dir)
+    streams, errors = choose_streams(settings.streams_dir, source, stream)
     for error in errors:
         say(str(error))
-    chosen = [found for found in streams if source in (None, found.source)]
-    if not chosen:
-        known = ", ".join(sorted({found.source for found in streams})) or "none"
-        raise SettingsError(
-            f"no stream of source {source!r} in {settings.streams_dir}"
-            if source
-            else f"no stream in {settings.streams_dir}",
-            hint=f"known sources: {known}; LAKE_STREAMS_DIR says where they are",
-        )
-    return chosen
+    return streams
 
 
 def _run_id(what: str) -> str:

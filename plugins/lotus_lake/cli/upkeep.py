@@ -64,7 +64,7 @@ def maintain(
         return
     for address in done.files_deleted:
         typer.echo(address)
-    show([_size_for_people(table) for table in size.tables], as_json=False, number_columns=8)
+    show([_size_for_people(table) for table in size.tables], as_json=False)
     would = "would have " if dry_run else ""
     say(
         f"{would}expired {counted(done.snapshots_expired, 'snapshot')} "

@@ -109,7 +109,16 @@ class StreamFile:
 
 
 def stream_files(streams_dir: Path, pattern: str = "*/*") -> list[StreamFile]:
-    """All stream JSONs below a folder, by source and name, without files that start with `_`."""
+    """All stream JSONs below a folder, by source and name, without files that start with `_`.
+
+    Raises:
+        StreamConfigError: There is no such folder.
+    """
+    if not streams_dir.is_dir():
+        raise StreamConfigError(
+            f"{streams_dir}: no such folder",
+            hint="LAKE_STREAMS_DIR is the folder of {source}/{stream}.json",
+        )
     return [
         StreamFile(path=path)
         for path in sorted(streams_dir.glob(f"{pattern}.json"))
@@ -128,10 +137,11 @@ def load_streams(
     """
     streams: list[Stream] = []
     errors: list[StreamConfigError] = []
-    if not streams_dir.is_dir():
-        errors.append(_no_folder(streams_dir))
-    pattern = "/".join(only.split("__")) if only else "*/*"
-    for file in stream_files(streams_dir, pattern):
+    try:
+        files = stream_files(streams_dir, "/".join(only.split("__")) if only else "*/*")
+    except StreamConfigError as error:
+        return [], [error]
+    for file in files:
         try:
             stream = file.load()
         except StreamConfigError as error:
@@ -182,8 +192,6 @@ def known_streams(streams_dir: Path) -> set[tuple[str, str]]:
     Raises:
         StreamConfigError: There is no such folder.
     """
-    if not streams_dir.is_dir():
-        raise _no_folder(streams_dir)
     return {(file.source, file.name) for file in stream_files(streams_dir)}
 
 
@@ -243,10 +251,3 @@ def _validate(path: Path, document: Any) -> StreamConfig:
             "\n".join(f"{path}: {problem}" for problem in problems),
             hint=f"include/streams/{SCHEMA_FILE} describes every field",
         ) from None
-
-
-def _no_folder(streams_dir: Path) -> StreamConfigError:
-    return StreamConfigError(
-        f"{streams_dir}: no such folder",
-        hint="LAKE_STREAMS_DIR is the folder of {source}/{stream}.json",
-    )

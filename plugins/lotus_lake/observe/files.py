@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 import duckdb
 
-from lotus_lake.config.streams import Stream
+from lotus_lake.config.streams import Stream, expect_known, known_streams
 from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.footers import storage_error
 from lotus_lake.lake.session import META, STAGING, Lake
@@ -68,6 +68,19 @@ class Cursor:
     updated_at: datetime
     backlog: int | None = None
     dag_run_id: str | None = None
+
+
+def expect_stream(lake: Lake, source: str | None, stream: str | None = None) -> None:
+    """Refuse a name that neither a stream config nor the ledger knows.
+
+    Raises:
+        StreamConfigError: It is unknown; the hint names the nearest that is known.
+    """
+    known = known_streams(lake.settings.streams_dir)
+    if was_fed(lake):
+        rows = lake.rows(f"SELECT DISTINCT source, stream FROM {META}.feeder_files")
+        known |= {(row[0], row[1]) for row in rows}
+    expect_known(known, source, stream)
 
 
 def find_files(

@@ -39,6 +39,7 @@ class StreamStatus:
         lag_files: Landed files that it has not read.
         unread_since: When the first of them landed.
         slowest_model: That model; `None` when every model has read everything.
+        landed_bytes: Bytes of the files that have landed.
     """
 
     stream: str
@@ -59,6 +60,7 @@ class StreamStatus:
     lag_files: int | None = None
     unread_since: datetime | None = None
     slowest_model: str | None = None
+    landed_bytes: int = 0
 
 
 def read_status(
@@ -141,12 +143,13 @@ WITH marks AS (
                 THEN count(DISTINCT snapshot_id) FILTER (is_unread) END AS lag_snapshots,
            CASE WHEN max(mark) IS NOT NULL
                 THEN count(*) FILTER (is_unread) END AS lag_files,
-           min(updated_at) FILTER (is_unread) AS unread_since
+           min(updated_at) FILTER (is_unread) AS unread_since,
+           coalesce(sum(size_bytes) FILTER (has_landed), 0)::BIGINT AS landed_bytes
     FROM known GROUP BY source, stream
 )
 SELECT source, stream, cursor_path, seen, landed, copied, empty, quarantined, missing,
        waiting, waiting_bytes, oldest_waiting_at, last_landed.at, rows,
-       lag_snapshots, lag_files, unread_since
+       lag_snapshots, lag_files, unread_since, landed_bytes
 FROM files LEFT JOIN last_landed USING (source, stream)
 LEFT JOIN {META}.feeder_cursors USING (source, stream)
 """
@@ -161,5 +164,6 @@ def _status(
     label = "/".join(name)
     if counts is None:
         return StreamStatus(label, configured)
-    behind = slowest[0] if slowest and counts[-1] is not None else None
-    return StreamStatus(label, configured, *[*counts, behind])
+    *counted, unread_since, landed_bytes = counts
+    behind = slowest[0] if slowest and unread_since is not None else None
+    return StreamStatus(label, configured, *[*counted, unread_since, behind, landed_bytes])

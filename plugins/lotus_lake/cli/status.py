@@ -1,0 +1,96 @@
+"""The command `status`: where streams and enriched models stand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from lotus_lake.cli.arguments import LOOK
+from lotus_lake.cli.output import AsJson, age, reading, say, show
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import load_streams
+from lotus_lake.observe.enriched import EnrichedStatus, read_enriched
+from lotus_lake.observe.status import StreamStatus, read_status
+from lotus_lake.project.manifest import built_models
+from lotus_lake.quantities import readable_bytes
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command(rich_help_panel=LOOK)(status)
+
+
+def status(
+    enriched: Annotated[
+        bool, typer.Option("--enriched", help="Only the enriched models, also as JSON.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where every stream and every enriched model stands.
+
+    `landed` counts the files whose rows have landed, including retired ones. `behind` counts landed
+    files that the slowest model has not read yet; it is empty if no model is known to read the
+    stream. An enriched model is behind if a model that it reads has changed since it was built.
+
+    A wide terminal also shows the cursor, and how many files were ever seen. JSON has more.
+
+    Example: lotus-lake status --json
+    """
+    settings = Settings.from_env()
+    streams, broken = load_streams(settings.streams_dir)
+    models = built_models(settings.project_dir)
+    with reading(settings) as lake:
+        found = [] if enriched else read_status(lake, streams, models)
+        built = read_enriched(lake, models) if enriched or not as_json else []
+    if as_json:
+        show([asdict(row) for row in (built if enriched else found)], as_json=True)
+    else:
+        rows = [_stream(row, settings.raw_prefix) for row in found]
+        show(rows, as_json=False, dispensable=("cursor", "seen"))
+        typer.echo() if found and built else None
+        show([_model(row) for row in built], as_json=False)
+    if not enriched and not any(stream.seen for stream in found):
+        say("nothing was fed yet")
+    for error in broken:
+        say(f"error: {error}")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _stream(row: StreamStatus, raw_prefix: str) -> dict[str, Any]:
+    cursor = (row.cursor or "").removeprefix(f"{raw_prefix}{row.stream}/")
+    since = f" since {age(row.oldest_waiting_at)}" if row.oldest_waiting_at else ""
+    remarks = [
+        f"{row.waiting} waiting ({readable_bytes(row.waiting_bytes)}){since}"
+        if row.waiting
+        else "",
+        f"{row.quarantined} QUARANTINED" if row.quarantined else "",
+        f"{row.missing} MISSING" if row.missing else "",
+        f"{row.copied} copied" if row.copied else "",
+        "" if row.configured else "no config",
+    ]
+    return {
+        "stream": row.stream,
+        "landed": row.landed,
+        "rows": row.rows,
+        "size": readable_bytes(row.landed_bytes),
+        "last landed": age(row.last_landed_at),
+        "behind": row.lag_files,
+        "seen": row.seen,
+        "cursor": re.sub(r"^year=(\d+)/month=(\d+)/day=(\d+)/", r"\1-\2-\3/", cursor),
+        "remarks": ", ".join(filter(None, remarks)),
+    }
+
+
+def _model(row: EnrichedStatus) -> dict[str, Any]:
+    state = f"behind {', '.join(row.behind)}" if row.behind else "up to date"
+    return {
+        "enriched model": row.model,
+        "rows": row.rows if row.built else None,
+        "size": readable_bytes(row.size_bytes) if row.built else None,
+        "built": (age(row.built_at) or "before the oldest snapshot") if row.built else "not yet",
+        "state": state if row.built or row.behind else "",
+    }
