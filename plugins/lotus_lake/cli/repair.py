@@ -23,6 +23,7 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.queue import backlog
+from lotus_lake.observe.files import expect_stream
 from lotus_lake.operations import Drop, Reconcile, Report, Retry, Rewind, carry_out, plan
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
@@ -167,6 +168,7 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
     Example: lotus-lake quarantine list shopify
     """
     with open_to_read(Settings.from_env()) as lake:
+        expect_stream(lake, source, stream)
         found = quarantine.list_quarantined(lake, source, stream)
     rows = [
         asdict(file)

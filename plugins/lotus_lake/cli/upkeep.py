@@ -28,18 +28,19 @@ def add_to(app: typer.Typer) -> None:
 def maintain(
     dry_run: DryRun = False,
     budget_minutes: Annotated[
-        float, typer.Option(min=0, help="Begin no step of compaction later than that.")
+        float, typer.Option(min=0, help="Start no compaction step after this many minutes.")
     ] = BUDGET_SECONDS / 60,
     orphan_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse when more of all files are orphans.")
+        float,
+        typer.Option(min=0, max=1, help="Refuse if a larger share of files are orphans."),
     ] = MAX_SHARE,
     as_json: AsJson = False,
 ) -> None:
-    """Expire snapshots, delete what nothing sees any more, compact tables, look for orphans.
+    """Expire snapshots, delete files that no snapshot needs, compact tables, look for orphans.
 
-    Does what the Dag lake_maintenance does, step by step: prints the addresses of the files that
-    were deleted, one a line, and how large every table is and has grown since the day before. A dry
-    run changes nothing and prints what would be deleted.
+    Runs the steps of the Dag lake_maintenance. Prints the address of every deleted file, one a
+    line, then the size of every table and its growth since the day before. A dry run changes
+    nothing and prints what would be deleted.
 
     Example: lotus-lake maintain --dry-run
 
@@ -75,7 +76,7 @@ def maintain(
         then = "" if dry_run else f" now, {work.files_before} before"
         say(f"{work.table}: {', '.join(work.steps)}; {counted(work.files_after, 'file')}{then}")
     for name in compacted.postponed:
-        say(f"{name}: left to the next run, the budget is spent")
+        say(f"{name}: left to the next run: the time budget is spent")
     say(f"{would}put {counted(len(found.files), 'orphan')} on the list of what is to be deleted")
     totals = size.totals()
     say(
