@@ -47,7 +47,7 @@ _LOOK_SECONDS = 120
 CONFLICT_LOG = "met another writer"
 
 children.context.set_forkserver_preload(
-    ["tests.children", "dbt.cli.main", "dbt.adapters.duckdb", "tests.chaos.readers"]
+    ["tests.children", "tests.pipeline.warm", "tests.chaos.readers"]
 )
 
 
