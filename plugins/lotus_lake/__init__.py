@@ -10,7 +10,7 @@ One package per question. Imports point only upwards in this list (see pyproject
     scaffold                  files of a new stream
     repair, upkeep, observe   by hand; at night; look without changing
     airbyte, validation       Airbyte's jobs; do the project's files fit together?
-    doctor                    checks of a deployment
+    doctor, operations        checks of a deployment; what people do by hand, as request and result
     cli, airflow, dbt_plugin  the front ends
 """
 
