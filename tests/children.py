@@ -56,7 +56,7 @@ class Watched:
 
     def execute(self, statement: str, *parameters: Any) -> duckdb.DuckDBPyConnection:
         """Show, then run."""
-        self.hook(statement)
+        self.hook(statement.strip())  # SQL is written in indented blocks, too
         return self.con.execute(statement, *parameters)
 
     def __getattr__(self, name: str) -> Any:
