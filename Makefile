@@ -86,6 +86,7 @@ check: $(READY) ## Check format, lint, types, SQL, derived files, lock and deplo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar include/dbt
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run deploy/*.sh tests/*.sh
