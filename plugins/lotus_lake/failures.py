@@ -78,6 +78,16 @@ def is_disk_full(error: Exception) -> bool:
     return "no space left" in message or "disk is full" in message or "disk full" in message
 
 
+def raise_if_no_room(error: duckdb.Error) -> None:
+    """Raise when a disk is full: memory may have run out because of a single file.
+
+    Raises:
+        ResourcesExhaustedError: Names the disk, and what to do.
+    """
+    if not isinstance(error, duckdb.OutOfMemoryException) or "failed to offload" in str(error):
+        raise_if_exhausted(error)
+
+
 def raise_if_exhausted(error: duckdb.Error, settings: Settings | None = None) -> None:
     """Raise when memory or disk ran out.
 

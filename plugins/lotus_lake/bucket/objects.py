@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PAGE_KEYS = 1000
+# Answers of 4xx that tell about the bucket or the credentials, and not about an object.
+_NOT_OF_THE_OBJECT = {
+    "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
+    "TokenRefreshRequired", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +68,7 @@ def s3_client(access: S3Access, attempts: int = 5) -> S3Client:
         return _client(access, attempts)
 
 
-@contextmanager
+@contextlib.contextmanager
 def access_errors() -> Iterator[None]:
     """Turn what boto3 says about an endpoint or credentials, before it asks anybody, into ours.
 
@@ -217,6 +222,54 @@ def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[F
     found = present(client, bucket, (file.key for file in files))
     there = {item.identity for item in found}
     return [file for file in files if file.identity in there]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the store says of one object.
+
+    Attributes:
+        etag: ETag of the object as it is now, without quotes.
+        size_bytes: Its size.
+        refusal: Why it cannot be read; `None` when it can.
+    """
+
+    etag: str = ""
+    size_bytes: int = 0
+    refusal: str | None = None
+
+
+def look_at(client: S3Client, bucket: str, key: str) -> Sight:
+    """Open an object, as a reader would, and read its first bytes.
+
+    Raises:
+        StorageUnavailableError: The store does not answer, or its answer is not about this object.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+        with contextlib.closing(answer["Body"]) as body:
+            body.read(4)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _NOT_OF_THE_OBJECT or not 400 <= status < 500 or status == 429:
+            raise reading_error(bucket, key, error) from error
+        return Sight(refusal=f"the store refuses to give it: {error}")
+    except (BotoCoreError, OSError) as error:
+        raise reading_error(bucket, key, error) from error
+    return Sight(answer["ETag"].strip('"'), answer["ContentLength"])
+
+
+def reading_error(bucket: str, key: str, error: Exception) -> StorageUnavailableError:
+    """What a failed read is reported as; botocore's texts hold no secrets."""
+    return StorageUnavailableError(
+        f"reading s3://{bucket}/{key} failed: {error}",
+        hint=TLS_HINT
+        if "CERTIFICATE_VERIFY_FAILED" in str(error)
+        else "check the connection aws_default (or AWS_*), its endpoint_url and s3:GetObject",
+    )
 
 
 def listing_error(bucket: str, prefix: str, error: Exception) -> StorageUnavailableError:

@@ -15,7 +15,8 @@ from duckdb.sqltypes import DuckDBPyType
 from lotus_lake.bucket.keys import partition_path
 from lotus_lake.config.streams import Stream
 from lotus_lake.failures import make_folder
-from lotus_lake.feeder.footers import Footer, isolate
+from lotus_lake.feeder.footers import Footer
+from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.queue import PendingFile
@@ -31,6 +32,7 @@ def copy_files(
     arriving: Mapping[str, DuckDBPyType],
     table: Mapping[str, DuckDBPyType],
     misfits: Sequence[str],
+    reason: str = "",
 ) -> list[Outcome]:
     """Copy files of one shape, each on its own; those that would lose a value are quarantined.
 
@@ -41,6 +43,7 @@ def copy_files(
         arriving: Their columns.
         table: Columns of the landing table; what it has not is left out.
         misfits: Columns to cast to the table's type.
+        reason: Why they are copied, besides these.
 
     Raises:
         StorageUnavailableError: The object store failed.
@@ -51,7 +54,9 @@ def copy_files(
     outcomes: list[Outcome] = []
     for footer in footers:
         file = footer.file
-        lost, bad = isolate([file], lambda some: [_lost_values(lake, some[0], arriving, casts)])
+        lost, bad = isolate(
+            lake, [file], lambda some: [_lost_values(lake, some[0], arriving, casts)]
+        )
         if bad:
             outcomes += bad
         elif lost[0]:
@@ -62,7 +67,7 @@ def copy_files(
             )
             outcomes.append(Outcome(file, "quarantined", note=note))
         else:
-            outcomes.append(_copy(lake, stream, footer, wanted, casts))
+            outcomes.append(_copy(lake, stream, footer, wanted, casts, reason))
     return outcomes
 
 
@@ -111,6 +116,7 @@ def _copy(
     footer: Footer,
     columns: Mapping[str, DuckDBPyType],
     casts: Mapping[str, DuckDBPyType],
+    reason: str,
 ) -> Outcome:
     file, target = footer.file, copy_uri(lake, stream, footer.file)
     selected = [
@@ -128,9 +134,10 @@ def _copy(
         )
         return [file]
 
-    _, bad = isolate([file], write)
+    _, bad = isolate(lake, [file], write)
     if bad:
         return bad[0]
-    changes = ", ".join(f"{name} {columns[name]} as {kind}" for name, kind in casts.items())
-    note = f"landed as a copy: {changes}" if changes else None
+    changes = [f"{name} {columns[name]} as {kind}" for name, kind in casts.items()]
+    said = ", ".join([reason, *changes] if reason else changes)
+    note = f"landed as a copy: {said}" if said else None
     return Outcome(file, "copied", footer.row_count, note, data_file=target)

@@ -9,8 +9,10 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.copies import copy_files
-from lotus_lake.feeder.footers import Footer, columns_of, validate
+from lotus_lake.feeder.footers import Footer, columns_of
+from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
+from lotus_lake.feeder.values import validate
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.evolution import Evolution, evolve, name_problem, plan_evolution
 from lotus_lake.landing.tables import table_types
@@ -42,24 +44,40 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
         StorageUnavailableError: The object store failed.
     """
     stream = strategy.stream
-    arriving = columns_of(lake, group[0].file)
+    described, bad = isolate(
+        lake, [group[0].file], lambda some: [columns_of(lake, file) for file in some]
+    )
+    if bad:  # another file of the same schema may do
+        return [*bad, *decide(lake, strategy, group[1:])] if group[1:] else bad
+    [arriving] = described
     fit = _fit(lake, strategy, arriving, group[0].untyped)
     if fit.refusal:
         return [Outcome(footer.file, "quarantined", note=fit.refusal) for footer in group]
     outcomes = [Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count]
-    full, bad = [footer for footer in group if footer.row_count], list[Outcome]()
+    full = [footer for footer in group if footer.row_count]
+    misleading: dict[Footer, str] = {}
     if full and stream.feeder.validation == "full":
-        full, bad = validate(lake, full)
-    if full or outcomes:
+        full, misleading, bad = validate(lake, full, arriving)
+        outcomes += bad
+    if full or misleading or outcomes:
         evolve(lake, stream, fit.evolution)
+    table = table_types(lake, stream)
     if fit.by_copy:
-        table = table_types(lake, stream)
-        return [
-            *bad,
-            *outcomes,
-            *copy_files(lake, stream, full, arriving, table, fit.misfits),
-        ]
-    return [*bad, *outcomes, *(_register(lake, footer, fit.note) for footer in full)]
+        outcomes += copy_files(lake, stream, full, arriving, table, fit.misfits)
+    else:
+        outcomes += [_register(lake, footer, fit.note) for footer in full]
+    for footer, reason in misleading.items():
+        outcomes += copy_files(lake, stream, [footer], arriving, table, fit.misfits, reason)
+    return outcomes
+
+
+def decide_again(lake: Lake, strategy: Append, refused: Outcome, reason: str) -> list[Outcome]:
+    """Decide on a file that DuckLake would not register: a copy of it may do."""
+    file = refused.file
+    arriving, table = columns_of(lake, file), table_types(lake, strategy.stream)
+    misfits = plan_evolution(table, arriving).misfits
+    footer = Footer(file, file.size_bytes, refused.row_count or 0, shape="")
+    return copy_files(lake, strategy.stream, [footer], arriving, table, misfits, reason)
 
 
 def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:

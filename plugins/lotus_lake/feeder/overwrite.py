@@ -17,10 +17,10 @@ from typing import Literal
 
 import duckdb
 
-from lotus_lake.bucket.objects import RawObject
+from lotus_lake.bucket.objects import RawObject, look_at, s3_client
 from lotus_lake.errors import CommitConflictError, SchemaMismatchError
+from lotus_lake.failures import raise_if_no_room
 from lotus_lake.feeder.append import Append, Waiting
-from lotus_lake.feeder.footers import raise_if_not_of_file
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.ledger.events import FileEvent, files_with
@@ -68,8 +68,9 @@ class Overwrite(Append):
                 [list(by_uri)],
             )
         except duckdb.Error as error:
-            raise_if_not_of_file(error)
+            raise_if_no_room(error)
             if len(keys) == 1:
+                look_at(s3_client(lake.settings.s3), lake.settings.bucket, keys[0])
                 return {}
             middle = len(keys) // 2
             return self.generations(lake, keys[:middle]) | self.generations(lake, keys[middle:])

@@ -12,15 +12,15 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
-from lotus_lake.failures import one_line
+from lotus_lake.failures import is_gone, one_line, raise_if_exhausted
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
-from lotus_lake.feeder.decision import decide
-from lotus_lake.feeder.footers import group_by_shape, raise_if_not_of_file, read_footers
+from lotus_lake.feeder.decision import decide, decide_again
+from lotus_lake.feeder.footers import group_by_shape, read_footers
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake import data_files
-from lotus_lake.lake.session import Lake, is_conflict
+from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.commit import Change, commit
 from lotus_lake.ledger.events import LANDED, FileEvent, known_versions, landed_data_files
 from lotus_lake.ledger.guard import Cursor, Guard
@@ -74,10 +74,6 @@ class Registration:
         )
 
 
-class _RefusedError(Exception):
-    """DuckLake refused to register a file."""
-
-
 def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registration:
     """Register what still waits of a batch; running it again changes nothing.
 
@@ -105,20 +101,46 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
 
 
 def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: str) -> Registration:
-    """Commit outcomes; when DuckLake refuses a file, halve until that file stands alone."""
+    """Commit outcomes; when that fails, halve until the file that DuckLake refuses stands alone.
+
+    Raises:
+        duckdb.Error: No file is the reason.
+    """
     if not outcomes:
         return Registration()
     try:
         return _commit_once(lake, strategy, outcomes, run_id)
-    except _RefusedError as error:
-        if not strategy.is_divisible:
-            strategy.check([outcomes[-1].quarantined(str(error))])
-        if len(outcomes) == 1:
-            return _commit_once(lake, strategy, [outcomes[0].quarantined(str(error))], run_id)
+    except duckdb.Error as error:
+        raise_if_exhausted(error, lake.settings)
+        landing = [outcome for outcome in outcomes if outcome.event in LANDED]
+        if is_gone(error) or not landing or not _catalog_answers(lake):
+            raise
+        reason = f"DuckLake refuses it: {one_line(error)}"
+    if not strategy.is_divisible:
+        strategy.check([landing[-1].quarantined(reason)])
+    if len(outcomes) == 1:
+        return _land_otherwise(lake, strategy, outcomes[0], reason, run_id)
     middle = len(outcomes) // 2
     return _commit(lake, strategy, outcomes[:middle], run_id) + _commit(
         lake, strategy, outcomes[middle:], run_id
     )
+
+
+def _land_otherwise(
+    lake: Lake, strategy: Append, refused: Outcome, reason: str, run_id: str
+) -> Registration:
+    """Land a copy of a file that DuckLake refuses, or quarantine it when a copy is refused, too."""
+    if refused.event == "copied":
+        return _commit_once(lake, strategy, [refused.quarantined(reason)], run_id)
+    return _commit(lake, strategy, decide_again(lake, strategy, refused, reason), run_id)
+
+
+def _catalog_answers(lake: Lake) -> bool:
+    try:
+        lake.current_snapshot()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _commit_once(
@@ -126,6 +148,7 @@ def _commit_once(
 ) -> Registration:
     """The transaction of a batch: look again, register, ledger, guard and cursor, commit."""
     stream = strategy.stream
+    freeze = stream.feeder.on_schema_change == "freeze"
 
     def change(guard: Guard) -> Change | None:
         current = _still_waiting(lake, stream, outcomes)
@@ -134,7 +157,8 @@ def _commit_once(
         landing = [outcome for outcome in current if outcome.event in LANDED]
         if landing:
             strategy.make_room(lake, landing, is_whole=len(current) == len(outcomes))
-            _add_data_files(lake, stream, landing)
+            uris = [str(outcome.data_file) for outcome in landing]
+            data_files.register(lake, stream.landing_table, uris, ignore_extra_columns=freeze)
         events = [outcome.to_event() for outcome in current]
         return Change(
             [*events, *_replaced(lake, stream, current)],
@@ -187,20 +211,6 @@ def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[F
         and version.identity not in current
         and (version.key in settled or version.event != "copied")
     ]
-
-
-def _add_data_files(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> None:
-    uris = [str(outcome.data_file) for outcome in outcomes]
-    freeze = stream.feeder.on_schema_change == "freeze"
-    try:
-        data_files.register(lake, stream.landing_table, uris, ignore_extra_columns=freeze)
-    except duckdb.Error as error:
-        # A catalog that goes away has the same type of error, but names no file.
-        names = [uri.rsplit("/", 1)[-1] for uri in uris]
-        if is_conflict(error) or not any(name in str(error) for name in names):
-            raise
-        raise_if_not_of_file(error)
-        raise _RefusedError(one_line(error)) from error
 
 
 def _moved(cursor: Cursor, files: Sequence[PendingFile]) -> Cursor | None:

@@ -8,8 +8,8 @@ from datetime import date, datetime
 import duckdb
 
 from lotus_lake.config.streams import Stream, expect_known, known_streams
-from lotus_lake.errors import PermanentError
-from lotus_lake.feeder.footers import storage_error
+from lotus_lake.errors import PermanentError, StorageUnavailableError
+from lotus_lake.failures import one_line
 from lotus_lake.lake.session import META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL
 from lotus_lake.ledger.schema import was_fed
@@ -147,7 +147,10 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
             [limit],
         )
     except duckdb.OperationalError as error:
-        raise storage_error(error) from error
+        raise StorageUnavailableError(
+            f"reading {stream.landing_table} failed: {one_line(error)}",
+            hint="`lotus-lake reconcile SOURCE STREAM` finds objects that are gone",
+        ) from error
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise PermanentError(
             f"the condition {condition!r} cannot be asked of {stream.landing_table}: {error}",
