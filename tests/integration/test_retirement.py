@@ -118,7 +118,7 @@ def test_a_file_that_lands_while_its_day_is_chosen_is_not_retired(
     late: list[str] = []
 
     def land_one_more(statement: str) -> None:
-        if "watermark_int_orders" in statement and not late:
+        if "ducklake_inlined_data_tables" in statement and not late:
             late.append(feed.put("late.parquet", day=DAY - timedelta(days=9)))
             with open_lake(feed.settings) as other:
                 feed.run(other)
