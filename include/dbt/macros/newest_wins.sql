@@ -26,8 +26,8 @@
         qualify row_number() over (
             partition by {{ columns | join(', ') }}
             order by
-                _airbyte_extracted_at desc, _source_updated_at desc, _airbyte_raw_id desc,
-                _lake_row_id desc
+                _airbyte_extracted_at desc nulls last, _source_updated_at desc,
+                _airbyte_raw_id desc nulls last, _lake_row_id desc
         ) > 1
     ) as older
         on {{ rows }}._lake_row_id = older._lake_row_id and {{ same_values(columns, rows, 'older') }}
