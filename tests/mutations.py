@@ -156,7 +156,7 @@ MUTATIONS = (
     ),
     Mutation(
         "casts must not change a value",
-        Code("isolate([file], lambda some: [_lost_values(lake, some[0], ...)])", "[{}], []"),
+        Code("isolate(lake, [file], lambda some: [_lost_values(lake, some[0], ...)])", "[{}], []"),
         "tests/integration/test_schema_changes.py::"
         "test_another_type_is_quarantined_when_a_value_would_change",
     ),
@@ -197,8 +197,8 @@ MUTATIONS = (
     Mutation(
         "newest version wins",
         Text(
-            "DBT_INTERNAL_SOURCE._airbyte_raw_id) > (DBT",
-            "DBT_INTERNAL_SOURCE._airbyte_raw_id) is distinct from (DBT",
+            "DBT_INTERNAL_SOURCE._airbyte_raw_id, '')) > (coalesce(DBT",
+            "DBT_INTERNAL_SOURCE._airbyte_raw_id, '')) is distinct from (coalesce(DBT",
         ),
         "tests/pipeline/test_histories.py::"
         "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",

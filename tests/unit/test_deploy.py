@@ -54,7 +54,7 @@ def test_the_deployment_files_fit_together(project: Path) -> None:
         ("docker-compose.yml", "${TAG:-dev}", "dev", "TAG is only in one of them"),
         ("docker-compose.yml", "s3://landing/lake", "s3://landing/raw/lake", "overlap"),
         ("docker-compose.yml", "healthcheck:", "x-health:", "scheduler has no health check"),
-        ("deploy/kubernetes/lake.env", "LAKE_MEMORY_LIMIT=1GiB", "LAKE_MEMORY_LIMIT=1", "not a size"),
+        ("deploy/kubernetes/lake.env", "MEMORY_LIMIT=1GiB", "MEMORY_LIMIT=1", "not a size"),
         ("deploy/kubernetes/airflow.example.env", "jwt-secret", "jwt", "airflow has no jwt-secret"),
         ("deploy/kubernetes/kustomization.yaml", "name: lake,", "name: sea,", "makes no lake"),
         ("deploy/kubernetes/network-policy.yaml", "policyTypes", "policies", "policies"),
