@@ -260,6 +260,8 @@ class BucketChangedTrigger(BaseTrigger):
                     renewed_at = time.monotonic() + _CLIENT_SECONDS
                     while not changed and time.monotonic() < renewed_at:
                         changed = await self._has_changed(client)
+        except StorageUnavailableError as error:
+            yield TriggerEvent({"status": "error", "message": str(error)})  # type: ignore[no-untyped-call]
         except (BotoCoreError, ClientError, OSError) as error:
             message = str(listing_error(self.arguments["bucket"], self.arguments["prefix"], error))
             yield TriggerEvent({"status": "error", "message": message})  # type: ignore[no-untyped-call]

@@ -44,11 +44,17 @@ def key_problem(prefix: str, key: str) -> str | None:
     if not _SAFE_KEY.fullmatch(key):
         bad = sorted({char for char in key if not _SAFE_KEY.fullmatch(char)})
         return f"key has characters that are not safe to register: {' '.join(map(repr, bad))}"
-    if ".parquet" not in key.rsplit("/", 1)[-1]:
+    if ".parquet" not in key.rsplit("/", 1)[-1].lower():
         return "key does not name a Parquet file"
     if partition_date(prefix, key) is None:
         return "key is not {prefix}year=YYYY/month=MM/day=DD/{file}"
     return None
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a key is a marker or a file in the making, as Hadoop, Spark and Hive name them."""
+    name = key.rsplit("/", 1)[-1]
+    return name.startswith(("_", ".")) or name.endswith((".tmp", ".crc", "._COPYING_"))
 
 
 def is_folder_marker(key: str) -> bool:

@@ -75,11 +75,11 @@ def access_errors() -> Iterator[None]:
     Raises:
         SettingsError: The endpoint or the credentials are malformed.
     """
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError  # a role that STS refuses
 
     try:
         yield
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
         raise SettingsError(
             f"the S3 access cannot be used: {error}",
             hint="check the connection aws_default, or AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
@@ -134,12 +134,16 @@ def read_listings_fast(client: Any) -> None:
 def _take_objects(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
+    if response_dict["status_code"] != 200:
+        return  # botocore reads errors
     try:
         # botocore parses the same text with the same parser, and expat ends bombs by itself.
         page = ElementTree.fromstring(response_dict["body"])  # noqa: S314
-    except ElementTree.ParseError:
-        return  # botocore says what is wrong with it
-    namespace = page.tag.rpartition("ListBucketResult")[0]
+    except ElementTree.ParseError as error:
+        raise _no_listing(response_dict["body"]) from error
+    namespace, root, _ = page.tag.rpartition("ListBucketResult")
+    if not root:
+        raise _no_listing(response_dict["body"])
     objects = page.findall(f"{namespace}Contents")
     if not objects:
         return
@@ -155,6 +159,15 @@ def _take_objects(
     for item in objects:
         page.remove(item)
     response_dict["body"] = ElementTree.tostring(page)
+
+
+def _no_listing(body: bytes) -> StorageUnavailableError:
+    """An answer that lists nothing, which botocore would take for an empty bucket."""
+    begin = body[:80].decode("utf-8", "replace")
+    return StorageUnavailableError(
+        f"the store answered a listing with what is not one: {begin!r}",
+        hint="is the endpoint_url the store's own address, or that of a proxy or a login page?",
+    )
 
 
 def page_objects(page: Mapping[str, Any]) -> list[RawObject]:

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lotus_lake.bucket.keys import key_problem, natural_order, partition_date, window_start
+from lotus_lake.bucket.keys import (
+    is_hidden,
+    key_problem,
+    natural_order,
+    partition_date,
+    window_start,
+)
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.append import Append
@@ -241,7 +247,9 @@ def first_event(
         versions: What the ledger knows of other versions of its key.
     """
     event, error, remark = "discovered", None, None
-    if problem := key_problem(prefix, item.key):
+    if is_hidden(item.key):
+        event, remark = "ignored", "the name is that of a marker, or of a file in the making"
+    elif problem := key_problem(prefix, item.key):
         event, error = "quarantined", problem
     elif item.size_bytes == 0:
         event, error = "quarantined", "object has no bytes"

@@ -21,8 +21,10 @@ REGISTERED = f"""(
     AND begin_snapshot <= ? AND (end_snapshot IS NULL OR end_snapshot > ?)
 )"""
 
-# Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours.
+# Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours. Their ids
+# are random: counted ones would be the same in two transactions at once.
 _FIRST_OWN_ID = 2**62
+_OWN_IDS = 2**62
 _SCHEDULED = f"{METADATA}.ducklake_files_scheduled_for_deletion"
 
 
@@ -120,11 +122,8 @@ def schedule_deletion(lake: Lake, uris: Sequence[str]) -> None:
     if new:
         statement = f"""
             INSERT INTO {_SCHEDULED} (data_file_id, path, path_is_relative, schedule_start)
-            SELECT (
-                SELECT greatest(coalesce(max(data_file_id), 0) + 1, {_FIRST_OWN_ID})
-                FROM {_SCHEDULED}
-            ) + generate_subscripts(list, 1), unnest(list), false, now()
-            FROM (SELECT ?::JSON::VARCHAR[] AS list)
+            SELECT ({_FIRST_OWN_ID} + hash(path, uuid()) % {_OWN_IDS})::BIGINT, path, false, now()
+            FROM (SELECT unnest(?::JSON::VARCHAR[]) AS path)
         """
         lake.commit_metadata(
             f"schedule the deletion of {len(new)} files", [(statement, [json_array(new)])]

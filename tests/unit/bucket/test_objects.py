@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from contextlib import closing
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +144,44 @@ def test_a_store_that_refuses_is_unavailable(broken: S3Access, bucket: str) -> N
 def test_a_bucket_that_is_missing_is_unavailable(client: S3Client) -> None:
     with pytest.raises(StorageUnavailableError, match="NoSuchBucket"):
         list(list_objects(client, "no-such-bucket", "raw/"))
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every request with 200 and the body of its server."""
+
+    def do_GET(self) -> None:
+        body: bytes = self.server.body  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html xmlns='http://www.w3.org/1999/xhtml'><body>Please log in</body></html>",
+        b"<ListAllMyBucketsResult/>",
+        b"{}",
+    ],
+    ids=["empty", "XHTML", "another root", "JSON"],
+)
+def test_an_answer_that_lists_nothing_is_no_empty_bucket(s3: S3Server, body: bytes) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.body = body  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        access = dataclasses.replace(
+            s3.access, endpoint_url=f"http://127.0.0.1:{server.server_port}"
+        )
+        with (
+            closing(s3_client(access)) as client,
+            pytest.raises(StorageUnavailableError),
+        ):
+            list(list_objects(client, "bucket", "raw/"))
+        server.shutdown()
 
 
 # Fingerprints
