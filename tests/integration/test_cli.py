@@ -157,9 +157,12 @@ def test_a_missing_argument_is_named(run: Command) -> None:
 
 
 def test_status_of_a_lake_that_was_never_fed_is_empty(run: Command, settings: Settings) -> None:
+    settings.streams_dir.mkdir()
     with open_lake(settings):
         pass
-    assert run("status").stdout == ""
+    assert [line.split() for line in run("status").stdout.splitlines()[2:] if line] == [
+        ["fct_sales", "not", "yet"]
+    ]
     said = run("status", "--json")
     assert json.loads(said.stdout) == []
     assert said.stderr == "nothing was fed yet\n"

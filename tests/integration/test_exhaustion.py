@@ -20,6 +20,7 @@ from lotus_lake.errors import ResourcesExhaustedError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.quarantine import retry
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.refusing import everything_lands, put_misfit, refused, unchanged
@@ -153,18 +154,23 @@ def large_file() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("limit", ["1MB", "18MB"])
-def test_a_memory_limit_that_is_too_low_quarantines_nothing(half_fed: Feed, limit: str) -> None:
-    key = half_fed.put_bytes("part_2.parquet", large_file())
-    half_fed.sent[key] = [str(number) for number in range(20_000)]
-    with open_lake(half_fed.settings) as lake:
-        half_fed.list_files(lake)
-        (batch,) = plan_batches(lake, half_fed.stream)
-    tight = dataclasses.replace(half_fed.settings, memory_limit=limit)
+def test_a_memory_limit_that_is_too_low_for_anything_quarantines_nothing(half_fed: Feed) -> None:
+    tight = dataclasses.replace(half_fed.settings, memory_limit="1MB")
     with (
         unchanged(half_fed),
         refused(ResourcesExhaustedError, "out of memory", "LAKE_MEMORY_LIMIT"),
         open_lake(tight) as lake,
     ):
-        register_batch(lake, half_fed.stream, batch, "run")
+        half_fed.run(lake)
+    everything_lands(half_fed)
+
+
+def test_a_file_that_needs_more_memory_than_there_is_waits_for_more(half_fed: Feed) -> None:
+    key = half_fed.put_bytes("part_2.parquet", large_file())
+    half_fed.sent[key] = [str(number) for number in range(20_000)]
+    with open_lake(dataclasses.replace(half_fed.settings, memory_limit="18MB")) as lake:
+        assert half_fed.run(lake).total.registered == 1
+        assert "more memory than LAKE_MEMORY_LIMIT=18MB" in half_fed.errors(lake)[key]
+    with open_lake(half_fed.settings) as lake:
+        assert retry(lake, half_fed.stream, [key], "retry") == 1
     everything_lands(half_fed)

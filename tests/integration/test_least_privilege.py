@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,10 +50,10 @@ class Role:
         """The lake as this role reaches it."""
         return Settings.from_env(self.environment)
 
-    def run(self, *words: str) -> Any:
+    def run(self, *words: str, codes: Sequence[int] = (0,)) -> Any:
         """What a command prints, as JSON."""
         result = CliRunner().invoke(app, [*words, "--json"], env=self.environment)
-        assert result.exit_code == 0, (result.output, result.exception)
+        assert result.exit_code in codes, (result.output, result.exception)
         return json.loads(result.stdout)
 
 
@@ -150,7 +150,8 @@ def test_the_feeder_can_do_its_work_and_needs_every_right_that_it_has(
         deleted = upkeep(lake).files_deleted
     assert f"s3://{fed.settings.bucket}/{fed.key('old.parquet', OLD_DAY)}" in deleted
     assert fed.key("old.parquet", OLD_DAY) not in fed.objects()
-    found = {row["check"]: row["state"] for row in feeder.run("doctor")}
+    # The folder of the test is no project: that is a problem for the doctor.
+    found = {row["check"]: row["state"] for row in feeder.run("doctor", codes=(0, 1))}
     assert found["data path can be written"] == "ok"
     assert found["every data file is referred to"] == "ok"
     feeder.run("reconcile", fed.stream.source, fed.stream.name)

@@ -141,7 +141,7 @@ def _take_objects(
         page = ElementTree.fromstring(response_dict["body"])  # noqa: S314
     except ElementTree.ParseError as error:
         raise _no_listing(response_dict["body"]) from error
-    namespace, root, _ = page.tag.rpartition("ListBucketResult")
+    namespace, root, _tail = page.tag.rpartition("ListBucketResult")
     if not root:
         raise _no_listing(response_dict["body"])
     objects = page.findall(f"{namespace}Contents")
@@ -253,7 +253,7 @@ class Sight:
 
 
 def look_at(client: S3Client, bucket: str, key: str) -> Sight:
-    """Open an object, as a reader would, and read its first bytes.
+    """Open an object, and read its first bytes.
 
     Raises:
         StorageUnavailableError: The store does not answer, or its answer is not about this object.
@@ -261,8 +261,8 @@ def look_at(client: S3Client, bucket: str, key: str) -> Sight:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = client.get_object(Bucket=bucket, Key=key)
-        with contextlib.closing(answer["Body"]) as body:
+        opened = client.get_object(Bucket=bucket, Key=key)
+        with contextlib.closing(opened["Body"]) as body:
             body.read(4)
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -272,7 +272,7 @@ def look_at(client: S3Client, bucket: str, key: str) -> Sight:
         return Sight(refusal=f"the store refuses to give it: {error}")
     except (BotoCoreError, OSError) as error:
         raise reading_error(bucket, key, error) from error
-    return Sight(answer["ETag"].strip('"'), answer["ContentLength"])
+    return Sight(opened["ETag"].strip('"'), opened["ContentLength"])
 
 
 def reading_error(bucket: str, key: str, error: Exception) -> StorageUnavailableError:

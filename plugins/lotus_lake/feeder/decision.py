@@ -9,7 +9,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.copies import copy_files
-from lotus_lake.feeder.footers import Footer, columns_of
+from lotus_lake.feeder.footers import Footer, columns_of, renamed_columns
 from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.feeder.values import validate
@@ -50,6 +50,9 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     if bad:  # another file of the same schema may do
         return [*bad, *decide(lake, strategy, group[1:])] if group[1:] else bad
     [arriving] = described
+    if renamed := renamed_columns(lake, group[0].file, arriving):
+        reason = f"two of its columns differ in case only, such as {renamed[0]}"
+        return [Outcome(footer.file, "quarantined", note=reason) for footer in group]
     fit = _fit(lake, strategy, arriving, group[0].untyped)
     if fit.refusal:
         return [Outcome(footer.file, "quarantined", note=fit.refusal) for footer in group]

@@ -7,7 +7,7 @@ more (14 against 80 ms a file at 30 ms round trip).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +86,12 @@ def columns_of(lake: Lake, file: PendingFile) -> dict[str, DuckDBPyType]:
     return describe(
         lake.con, f"DESCRIBE SELECT * FROM read_parquet({uri}, hive_partitioning = false)"
     )
+
+
+def renamed_columns(lake: Lake, file: PendingFile, columns: Iterable[str]) -> list[str]:
+    """Columns to which DuckDB gives a name of its own, because theirs differ in case only."""
+    rows = lake.rows("SELECT name FROM parquet_schema(?)", [lake.settings.uri(file.key)])
+    return sorted(set(columns) - {name for (name,) in rows})
 
 
 @contextmanager

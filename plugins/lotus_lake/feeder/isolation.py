@@ -1,8 +1,9 @@
 """Which file of a batch cannot be read, and why.
 
 What DuckDB calls an "IO Error" may be the file, the store or the network, and what it calls
-something else may be the same. So its classes decide nothing here: a batch that fails for whatever
-reason is halved until a file stands alone, and then the store is asked about that object.
+something else may be the same. So a batch that fails is halved until a file stands alone, whatever
+the error is, and then the store is asked about that object. Only an error of HTTP that is not about
+one object ends the batch: nothing is quarantined because a store or a network is down.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TypeVar
 import duckdb
 
 from lotus_lake.bucket.objects import look_at, s3_client
-from lotus_lake.errors import StorageUnavailableError
+from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.failures import one_line, raise_if_no_room
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import META, Lake
@@ -34,16 +35,9 @@ def isolate(
         ResourcesExhaustedError: A disk is full.
     """
     found, bad = _halve(lake, files, read)
-    if (
-        bad
-        and not found
-        and all(outcome.is_unreadable for outcome in bad)
-        and not _others_are_readable(lake)
-    ):
-        raise StorageUnavailableError(
-            f"none of {len(bad)} raw files can be read, such as {bad[0].file.key}: {bad[0].note}",
-            hint="check the credentials and s3:GetObject on the raw prefix",
-        )
+    refused = [outcome for outcome in bad if outcome.is_refused]
+    if refused and not found and not _another_is_readable(lake):
+        raise _storage_error(refused[0].note or "")
     return found, bad
 
 
@@ -58,53 +52,63 @@ def _halve(
         return read(files), []
     except duckdb.Error as error:
         raise_if_no_room(error)
+        if _is_of_the_store(error, files):
+            raise _storage_error(one_line(error)) from error
         if len(files) == 1:
-            return _read_alone(lake, files[0], read)
+            return _judge(lake, files[0], read, error)
     middle = len(files) // 2
     left, left_bad = _halve(lake, files[:middle], read)
     right, right_bad = _halve(lake, files[middle:], read)
     return left + right, left_bad + right_bad
 
 
-def _read_alone(
+def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
+    """Whether an error of HTTP tells about more than one object."""
+    if isinstance(error, duckdb.HTTPException):
+        # No answer at all has no status.
+        return "NoSuchBucket" in str(error) or not 400 <= getattr(error, "status_code", 0) < 500
+    said = str(error)
+    for file in files:  # a key may be called HTTP, too
+        said = said.replace(file.key, "")
+    return isinstance(error, duckdb.IOException) and "HTTP" in said
+
+
+def _judge(
     lake: Lake,
     file: PendingFile,
     read: Callable[[Sequence[PendingFile]], list[Found]],
+    error: duckdb.Error,
 ) -> tuple[list[Found], list[Outcome]]:
-    """Judge a file that could not be read; a store that answers may have failed a moment ago."""
-    if outcome := _changed_or_refused(lake, file):
-        return [], [outcome]
+    """Why a file that stands alone cannot be read."""
+    settings = lake.settings
     try:
+        seen = look_at(s3_client(settings.s3, attempts=2), settings.bucket, file.key)
+    except (SettingsError, StorageUnavailableError) as unanswered:
+        said = str(unanswered).partition("\nhint: ")[0]
+        raise _storage_error(f"{one_line(error)}; {said}") from unanswered
+    if seen.refusal is not None:
+        note = f"the store refuses to give it: {one_line(error)}"
+        return [], [Outcome(file, "quarantined", note=note, is_refused=True)]
+    if (seen.etag, seen.size_bytes) != (file.etag, file.size_bytes):
+        return [], [Outcome(file, "replaced", note="the object has changed since it was listed")]
+    try:  # a store that answers now may have failed a moment ago
         return read([file]), []
     except duckdb.Error as again:
         raise_if_no_room(again)
+        if isinstance(again, duckdb.HTTPException):
+            raise _storage_error(one_line(again)) from again
         return [], [Outcome(file, "quarantined", note=_reason(lake, again))]
 
 
-def _changed_or_refused(lake: Lake, file: PendingFile) -> Outcome | None:
-    """What the store says of an object that could not be read; `None` when it is as it was listed.
-
-    Raises:
-        StorageUnavailableError: The store does not answer.
-    """
-    settings = lake.settings
-    seen = look_at(s3_client(settings.s3), settings.bucket, file.key)
-    if seen.refusal is not None:
-        return Outcome(file, "quarantined", note=seen.refusal, is_unreadable=True)
-    if (seen.etag, seen.size_bytes) != (file.etag, file.size_bytes):
-        return Outcome(file, "replaced", note="the object has changed since it was listed")
-    return None
-
-
-def _others_are_readable(lake: Lake) -> bool:
-    """Whether the object that landed last can still be read: then nothing ails the credentials."""
+def _another_is_readable(lake: Lake) -> bool:
+    """Whether the object that landed last can be read: then the credentials are right."""
     settings = lake.settings
     key = lake.value(
         f"SELECT arg_max(key, recorded_at) FROM {META}.file_events WHERE event = 'registered'"
     )
-    return key is not None and (
-        look_at(s3_client(settings.s3), settings.bucket, key).refusal is None
-    )
+    if key is None:
+        return False
+    return look_at(s3_client(settings.s3, attempts=2), settings.bucket, key).refusal is None
 
 
 def _reason(lake: Lake, error: duckdb.Error) -> str:
@@ -112,3 +116,11 @@ def _reason(lake: Lake, error: duckdb.Error) -> str:
         limit = lake.settings.memory_limit
         return f"reading it needs more memory than LAKE_MEMORY_LIMIT={limit}: {one_line(error)}"
     return one_line(error)
+
+
+def _storage_error(said: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"reading raw files, or copying them, failed: {said}",
+        hint="check the endpoint, the credentials, s3:GetObject on the raw prefix, and that "
+        "LAKE_DATA_PATH can be written to",
+    )

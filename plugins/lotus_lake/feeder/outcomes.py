@@ -18,7 +18,7 @@ class Outcome:
         row_count: Its rows, when they are known.
         note: Why it is quarantined, or a remark on a file that is not.
         data_file: Address to register, of the object itself or of a copy.
-        is_unreadable: Whether the store lets nobody read the object now.
+        is_refused: Whether the store lets nobody read the object now.
     """
 
     file: PendingFile
@@ -26,7 +26,7 @@ class Outcome:
     row_count: int | None = None
     note: str | None = None
     data_file: str | None = None
-    is_unreadable: bool = False
+    is_refused: bool = False
 
     def quarantined(self, reason: str) -> Outcome:
         """The same file, which cannot land after all."""

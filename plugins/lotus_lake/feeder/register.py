@@ -12,6 +12,7 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
+from lotus_lake.errors import CatalogUnavailableError
 from lotus_lake.failures import is_gone, one_line, raise_if_exhausted
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
@@ -104,7 +105,7 @@ def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: s
     """Commit outcomes; when that fails, halve until the file that DuckLake refuses stands alone.
 
     Raises:
-        duckdb.Error: No file is the reason.
+        CatalogUnavailableError: No file is the reason.
     """
     if not outcomes:
         return Registration()
@@ -114,7 +115,11 @@ def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: s
         raise_if_exhausted(error, lake.settings)
         landing = [outcome for outcome in outcomes if outcome.event in LANDED]
         if is_gone(error) or not landing or not _catalog_answers(lake):
-            raise
+            raise CatalogUnavailableError(
+                f"{strategy.stream.id}: registering {len(outcomes)} files failed: "
+                f"{one_line(error)}",
+                hint="nothing is half done: run it again",
+            ) from error
         reason = f"DuckLake refuses it: {one_line(error)}"
     if not strategy.is_divisible:
         strategy.check([landing[-1].quarantined(reason)])
