@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -65,6 +66,7 @@ class Proxy(ThreadingHTTPServer):
         allows: Whether a request may pass, by its method, its target and its body.
         keys: The access keys whose requests pass; all of them when empty.
         faults: How many requests met each fault.
+        seconds_ahead: How far the store's clock is ahead of ours.
     """
 
     daemon_threads = True
@@ -78,6 +80,7 @@ class Proxy(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.allows: Callable[[str, str, bytes], bool] = lambda *_: True
         self.faults: Counter[tuple[Fault, Operation]] = Counter()
+        self.seconds_ahead = 0.0
         self.stopped = threading.Event()
 
     @property
@@ -104,6 +107,9 @@ class Proxy(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Proxy
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.server.seconds_ahead)
 
     def _pass_on(self) -> None:
         url = urlsplit(self.path)

@@ -10,17 +10,20 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lotus_lake.errors import UpkeepRefusedError
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.cursor import read_state
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.ledger.events import landed_snapshot
 from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
-from lotus_lake.upkeep.expiry import Upkeep, upkeep
+from lotus_lake.upkeep.expiry import Upkeep, delete, expire, upkeep
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import age, consume, expire_and_clean
 from tests.feeds import DAY, SHAPE, Feed, some_rows
+from tests.proxy import run_proxy
+from tests.servers import S3Server
 
 MODELS = ["int_orders", "int_lines"]
 
@@ -276,3 +279,23 @@ def test_a_retirement_that_is_killed_can_be_run_again(
     age_until_deleted(lake)
     upkeep(lake)
     assert feed.objects() == set(feed.sent) - gone
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_clock_that_differs_from_the_stores_expires_and_deletes_nothing(
+    old_feed: Feed, lake: Lake, s3: S3Server, days: int
+) -> None:
+    consume(old_feed, lake, *MODELS)
+    retire_files(lake, old_feed.stream, MODELS, "run")
+    age(lake, LONG + timedelta(days=9))
+    assert s3.access.endpoint_url
+    with run_proxy(s3.access.endpoint_url) as proxy:
+        proxy.seconds_ahead = timedelta(days=days).total_seconds()
+        access = dataclasses.replace(lake.settings.s3, endpoint_url=proxy.url)
+        skewed = dataclasses.replace(lake, settings=dataclasses.replace(lake.settings, s3=access))
+        snapshots = lake.value("SELECT count(*) FROM lakehouse.snapshots()")
+        for work in (expire, delete):
+            with pytest.raises(UpkeepRefusedError, match="what is old cannot be told"):
+                work(skewed)
+    assert lake.value("SELECT count(*) FROM lakehouse.snapshots()") == snapshots
+    assert old_feed.objects() == set(old_feed.sent)

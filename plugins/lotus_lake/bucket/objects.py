@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from xml.etree import ElementTree
 
@@ -235,6 +236,22 @@ def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[F
     found = present(client, bucket, (file.key for file in files))
     there = {item.identity for item in found}
     return [file for file in files if file.identity in there]
+
+
+def store_time(client: S3Client, bucket: str, prefix: str) -> datetime | None:
+    """What time it is by the store's clock, to the second; `None` if it does not say.
+
+    Raises:
+        StorageUnavailableError: The store did not answer, or refused.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except (BotoCoreError, ClientError) as error:
+        raise listing_error(bucket, prefix, error) from error
+    text = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)

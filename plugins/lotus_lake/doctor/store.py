@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lotus_lake.bucket.objects import store_time
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
@@ -95,13 +95,10 @@ def data_path_can_be_written(store: Store) -> Result:
 
 def clock_agrees_with_the_store(store: Store) -> Result:
     """This machine and the store tell the same time; S3 refuses signatures 15 minutes off."""
-    answer = store.client.list_objects_v2(
-        Bucket=store.settings.bucket, Prefix=store.settings.raw_prefix, MaxKeys=1
-    )
-    text = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if text is None:
+    at = store_time(store.client, store.settings.bucket, store.settings.raw_prefix)
+    if at is None:
         return skipped("the store does not say what time it is")
-    skew = (datetime.now(UTC) - parsedate_to_datetime(text)).total_seconds()
+    skew = (datetime.now(UTC) - at).total_seconds()
     if abs(skew) > MAX_SKEW_SECONDS:
         side = "ahead of" if skew > 0 else "behind"
         return problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from datetime import datetime
 
 from lotus_lake.lake.session import LAKE, METADATA, Lake
 
@@ -53,6 +54,14 @@ def create_indexes(lake: Lake) -> None:
 def ask_postgres(lake: Lake, sql: str) -> list[object]:
     """First column of a query that the Postgres of the catalog runs by itself."""
     return [row[0] for row in lake.metadata_rows(sql)]
+
+
+def database_time(lake: Lake) -> datetime | None:
+    """What time it is by the clock of the catalog's server; `None` for a SQLite file."""
+    if lake.settings.catalog.kind != "postgres":
+        return None
+    [(at,)] = lake.metadata_rows("SELECT now() AS at")
+    return datetime.fromisoformat(str(at))
 
 
 def refresh_statistics(lake: Lake) -> None:

@@ -13,6 +13,7 @@ from lotus_lake.lake.inlined_rows import purge
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.upkeep import orphans
+from lotus_lake.upkeep.clock import check_clock
 
 # Never younger than the longest transaction: a snapshot that expires under an open one loses the
 # conflict that would have stopped a double registration.
@@ -75,7 +76,11 @@ def expire(lake: Lake, *, dry_run: bool = False) -> int:
 
     Files that no other snapshot shows are put on the list of what is to be deleted, and versions of
     rows in the catalog that no other shows are removed.
+
+    Raises:
+        UpkeepRefusedError: The clocks of this machine, the store and the catalog differ.
     """
+    check_clock(lake)
     with write_lock(lake.settings):
         snapshots = lake.rows(
             f"CALL ducklake_expire_snapshots('{LAKE}', older_than => ?, dry_run => ?)",
@@ -96,7 +101,9 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
 
     Raises:
         StorageUnavailableError: The raw objects could not be listed; no file was deleted.
+        UpkeepRefusedError: The clocks of this machine, the store and the catalog differ.
     """
+    check_clock(lake)
     protected = [*_not_retired(lake), *orphans.adopted(lake)]
     if not dry_run:
         unschedule(lake, protected)
