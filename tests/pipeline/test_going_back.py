@@ -79,6 +79,21 @@ def test_a_full_refresh_that_would_lose_retired_records_is_refused(
     assert pipeline.wrong_tables(history, [MODEL]) != {}
 
 
+@on_sqlite
+@pytest.mark.usefixtures("short_retention")
+def test_a_table_that_has_vanished_is_not_made_again_without_its_retired_records(
+    pipeline: Pipeline, orders: list[SampleFile]
+) -> None:
+    pipeline.drop(orders)
+    pipeline.feed(ORDERS)
+    pipeline.dbt("run", MODEL)
+    pipeline.feed(ORDERS)  # retires what is old and consumed
+    with open_lake(pipeline.settings) as lake:
+        lake.commit("drop it", lambda: lake.con.execute(f"DROP TABLE lakehouse.main.{MODEL}"))
+    with pytest.raises(DbtError, match=r"files with \d+ rows have been retired from it"):
+        pipeline.dbt("run", MODEL)
+
+
 def test_readers_see_whole_tables_while_they_are_rebuilt(
     pipeline: Pipeline, history: History
 ) -> None:

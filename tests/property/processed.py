@@ -124,10 +124,11 @@ def _render(lake: Lake, stream: Stream, exists: bool, text: str) -> str:
         "flags": SimpleNamespace(WHICH="run"),
         "execute": True,
         "is_incremental": lambda: exists,
-        "should_full_refresh": lambda: False,
+        "var": lambda _name, default: default,
         "run_query": run_query,
         # A macro that answers other than with text needs dbt's Jinja.
         "window_start_exists": window_start_exists,
+        "has_run_before": lambda: False,
         "source_name": stream.source,
         "stream_name": stream.name,
     }
@@ -150,5 +151,7 @@ class _Relation(SimpleNamespace):
 _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
 _MACROS = "".join(
     path.read_text(encoding="utf-8") for path in sorted((PROJECT / "macros").glob("*.sql"))
-).replace("macro window_start_exists()", "macro window_start_exists_in_dbt()")
+)
+for _name in ("window_start_exists", "has_run_before"):
+    _MACROS = _MACROS.replace(f"macro {_name}()", f"macro {_name}_in_dbt()")
 assert "macro window_start_exists_in_dbt()" in _MACROS

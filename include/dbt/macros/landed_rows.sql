@@ -12,7 +12,8 @@
     begins (see null_counts.py) has none.
 
     A full refresh is refused when rows have been retired from the landing table: the records that
-    only they held would be lost.
+    only they held would be lost. So is a first run of a model whose watermark says that it has run
+    before: its table was dropped or renamed.
 #}
 {% macro landed_rows(source_name, stream_name) -%}
     {%- set landing = source(source_name, stream_name) -%}
@@ -48,8 +49,8 @@
 
 
 {% macro refuse_to_lose_retired_rows(source_name, stream_name) -%}
-    {%- if execute and flags.WHICH in ('build', 'run', 'retry') and should_full_refresh()
-        and load_relation(this) is not none and not var('without_retired', false) -%}
+    {%- if execute and flags.WHICH in ('build', 'run', 'retry')
+        and not var('without_retired', false) and has_run_before() -%}
         {%- set query -%}
             select count(*), coalesce(sum(row_count), 0) from {{ this.database }}.meta.feeder_files
             where source = '{{ source_name }}' and stream = '{{ stream_name }}'
@@ -65,6 +66,16 @@
             ) }}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{# Whether the model has a table, or had one: its watermark outlives it. #}
+{% macro has_run_before() -%}
+    {%- if load_relation(this) is not none -%}{{ return(should_full_refresh()) }}{%- endif -%}
+    {%- set mark = adapter.get_relation(this.database, 'meta', 'watermark_' ~ this.identifier) -%}
+    {%- if mark is none -%}{{ return(false) }}{%- endif -%}
+    {%- set found = run_query('select max(snapshot_id_to) from ' ~ watermark()) -%}
+    {{ return(found.columns[0][0] > -1) }}
 {%- endmacro %}
 
 
