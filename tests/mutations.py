@@ -155,6 +155,22 @@ MUTATIONS = (
         "test_a_damaged_body_is_found_before_anybody_reads_it",
     ),
     Mutation(
+        "a query calls only table functions that read",
+        Code("_TABLE_FUNCTIONS.fullmatch(name)", "True"),
+        "tests/integration/test_query.py::test_sql_that_is_only_to_read_cannot_write",
+    ),
+    Mutation(
+        "a query is one SELECT",
+        Code('serialized["error"] or len(serialized["statements"]) != 1', "False"),
+        "tests/integration/test_query.py::test_sql_that_is_only_to_read_cannot_write",
+    ),
+    Mutation(
+        "a query reads no files but the lake's",
+        Code("confine(lake.con, lake.settings)", "None"),
+        "tests/integration/test_query.py::"
+        "test_sql_that_is_only_to_read_reads_nothing_but_the_lake",
+    ),
+    Mutation(
         "casts must not change a value",
         Code("isolate(lake, [file], lambda some: [_lost_values(lake, some[0], ...)])", "[{}], []"),
         "tests/integration/test_schema_changes.py::"

@@ -35,11 +35,17 @@ def query(
         ),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Allow the SQL to write.")] = False,
+    external_access: Annotated[
+        bool,
+        typer.Option("--external-access", help="Allow queries to read other files and hosts."),
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="Maximum number of rows; 0 prints all.")] = 1000,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run SQL on the lake, which is read-only unless --write is given.
+
+    Without --write, only queries run, and they read only the lake and the raw prefix.
 
     `staging` holds the landing tables, `main` what dbt builds, `meta` the ledger. Of several
     statements, the rows of the last one are printed. Rows that are wider than the terminal are
@@ -59,7 +65,7 @@ def query(
         sql = file.read_text(encoding="utf-8") if file else sys.stdin.read()
     settings = Settings.from_env()
     with open_lake(settings) if write else reading(settings) as lake:
-        answer = run_query(lake, sql, limit=limit, write=write)
+        answer = run_query(lake, sql, limit=limit, write=write, external_access=external_access)
     _print_answer(answer, as_json=as_json, as_csv=as_csv)
     if answer.is_cut:
         say(f"only the first {limit} rows: --limit 0 prints all")

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
 
 from lotus_lake.errors import PermanentError
+from lotus_lake.lake.read_only import confine, query_of
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
 
-# What a read-only catalog does not refuse by itself. CREATE is not among them: PIVOT makes a
-# temporary type, and nothing can be created in the lake.
-_WRITING = {
-    duckdb.StatementType.ATTACH,
-    duckdb.StatementType.COPY,
-    duckdb.StatementType.COPY_DATABASE,
-    duckdb.StatementType.EXPORT,
-}
-# Table functions that delete objects, even where the catalog is attached read-only.
-_DELETING = re.compile(r"cleanup_old_files|delete_orphaned_files|expire_snapshots", re.IGNORECASE)
-_READ_ONLY_TEXT = "read-only mode"
+# DuckDB's words for a file that a confined session may not open.
+_FORBIDDEN_FILE = "file system operations are disabled by configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +34,57 @@ class Answer:
     is_cut: bool = False
 
 
-def run_query(lake: Lake, sql: str, *, limit: int = 0, write: bool = False) -> Answer:
+def run_query(
+    lake: Lake, sql: str, *, limit: int = 0, write: bool = False, external_access: bool = False
+) -> Answer:
     """Run statements; names without a catalog are those of the lake.
 
     Args:
-        lake: Open lake; read-only, unless `write`.
+        lake: Open lake, for this call alone; read-only, unless `write`.
         sql: One or more statements; the last one's rows are returned.
         limit: Greatest number of rows; 0 returns all.
-        write: Let statements write, one writer at a time.
+        write: Let statements write, one writer at a time, and reach whatever they name.
+        external_access: Let queries read files that are not the lake's.
 
     Raises:
         PermanentError: A statement writes and must not, or is wrong.
+        KeyboardInterrupt: Somebody pressed Ctrl-C.
     """
     try:
         statements = lake.con.extract_statements(sql)
         if not statements:
             raise PermanentError("there is no statement to run", hint='lotus-lake query "SELECT 1"')
-        if not write:
-            _refuse_writes(statements)
         lake.con.execute(f"USE {LAKE}")
-        if not write:
-            return _answer(lake, statements, limit)
-        with write_lock(lake.settings):
-            return _answer(lake, statements, limit)
+        if write:
+            with write_lock(lake.settings):
+                return _interruptible(lake, partial(_answer, lake, statements, limit))
+        queries = [_query_of(lake, statement) for statement in statements]
+        if not external_access:
+            confine(lake.con, lake.settings)
+        return _interruptible(lake, partial(_answer, lake, queries, limit))
+    except duckdb.PermissionException as error:
+        if _FORBIDDEN_FILE not in str(error):
+            raise PermanentError(f"the statement failed: {error}") from error
+        raise PermanentError(
+            f"this is not a file of the lake: {error}",
+            hint="--external-access lets a query read other files, buckets and hosts",
+        ) from error
     except duckdb.Error as error:
-        if _READ_ONLY_TEXT in str(error):
-            raise _refused(str(error)) from error
         raise PermanentError(f"the statement failed: {error}") from error
 
 
-def _answer(lake: Lake, statements: Sequence[duckdb.Statement], limit: int) -> Answer:
+def _interruptible(lake: Lake, run: Callable[[], Answer]) -> Answer:
+    """Run in a thread of its own: DuckDB misses a Ctrl-C while the main thread works for it."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(run)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            lake.con.interrupt()
+            raise
+
+
+def _answer(lake: Lake, statements: Iterable[duckdb.Statement | str], limit: int) -> Answer:
     for statement in statements:
         lake.con.execute(statement)
     if lake.con.description is None:
@@ -82,15 +96,17 @@ def _answer(lake: Lake, statements: Sequence[duckdb.Statement], limit: int) -> A
     return Answer(columns, rows[:limit], is_cut=len(rows) > limit)
 
 
-def _refuse_writes(statements: Sequence[duckdb.Statement]) -> None:
-    for statement in statements:
-        if statement.type in _WRITING or _DELETING.search(statement.query):
-            raise _refused(statement.query.strip())
-
-
-def _refused(what: str) -> PermanentError:
-    return PermanentError(
-        f"this would write, and the lake is open for reading only: {what}",
-        hint="--write allows it; what the feeder keeps in `staging` and `meta` is not to be "
-        "changed by hand",
-    )
+def _query_of(lake: Lake, statement: duckdb.Statement) -> str:
+    try:
+        return query_of(lake.con, statement)
+    except ValueError as error:
+        hint = (
+            "--write allows it; do not change by hand what the feeder keeps in `staging` and `meta`"
+        )
+        if not statement.query.strip():  # PIVOT ... ON column, which DuckDB takes apart
+            hint = "name the values: PIVOT ... ON status IN ('paid', 'open') USING count(*)"
+        raise PermanentError(
+            f"only queries can run on a lake that is open for reading, and {error}: "
+            f"{statement.query.strip() or 'PIVOT'}",
+            hint=hint,
+        ) from error
