@@ -167,8 +167,7 @@ MUTATIONS = (
     Mutation(
         "a query reads no files but the lake's",
         Code("confine(lake.con, lake.settings)", "None"),
-        "tests/integration/test_query.py::"
-        "test_sql_that_is_only_to_read_reads_nothing_but_the_lake",
+        "tests/integration/test_query.py::test_sql_that_is_only_to_read_reads_nothing_but_the_lake",
     ),
     Mutation(
         "casts must not change a value",
