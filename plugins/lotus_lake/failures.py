@@ -51,6 +51,7 @@ _GONE_TEXTS = (
     'failed to execute query "rollback"',
     "current transaction is aborted, commands ignored",
 )
+_NOT_FOR_OTHERS = 0o770
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
 
@@ -117,7 +118,7 @@ def raise_if_exhausted(error: duckdb.Error, settings: Settings | None = None) ->
 
 
 def make_folder(folder: Path, variable: str) -> None:
-    """Make a folder that a variable names.
+    """Make a folder that a variable names; other users of the machine cannot look into it.
 
     Raises:
         SettingsError: The folder cannot be created.
@@ -125,7 +126,7 @@ def make_folder(folder: Path, variable: str) -> None:
         CatalogUnavailableError: The disk failed.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=_NOT_FOR_OTHERS, parents=True, exist_ok=True)
     except OSError as error:
         raise folder_error(folder, variable, error) from error
 

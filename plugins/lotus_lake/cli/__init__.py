@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 import typer
 
 from lotus_lake.cli import (
@@ -19,6 +22,7 @@ from lotus_lake.cli import (
     validation,
     version,
 )
+from lotus_lake.cli.output import say
 from lotus_lake.errors import LotusLakeError
 
 app = typer.Typer(
@@ -48,9 +52,18 @@ version.add_to(app)
 
 
 def main() -> None:
-    """Entry point: errors of the library end in one readable message."""
+    """Entry point: errors of the library and of the system end in one readable message."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the locale cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="lotus-lake")
     except LotusLakeError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}")
+        say("hint: check that this user may read and write there, and that the disk has room")
         raise SystemExit(1) from None

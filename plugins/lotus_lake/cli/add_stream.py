@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lotus_lake.cli.arguments import CONFIGURE, Name, Source
-from lotus_lake.cli.output import AsJson
+from lotus_lake.cli.output import AsJson, say
 from lotus_lake.config.settings import Settings
 from lotus_lake.scaffold.stream_files import PlannedFile, StreamFiles, plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
@@ -107,7 +107,7 @@ def add_stream(
     )
     planned = plan_files(settings, source, stream, choices, from_parquet)
     for remark in planned.remarks:
-        typer.echo(remark, err=True)
+        say(remark)
     look_only = dry_run or diff
     if as_json:
         typer.echo(json.dumps(_as_json(planned, settings), indent=2))
@@ -136,9 +136,9 @@ def _show(planned: StreamFiles, settings: Settings, diff: bool) -> None:
 
 def _next(planned: StreamFiles, written: list[PlannedFile]) -> None:
     left = f", {len(planned.differing)} that differ left as they are" if planned.differing else ""
-    typer.echo(f"{len(written)} of {len(planned.files)} files written{left}", err=True)
+    say(f"{len(written)} of {len(planned.files)} files written{left}")
     if written:
-        typer.echo("next: edit the model as you like, then lotus-lake validate", err=True)
+        say("next: edit the model as you like, then lotus-lake validate")
 
 
 def _name(file: PlannedFile, settings: Settings) -> str:

@@ -15,7 +15,7 @@ from lotus_lake.airbyte.access import AirbyteAccess
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_source_id
 from lotus_lake.cli.arguments import CONFIGURE, Source, complete_stream
-from lotus_lake.cli.output import AsJson
+from lotus_lake.cli.output import AsJson, printable, say
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogMessageError
 from lotus_lake.project.source_schemas import (
@@ -93,7 +93,7 @@ def discover(
 
 def _ask_airbyte(source: str, source_id: str | None) -> dict[str, Any]:
     client = AirbyteClient(AirbyteAccess.from_env(os.environ))
-    typer.echo(f"Airbyte discovers the schema of {source}; this can take minutes ...", err=True)
+    say(f"Airbyte discovers the schema of {source}; this can take minutes ...")
     return client.discover_schema(source_id or find_source_id(client, source))
 
 
@@ -112,13 +112,13 @@ def _as_json(entry: SchemaChange, settings: Settings) -> dict[str, object]:
 
 def _show(entry: SchemaChange, settings: Settings) -> None:
     if entry.status == "skipped":
-        typer.echo(f"skipped {entry.reason}", err=True)
+        say(f"skipped {entry.reason}")
         return
     typer.echo(f"{entry.status:<9} {_shown(entry.path, settings)}")
     if entry.status == "changed":
         for sign, fields in (("+", entry.added), ("-", entry.removed), ("~", entry.changed)):
             for field in fields:
-                typer.echo(f"  {sign} {field}")
+                typer.echo(f"  {sign} {printable(field)}")
 
 
 def _summary(written: list[SchemaChange], settings: Settings, source: str, dry_run: bool) -> None:
@@ -127,11 +127,11 @@ def _summary(written: list[SchemaChange], settings: Settings, source: str, dry_r
         for status in ("new", "changed", "unchanged", "skipped")
         if (found := [entry for entry in written if entry.status == status])
     ]
-    typer.echo(f"{', '.join(counts) or 'no streams'}{' (dry run)' if dry_run else ''}", err=True)
+    say(f"{', '.join(counts) or 'no streams'}{' (dry run)' if dry_run else ''}")
     names = {entry.stream for entry in written}
     known = {path.stem for path in (settings.sources_dir / source).glob("*.json")}
     if gone := sorted(known - names):
-        typer.echo(f"not in the catalog, and left as they are: {', '.join(gone)}", err=True)
+        say(f"not in the catalog, and left as they are: {', '.join(gone)}")
 
 
 def _shown(path: Path, settings: Settings) -> str:

@@ -29,6 +29,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 _PIPE_COLUMNS = 10_000
 # Longer values may be broken into lines of this length or more.
 _LONG = 24
+# Control characters except tab and line feed, and those that turn the direction of a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # A column of such values is aligned to the right.
 _NUMBER = re.compile(r"-?\d+(\.\d+)?( [kMGT]?B)?")
 _PATIENCE_SECONDS = 2.0
@@ -106,7 +108,12 @@ def _longest(values: Sequence[str]) -> int:
 
 def say(text: str) -> None:
     """Print a line to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey: names of objects come from anywhere."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 @contextmanager
@@ -149,7 +156,7 @@ def minute(at: datetime | None) -> str:
 def _readable(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def _plain(value: object) -> str:

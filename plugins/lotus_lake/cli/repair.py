@@ -148,7 +148,7 @@ def rewind_stream(
     """
     point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
     request = Rewind(point, feed_again)
-    with _open(source, stream) as (lake, config):
+    with _open(source, stream, read_only=dry_run) as (lake, config):
         planned = plan(lake, config, request)
         models = planned.figures["models"]
         shown = {**planned.figures, "models": models if as_json else ", ".join(models)}
@@ -226,10 +226,10 @@ def _decide(
 
 
 @contextmanager
-def _open(source: str, stream: str) -> Iterator[tuple[Lake, Stream]]:
+def _open(source: str, stream: str, *, read_only: bool = False) -> Iterator[tuple[Lake, Stream]]:
     settings = Settings.from_env()
     config = find_stream(settings.streams_dir, source, stream)
-    with open_lake(settings) as lake:
+    with open_to_read(settings) if read_only else open_lake(settings) as lake:
         yield lake, config
 
 

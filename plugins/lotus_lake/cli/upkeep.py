@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lotus_lake.cli.arguments import OPERATE, DryRun
-from lotus_lake.cli.output import AsJson, say, show
+from lotus_lake.cli.output import AsJson, printable, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.database import refresh_statistics
@@ -64,7 +64,7 @@ def maintain(
         typer.echo(json.dumps(report, indent=2))
         return
     for address in done.files_deleted:
-        typer.echo(address)
+        typer.echo(printable(address))
     show([_size_for_people(table) for table in size.tables], as_json=False)
     would = "would have " if dry_run else ""
     say(

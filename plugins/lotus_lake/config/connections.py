@@ -21,7 +21,7 @@ EMBEDDED_S3_FILE = "s3.json"
 CATALOG_CONN_ID = "lake_catalog"
 
 
-_PASSWORD = re.compile(r"password\s*=|://[^@\s]*:[^@\s]*@")
+_PASSWORD = re.compile(r"password\s*=|://[^@\s]*:[^@\s]*@", re.IGNORECASE)
 
 
 _PLAIN_WORD = re.compile(r"[^\s'\\]+")
@@ -67,6 +67,10 @@ class S3Access:
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
     ca_bundle: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an endpoint with keys in it, which every error would repeat."""
+        refuse_userinfo(self.endpoint_url or "", "the endpoint of the S3 store")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> S3Access:
@@ -156,7 +160,7 @@ class CatalogAddress:
         Raises:
             SettingsError: Another form, a relative file, or a password in the text.
         """
-        if _PASSWORD.search(text):  # before any message repeats the text
+        if _PASSWORD.search(unquote(text)):  # before any message repeats the text
             raise SettingsError(
                 "LAKE_CATALOG holds a password",
                 hint="put it in PGPASSWORD, a passfile or the connection lake_catalog",
@@ -166,8 +170,9 @@ class CatalogAddress:
             return cls("sqlite", address)
         if kind == "postgres" and address.strip():
             return cls("postgres", address)
+        said = "LAKE_CATALOG" if "@" in text else f"LAKE_CATALOG={text!r}"  # user:password@host
         raise SettingsError(
-            f"LAKE_CATALOG={text!r} names no catalog",
+            f"{said} names no catalog",
             hint="sqlite:/absolute/file.sqlite or postgres:host=... dbname=... user=...",
         )
 
@@ -270,6 +275,23 @@ def embedded_s3(env: Mapping[str, str]) -> dict[str, str]:
         return {}
     variables: dict[str, str] = json.loads(file.read_text())
     return variables
+
+
+def refuse_userinfo(url: str, name: str) -> None:
+    """Make sure that an address holds no user and no password.
+
+    Args:
+        url: The address.
+        name: Of the setting, for the error, which does not repeat the address.
+
+    Raises:
+        SettingsError: It does.
+    """
+    if "@" in urlsplit(url).netloc:
+        raise SettingsError(
+            f"{name} holds a user or a key in front of its host",
+            hint="put keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in aws_default",
+        )
 
 
 def ca_bundle(verify: Any, env: Mapping[str, str]) -> str | None:

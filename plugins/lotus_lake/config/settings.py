@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lotus_lake.config.connections import CatalogAddress, S3Access
+from lotus_lake.config.connections import CatalogAddress, S3Access, refuse_userinfo
 from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from lotus_lake.errors import SettingsError
 
@@ -93,6 +93,8 @@ class Settings:
 
 
 def _check_uris(raw_uri: str, data_path: str) -> None:
+    refuse_userinfo(raw_uri, "LAKE_RAW_URI")
+    refuse_userinfo(data_path, "LAKE_DATA_PATH")
     raw = urlsplit(raw_uri)
     if raw.scheme != "s3" or not raw.netloc:
         raise SettingsError(

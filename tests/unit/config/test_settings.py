@@ -416,6 +416,9 @@ def test_no_text_of_the_settings_shows_a_secret(project: Path) -> None:
         "postgresql://lake:hunter2@db/lake",
         "postgres://lake:hunter2@db/lake",
         "host=db password=hunter2",
+        "postgres:host=db PASSWORD=hunter2",
+        "postgres:postgresql://db/lake?pass%77ord=hunter2",
+        "postgres:postgresql://lake:hun%40ter2:hunter2@db/lake",
     ],
 )
 def test_a_password_in_the_catalog_is_refused_and_not_repeated(project: Path, catalog: str) -> None:
@@ -423,3 +426,29 @@ def test_a_password_in_the_catalog_is_refused_and_not_repeated(project: Path, ca
         read(project, LAKE_CATALOG=catalog)
     assert "hunter2" not in str(caught.value)
     assert "PGPASSWORD" in str(caught.value.hint)
+
+
+def test_a_catalog_of_no_known_form_is_not_repeated(project: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(project, LAKE_CATALOG="hunter2@db.example.com")
+    assert "hunter2" not in str(caught.value)
+    assert "sqlite:/absolute" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL", "http://key:hunter2@store:9000"),
+        ("AWS_ENDPOINT_URL_S3", "https://hunter2@store"),
+        ("LAKE_RAW_URI", "s3://key:hunter2@bucket/raw"),
+        ("LAKE_DATA_PATH", "s3://key:hunter2@bucket/lake"),
+        ("AIRFLOW_CONN_AWS_DEFAULT", connection(extra={"endpoint_url": "http://a:hunter2@s3"})),
+    ],
+)
+def test_a_key_in_an_address_is_refused_and_not_repeated(
+    project: Path, name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(project, **{name: value})
+    assert "hunter2" not in str(caught.value)
+    assert "AWS_SECRET_ACCESS_KEY" in str(caught.value.hint)
