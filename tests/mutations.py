@@ -131,6 +131,24 @@ MUTATIONS = (
         "tests/integration/test_replaced_object.py",
     ),
     Mutation(
+        "a listing judges no key of which the ledger has learned since",
+        Code("item.key not in newer", "True"),
+        "tests/integration/test_listing_and_landing_at_once.py::"
+        "test_an_object_that_is_replaced_beside_a_listing_is_not_judged_by_it",
+    ),
+    Mutation(
+        "what lands while all is listed is not missing",
+        Text("?::BIGINT IS NULL OR version <= ?", "?::BIGINT IS NULL OR version <> -?"),
+        "tests/integration/test_listing_and_landing_at_once.py::"
+        "test_what_lands_beside_a_reconcile_is_not_missing",
+    ),
+    Mutation(
+        "a repair takes out what was registered when it looked",
+        Code("snapshot + 1", "2**62"),
+        "tests/integration/test_listing_and_landing_at_once.py::"
+        "test_an_object_that_came_back_beside_a_repair_stays",
+    ),
+    Mutation(
         "window that reaches behind the cursor",
         Code("timedelta(days=lookback_days)", "timedelta(0)"),
         "tests/integration/test_nothing_is_late.py",

@@ -106,7 +106,7 @@ def registered_files_are_there(view: View) -> Result:
         (stream, file.key)
         for stream in view.streams
         if (stream.source, stream.name) in affected and stream.landing_table in view.landing_tables
-        for file in registered_but_missing(view.lake, stream)
+        for file in registered_but_missing(view.lake, stream)[0]
     ]
     if gone:
         commands = {f"lotus-lake reconcile {s.source} {s.name} --repair" for s, _ in gone}

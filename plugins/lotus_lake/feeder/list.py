@@ -100,20 +100,22 @@ def list_files(
     log.info(
         "listing s3://%s/%s after %s", lake.settings.bucket, prefix, start_after or "the start"
     )
+    known_at = read_guard(lake, stream).version
     listed, late, missing, events, last_key = 0, 0, 0, Counter[str](), ""
     objects = list_objects(client, lake.settings.bucket, prefix, start_after)
     while chunk := list(islice(objects, CHUNK_OBJECTS)):
         listed += len(chunk)
-        new = _discover(lake, strategy, prefix, chunk, run_id)
+        new = _discover(lake, strategy, prefix, chunk, known_at, run_id)
         events.update(event.event for event in new)
         late += sum(event.event == "discovered" and event.key < (window or "") for event in new)
         if sees_all:
-            missing += note_absent(lake, strategy, (last_key, chunk[-1].key), chunk, run_id)
+            keys = (last_key, chunk[-1].key)
+            missing += note_absent(lake, strategy, keys, chunk, known_at, run_id)
             last_key = chunk[-1].key
         if len(chunk) == CHUNK_OBJECTS:
             log.info("%d objects listed so far, %d of them new", listed, events.total())
     if sees_all:
-        missing += note_absent(lake, strategy, (last_key, None), (), run_id)
+        missing += note_absent(lake, strategy, (last_key, None), (), known_at, run_id)
     return Listing(
         listed=listed,
         discovered=events["discovered"],
@@ -141,6 +143,7 @@ def note_absent(
     strategy: Append,
     keys: tuple[str, str | None],
     objects: Sequence[RawObject],
+    known_at: int,
     run_id: str,
 ) -> int:
     """Record which files of a range of keys have lost their object.
@@ -153,16 +156,17 @@ def note_absent(
         strategy: Of the stream.
         keys: The range, as (after, up to); no upper bound when `None`.
         objects: All objects of the bucket in that range.
+        known_at: Version of the guard when the listing began: what has landed since is not judged.
         run_id: Who noticed, for the ledger.
 
     Returns:
         How many were recorded.
     """
-    if not _absent(lake, strategy, keys, objects):
+    if not _absent(lake, strategy, keys, objects, known_at):
         return 0
 
     def decide(_: Guard) -> Change | None:
-        gone = _absent(lake, strategy, keys, objects)
+        gone = _absent(lake, strategy, keys, objects, known_at)
         return Change([_gone(file, strategy.absent_event) for file in gone]) if gone else None
 
     stream = strategy.stream
@@ -180,28 +184,37 @@ def _gone(file: FileEvent, event: str) -> FileEvent:
 
 
 def _absent(
-    lake: Lake, strategy: Append, keys: tuple[str, str | None], objects: Sequence[RawObject]
+    lake: Lake,
+    strategy: Append,
+    keys: tuple[str, str | None],
+    objects: Sequence[RawObject],
+    known_at: int,
 ) -> list[FileEvent]:
     there = {item.key: item for item in objects}
     return [
         file
-        for file in files_with(lake, strategy.stream, strategy.present_events, keys)
+        for file in files_with(lake, strategy.stream, strategy.present_events, keys, known_at)
         if not strategy.is_present(file, there.get(file.key))
     ]
 
 
 def _discover(
-    lake: Lake, strategy: Append, prefix: str, objects: Sequence[RawObject], run_id: str
+    lake: Lake,
+    strategy: Append,
+    prefix: str,
+    objects: Sequence[RawObject],
+    known_at: int,
+    run_id: str,
 ) -> Sequence[FileEvent]:
     stream = strategy.stream
-    unknown = unknown_objects(lake, stream, objects)
+    unknown = unknown_objects(lake, stream, objects, known_at)
     if not unknown:
         return ()
     usable = [item.key for item in unknown if not key_problem(prefix, item.key)]
     generations = strategy.generations(lake, usable)
 
     def decide(guard: Guard) -> Change | None:
-        new = unknown_objects(lake, stream, objects)
+        new = unknown_objects(lake, stream, objects, known_at)
         if not new:
             return None
         return Change(

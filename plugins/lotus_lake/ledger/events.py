@@ -131,23 +131,34 @@ def append(
     )
 
 
-def unknown_objects(lake: Lake, stream: Stream, objects: Sequence[RawObject]) -> list[RawObject]:
-    """The objects whose identity the ledger does not hold, or that it holds to be gone."""
+def unknown_objects(
+    lake: Lake, stream: Stream, objects: Sequence[RawObject], known_at: int | None = None
+) -> list[RawObject]:
+    """The objects whose identity the ledger does not hold, or that it holds to be gone.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        objects: Objects of a listing.
+        known_at: Version of the guard when the listing began. What the ledger has learned of a key
+            since may be newer than the listing: the next one judges it.
+    """
     if not objects:
         return []
-    known = {
-        (key, etag, size_bytes)
-        for key, etag, size_bytes in lake.rows(
-            f"""
-            SELECT key, etag, size_bytes FROM {META}.file_events
-            WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
-            GROUP BY key, etag, size_bytes
-            HAVING arg_max(event, version) NOT IN ('missing', 'replaced')
-            """,
-            [stream.source, stream.name, min(objects).key, max(objects).key],
-        )
-    }
-    return [item for item in objects if item.identity not in known]
+    known, newer = set(), set()
+    for key, etag, size_bytes, event, version in lake.rows(
+        f"""
+        SELECT key, etag, size_bytes, arg_max(event, version), max(version) FROM {META}.file_events
+        WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
+        GROUP BY key, etag, size_bytes
+        """,
+        [stream.source, stream.name, min(objects).key, max(objects).key],
+    ):
+        if event not in ("missing", "replaced"):
+            known.add((key, etag, size_bytes))
+        if known_at is not None and version > known_at:
+            newer.add(key)
+    return [item for item in objects if item.identity not in known and item.key not in newer]
 
 
 def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str, list[FileEvent]]:
@@ -166,7 +177,11 @@ def known_versions(lake: Lake, stream: Stream, keys: Sequence[str]) -> dict[str,
 
 
 def files_with(
-    lake: Lake, stream: Stream, events: Sequence[str], keys: tuple[str, str | None] = ("", None)
+    lake: Lake,
+    stream: Stream,
+    events: Sequence[str],
+    keys: tuple[str, str | None] = ("", None),
+    known_at: int | None = None,
 ) -> list[FileEvent]:
     """Files whose latest event is one of these, in key order.
 
@@ -175,15 +190,19 @@ def files_with(
         stream: The stream.
         events: Names of events.
         keys: Only keys of this range, as (after, up to); no upper bound when `None`.
+        known_at: Only files of which the ledger has learned nothing after this guard version.
     """
     rows = lake.rows(
         f"""
         SELECT {EVENT_COLUMNS} FROM {META}.feeder_files
         WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))
-        AND key > ? AND (?::VARCHAR IS NULL OR key <= ?) ORDER BY key, version
+        AND key > ? AND (?::VARCHAR IS NULL OR key <= ?)
+        AND (?::BIGINT IS NULL OR version <= ?) ORDER BY key, version
         """,
-        [stream.source, stream.name, list(events), keys[0], keys[1], keys[1]],
-    )
+        [
+            stream.source, stream.name, list(events), keys[0], keys[1], keys[1], known_at, known_at,
+        ],
+    )  # fmt: skip
     return [FileEvent(*row) for row in rows]
 
 

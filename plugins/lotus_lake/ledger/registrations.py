@@ -41,8 +41,8 @@ def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
     return [FileEvent(*row) for row in rows]
 
 
-def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
-    """Files whose object is gone while the landing table still reads from it."""
+def registered_but_missing(lake: Lake, stream: Stream) -> tuple[list[FileEvent], int]:
+    """Files whose object is gone while the landing table still reads from it, as of a snapshot."""
     of_stream = [stream.source, stream.name]
     files = files_sql(
         "source = ? AND stream = ? AND key IN ("
@@ -56,7 +56,7 @@ def registered_but_missing(lake: Lake, stream: Stream) -> list[FileEvent]:
             """,
             [*of_stream, *of_stream, lake.settings.uri(""), *_as_of(stream, snapshot)],
         )
-    return [FileEvent(*row) for row in rows]
+    return [FileEvent(*row) for row in rows], snapshot
 
 
 def count_unknown(lake: Lake, stream: Stream) -> int:

@@ -8,7 +8,6 @@ their rows taken out of the landing table, so that readers of the others work ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.data_files import forget
 from lotus_lake.lake.session import Lake
-from lotus_lake.ledger.events import FileEvent
 from lotus_lake.ledger.registrations import (
     count_unknown,
     files_without_registration,
@@ -111,8 +109,10 @@ def reconcile(
     listing = list_files(lake, stream, client, run_id, whole=True)
     divisible = strategy_of(stream).is_divisible
     requeued = _requeue_unregistered(lake, stream, run_id) if divisible else 0
-    missing = registered_but_missing(lake, stream)
-    repaired = _take_out(lake, stream, missing) if repair else 0
+    missing, snapshot = registered_but_missing(lake, stream)
+    # What has landed since then under the same address stays.
+    before = [(str(file.data_file), snapshot + 1) for file in missing]
+    repaired = forget(lake, stream.landing_table, before) if repair else 0
     landed = land_all(lake, stream, run_id)
     result = Reconciliation(
         listed=listing.listed,
@@ -138,8 +138,3 @@ def _requeue_unregistered(lake: Lake, stream: Stream, run_id: str) -> int:
     if lost:
         log.warning("%d landed files are not in the landing table: they land again", len(lost))
     return requeue(lake, stream, lost, run_id)
-
-
-def _take_out(lake: Lake, stream: Stream, files: Sequence[FileEvent]) -> int:
-    after = lake.current_snapshot() + 1
-    return forget(lake, stream.landing_table, [(str(file.data_file), after) for file in files])
