@@ -189,9 +189,40 @@ MUTATIONS = (
     ),
     Mutation(
         "casts must not change a value",
-        Code("isolate(lake, [file], lambda some: [_lost_values(lake, some[0], ...)])", "[{}], []"),
+        Code(
+            "isolate(lake, [file], lambda some: [lost_values(lake, some, cast_ones)])", "[{}], []"
+        ),
         "tests/integration/test_schema_changes.py::"
         "test_another_type_is_quarantined_when_a_value_would_change",
+    ),
+    Mutation(
+        "bytes become text as UTF-8, not as escapes",
+        Code('source.id == "blob" and str(target) == "VARCHAR"', "False"),
+        "tests/integration/test_every_type_lands.py::"
+        "test_bytes_without_annotation_land_as_the_text_that_they_are",
+    ),
+    Mutation(
+        "a time of day lands as DuckLake reads it",
+        Code('"TIME" if str(kind) == "TIME WITH TIME ZONE" else str(kind)', "str(kind)"),
+        "tests/integration/test_every_type_lands.py::test_every_type_lands_with_its_value",
+    ),
+    Mutation(
+        "a field hides no column of every landing table",
+        Code('f"source_{name}" if folded(name) in taken else name', "name"),
+        "tests/integration/test_schema_changes.py::"
+        "test_a_field_under_a_name_that_is_taken_lands_under_another",
+    ),
+    Mutation(
+        "columns that differ in case only are refused",
+        Code("name not in names", "False"),
+        "tests/integration/test_schema_changes.py::"
+        "test_fields_that_differ_in_case_only_are_refused_by_name",
+    ),
+    Mutation(
+        "files of a schema that DuckLake refuses are copied at once",
+        Code('"Failed to map column" not in said', "True"),
+        "tests/integration/test_every_type_lands.py::"
+        "test_files_of_one_shape_that_ducklake_refuses_are_copied_together",
     ),
     Mutation(
         "retention waits for every consumer",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from datetime import date
 
+_CAPITALS = re.compile(r"[A-Z]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -33,6 +34,11 @@ def json_array(values: Iterable[object]) -> str:
     for the ledger rows of 100,000 files.
     """
     return json.dumps([str(v) if isinstance(v, date) else v for v in values])
+
+
+def folded(name: str) -> str:
+    """A name as DuckDB compares names: without case, and only ASCII letters have one."""
+    return _CAPITALS.sub(lambda letters: letters[0].lower(), name)
 
 
 def is_plain_name(name: str) -> bool:

@@ -17,7 +17,7 @@ from lotus_lake.lake.session import LAKE, STAGING, Lake
 from lotus_lake.landing.tables import table_types
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
-from tests.feeds import FIELDS, SHAPE, Feed, Shape, parquet, some_rows
+from tests.feeds import FIELDS, SHAPE, Feed, Shape, some_rows
 
 
 def changed(count: int, **values: Any) -> list[dict[str, Any]]:
@@ -300,46 +300,66 @@ def test_fail_quarantines_every_other_type(make_feed: Callable[..., Feed], lake:
     )
 
 
-TAKEN_NAMES: dict[str, tuple[Shape, dict[str, Any], str]] = {
-    "month.parquet": (
-        {"month": pa.int64()},
-        {"month": 1999},
-        "field month has the name of a partition column",
-    ),
-    "nested_year.parquet": (
-        {"due": pa.struct({"Year": pa.int64()})},
-        {"due": {"Year": 1999}},
-        "field due.Year has the name of a partition column",
-    ),
-    "snapshot_id.parquet": (
-        {"Snapshot_ID": pa.int64()},
-        {"Snapshot_ID": 1},
-        "field Snapshot_ID has the name of a column of DuckLake's own",
-    ),
-    "day_in_a_list.parquet": (
-        {"due": pa.list_(pa.struct({"day": pa.int64()}))},
-        {"due": [{"day": 1}]},
-        "field due.day has the name of a partition column",
-    ),
+DUE = {"year": 1999, "lines": [{"Day": 7}]}
+TAKEN: Shape = {
+    "month": pa.int64(),
+    "Snapshot_ID": pa.int64(),
+    "due": pa.struct({"year": pa.int64(), "lines": pa.list_(pa.struct({"Day": pa.int64()}))}),
 }
+TAKEN_VALUES = {"month": 12, "Snapshot_ID": 1, "due": DUE}
 
 
 @on_sqlite
-@pytest.mark.parametrize("policy", ["evolve", "freeze"])
-def test_a_field_under_a_name_that_is_taken_is_quarantined(
-    make_feed: Callable[..., Feed], lake: Lake, policy: str
+def test_a_field_under_a_name_that_is_taken_lands_under_another(feed: Feed, lake: Lake) -> None:
+    rows = [{**row, **TAKEN_VALUES} for row in some_rows(1)]
+    key = feed.put("taken.parquet", rows, shape={**SHAPE, **TAKEN})
+    feed.run(lake)
+    assert feed.events(lake) == {key: ["copied"]}
+    assert feed.column(lake, "source_month") == [12]
+    assert feed.column(lake, "source_Snapshot_ID") == [1]
+    assert feed.column(lake, "due") == [{"source_year": 1999, "lines": [{"source_Day": 7}]}]
+    assert feed.column(lake, "(year, month, day)") == [(2026, "03", "10")]
+    assert "month BIGINT as source_month BIGINT" in feed.errors(lake)[key]
+
+
+@on_sqlite
+def test_a_field_under_a_name_that_is_taken_may_have_a_column_of_its_own(
+    make_feed: Callable[..., Feed], lake: Lake
 ) -> None:
-    feed = make_feed(on_schema_change=policy)
-    good = feed.put("good.parquet")
-    bad = {
-        feed.put_bytes(name, parquet(changed(2, **values), {**SHAPE, **kinds})): reason
-        for name, (kinds, values, reason) in TAKEN_NAMES.items()
-    }
-    assert feed.run(lake).total == Registration(1, 0, len(TAKEN_NAMES), 3)
-    assert feed.landed(lake) == feed.rows_of([good])
-    errors = feed.errors(lake)
-    assert {key: reason in errors[key] for key, reason in bad.items()} == dict.fromkeys(bad, True)
-    assert "due" not in table_types(lake, feed.stream)
+    fields = {"id": {"type": "integer"}, "month": {"type": "integer", "column": "billing_month"}}
+    feed = make_feed(fields=fields, on_schema_change="freeze")
+    rows = [{**row, **TAKEN_VALUES} for row in some_rows(1)]
+    feed.put("taken.parquet", rows, shape={**SHAPE, **TAKEN})
+    feed.run(lake)
+    assert feed.column(lake, "billing_month") == [12]
+    assert not {"due", "source_month", "Snapshot_ID"} & table_types(lake, feed.stream).keys()
+
+
+@on_sqlite
+def test_a_file_under_names_that_airbyte_would_not_write_has_its_values(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    odd = ("First Name", "a.b", 'q"x', "😀", "1st", "x-y", "select", "filename", "row_id")
+    declared = {"First Name": {"type": "string", "column": "First Name"}}
+    fields = {name: declared.get(name, {"type": "string"}) for name in odd}
+    feed = make_feed(fields={"id": {"type": "integer"}, **fields})
+    rows = [{**row, **dict.fromkeys(odd, "x")} for row in some_rows(1)]
+    feed.put("odd.parquet", rows, shape={**SHAPE, **dict.fromkeys(odd, pa.string())})
+    feed.run(lake)
+    columns = (
+        '"First Name"', "a_b", "q_x", "_", "_1st", "x_y", '"select"', "filename", "source_row_id"
+    )  # fmt: skip
+    assert feed.column(lake, f"({', '.join(columns)})") == [("x",) * len(columns)]
+
+
+@on_sqlite
+def test_fields_that_differ_in_case_only_are_refused_by_name(feed: Feed, lake: Lake) -> None:
+    twins = pa.struct([("city", pa.string()), ("City", pa.string())])
+    rows = [{**row, "address": {"city": "a", "City": "b"}} for row in some_rows(1)]
+    key = feed.put("twins.parquet", rows, shape={**SHAPE, "address": twins})
+    feed.run(lake)
+    assert feed.events(lake) == {key: ["quarantined"]}
+    assert "differ in case only, such as City" in feed.errors(lake)[key]
 
 
 @on_sqlite

@@ -22,9 +22,9 @@ typing error never becomes a silent default; only `fields` may hold other keywor
 Editors complete it from `include/streams/_stream.schema.json`, which says the same as this page."""
 _FIELDS = """\
 `fields` maps the name of each field to its JSON Schema, as Airbyte discovers it. Other keywords of
-JSON Schema are ignored. No field, at any level, may be named `year`, `month` or `day`: the date in
-the object's key would replace its values. No top-level field may be named `snapshot_id` or `rowid`,
-which are DuckLake's own columns."""
+JSON Schema are ignored. A field named `year`, `month` or `day`,
+at any level, or as a column that DuckLake has in every table (`rowid`, `snapshot_id` and a few
+more) lands as `source_{name}` or as its `column`; files that hold it land as copies."""
 _FEEDER = "`feeder` says how the stream is fed. An option that is left out has its default."
 
 

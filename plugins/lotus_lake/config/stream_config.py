@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from lotus_lake.errors import did_you_mean
+from lotus_lake.sql import folded
 
 # Titles in lower case are what errors and the reference page call such a string.
 FieldName = Annotated[str, Field(title="field name")]
@@ -18,8 +19,12 @@ SCHEMA_FILE = "_stream.schema.json"
 
 # A Hive key of the path overrides a same-named column, and even a nested field, of the file.
 HIVE_COLUMNS = ("year", "month", "day")
-# DuckLake's own columns: a column of the table hides them from those who tell new rows by them.
-VIRTUAL_COLUMNS = ("snapshot_id", "rowid")
+# DuckLake's own columns, and those of `landed_rows`: a column of the table would hide them from
+# those who tell new rows by them. With the last four DuckLake creates no table.
+VIRTUAL_COLUMNS = (
+    "snapshot_id", "rowid", "_lake_snapshot_id", "_lake_row_id", "row_id", "begin_snapshot",
+    "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id",
+)  # fmt: skip
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,6 +64,14 @@ class FieldSchema(BaseModel):
         description="Alternative types. The column becomes a struct with one member per type.",
     )
     description: str | None = Field(default=None, description="A note for readers.")
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Name of the column in the landing table, where it is not the one that Airbyte "
+        "writes: files of other writers have names with blanks or dots, and a field named as a "
+        "partition column (year, month, day) or as a column of DuckLake lands under another name, "
+        "by default `source_` and its own.",
+    )
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -201,20 +214,17 @@ class StreamConfig(BaseModel):
 
     @field_validator("fields")
     @classmethod
-    def _no_taken_names(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
-        for path in _field_paths(fields):
-            if path[-1].lower() in HIVE_COLUMNS:
+    def _names_are_usable(cls, fields: dict[str, FieldSchema]) -> dict[str, FieldSchema]:
+        for path, schema in _field_paths(fields):
+            name = schema.column or path[-1]
+            if not path[-1] or "\0" in name:
+                raise _broken(f"field {'.'.join(path)!r} has no usable name", "fields", path[0])
+            taken = (*HIVE_COLUMNS, *VIRTUAL_COLUMNS) if len(path) == 1 else HIVE_COLUMNS
+            if folded(schema.column or "") in taken:
                 raise _broken(
-                    f"field {'.'.join(path)!r} has the name of a partition column: the date in the "
-                    "object's key would replace its values",
-                    "fields", *path[:1],
-                )  # fmt: skip
-        for name in fields:
-            if name.lower() in VIRTUAL_COLUMNS:
-                raise _broken(
-                    f"field {name!r} has the name of a column of DuckLake's own: models could no "
-                    "longer tell which rows are new",
-                    "fields", name,
+                    f"field {'.'.join(path)!r} cannot land as column {schema.column!r}: every "
+                    "landing table has one of its own",
+                    "fields", path[0],
                 )  # fmt: skip
         return fields
 
@@ -239,9 +249,9 @@ def published_schema() -> dict[str, Any]:
 
 def _field_paths(
     fields: dict[str, FieldSchema], above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, ...]]:
+) -> Iterator[tuple[tuple[str, ...], FieldSchema]]:
     for name, schema in fields.items():
-        yield (*above, name)
+        yield (*above, name), schema
         inner = schema.items if schema.items else schema
         yield from _field_paths(inner.properties or {}, (*above, name))
 

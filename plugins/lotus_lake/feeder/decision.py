@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from duckdb.sqltypes import DuckDBPyType
+import duckdb
 
+from lotus_lake.config.streams import Stream
+from lotus_lake.failures import one_line
 from lotus_lake.feeder.append import Append
-from lotus_lake.feeder.copies import copy_files
-from lotus_lake.feeder.footers import Footer, columns_of, renamed_columns
-from lotus_lake.feeder.isolation import isolate
+from lotus_lake.feeder.columns import Column, columns_of, name_problem
+from lotus_lake.feeder.copies import copy_files, lost_values
+from lotus_lake.feeder.footers import Footer
+from lotus_lake.feeder.isolation import isolate, raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.feeder.values import validate
 from lotus_lake.lake.session import Lake
-from lotus_lake.landing.evolution import Evolution, evolve, name_problem, plan_evolution
+from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.tables import table_types
+from lotus_lake.landing.types import holds, landing_type
+from lotus_lake.ledger.queue import PendingFile
+from lotus_lake.sql import folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,62 +51,100 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     """
     stream = strategy.stream
     described, bad = isolate(
-        lake, [group[0].file], lambda some: [columns_of(lake, file) for file in some]
+        lake, [group[0].file], lambda some: [_described(lake, stream, file) for file in some]
     )
     if bad:  # another file of the same schema may do
         return [*bad, *decide(lake, strategy, group[1:])] if group[1:] else bad
-    [arriving] = described
-    if renamed := renamed_columns(lake, group[0].file, arriving):
-        reason = f"two of its columns differ in case only, such as {renamed[0]}"
-        return [Outcome(footer.file, "quarantined", note=reason) for footer in group]
-    fit = _fit(lake, strategy, arriving, group[0].untyped)
+    [(columns, refusal)] = described
+    if refusal:
+        return _quarantined(group, refusal)
+    columns, bad = _with_text(lake, stream, group, columns)
+    unread = {outcome.file for outcome in bad}
+    group = [footer for footer in group if footer.file not in unread]
+    fit = _fit(lake, strategy, columns, group[0].untyped if group else ())
     if fit.refusal:
-        return [Outcome(footer.file, "quarantined", note=fit.refusal) for footer in group]
-    outcomes = [Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count]
+        return [*bad, *_quarantined(group, fit.refusal)]
+    outcomes = [*bad, *(Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count)]
     full = [footer for footer in group if footer.row_count]
     misleading: dict[Footer, str] = {}
     if full and stream.feeder.validation == "full":
-        full, misleading, bad = validate(lake, full, arriving)
+        full, misleading, bad = validate(lake, full, {c.source: c.arriving for c in columns})
         outcomes += bad
     if full or misleading or outcomes:
-        evolve(lake, stream, fit.evolution)
+        try:
+            evolve(lake, stream, fit.evolution)
+        except duckdb.Error as error:
+            raise_if_catalog_fails(lake, error, f"{stream.id}: adding columns")
+            return [*outcomes, *_quarantined([*full, *misleading], one_line(error))]
     table = table_types(lake, stream)
     if fit.by_copy:
-        outcomes += copy_files(lake, stream, full, arriving, table, fit.misfits)
+        outcomes += copy_files(lake, stream, full, columns, table, fit.misfits)
     else:
         outcomes += [_register(lake, footer, fit.note) for footer in full]
     for footer, reason in misleading.items():
-        outcomes += copy_files(lake, stream, [footer], arriving, table, fit.misfits, reason)
+        outcomes += copy_files(lake, stream, [footer], columns, table, fit.misfits, reason)
     return outcomes
 
 
-def decide_again(lake: Lake, strategy: Append, refused: Outcome, reason: str) -> list[Outcome]:
-    """Decide on a file that DuckLake would not register: a copy of it may do."""
-    file = refused.file
-    arriving, table = columns_of(lake, file), table_types(lake, strategy.stream)
-    misfits = plan_evolution(table, arriving).misfits
-    footer = Footer(file, file.size_bytes, refused.row_count or 0, shape="")
-    return copy_files(lake, strategy.stream, [footer], arriving, table, misfits, reason)
+def decide_again(
+    lake: Lake, strategy: Append, refused: Sequence[Outcome], reason: str
+) -> list[Outcome]:
+    """Decide on files of one shape that DuckLake would not register: copies of them may do."""
+    stream = strategy.stream
+    table, columns = table_types(lake, stream), columns_of(lake, stream, refused[0].file)
+    misfits = plan_evolution(table, {c.name: c.kind for c in columns}).misfits
+    footers = [Footer(o.file, o.file.size_bytes, o.row_count or 0, o.shape) for o in refused]
+    return copy_files(lake, stream, footers, columns, table, misfits, reason)
+
+
+def _described(lake: Lake, stream: Stream, file: PendingFile) -> tuple[list[Column], str | None]:
+    columns = columns_of(lake, stream, file)
+    return columns, name_problem(lake, file, columns)
+
+
+def _quarantined(footers: Sequence[Footer], reason: str) -> list[Outcome]:
+    return [Outcome(footer.file, "quarantined", note=reason) for footer in footers]
+
+
+def _with_text(
+    lake: Lake, stream: Stream, group: Sequence[Footer], columns: Sequence[Column]
+) -> tuple[list[Column], list[Outcome]]:
+    """Columns of which the table knows nothing yet: bytes without annotation are text if they can.
+
+    Impala and older Hive and Spark annotate no text.
+    """
+    known = {folded(name) for name in table_types(lake, stream)}
+    texts = {
+        column: duckdb.sqltype(landing_type(column.arriving, bytes_are_text=True))
+        for column in columns
+        if folded(column.name) not in known and holds(column.arriving, lambda k: k.id == "blob")
+    }
+    if not texts:
+        return list(columns), []
+    files = [footer.file for footer in group]
+    lost, bad = isolate(lake, files, lambda some: [lost_values(lake, some, texts)])
+    binary = {column for found in lost for column in found}
+    return [
+        replace(column, kind=texts[column]) if column in texts.keys() - binary else column
+        for column in columns
+    ], bad
 
 
 def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:
     uri = lake.settings.uri(footer.file.key)
-    return Outcome(footer.file, "registered", footer.row_count, note, data_file=uri)
+    return Outcome(footer.file, "registered", footer.row_count, note, uri, shape=footer.shape)
 
 
-def _fit(
-    lake: Lake, strategy: Append, arriving: Mapping[str, DuckDBPyType], untyped: Sequence[str]
-) -> _Fit:
+def _fit(lake: Lake, strategy: Append, columns: Sequence[Column], untyped: Sequence[str]) -> _Fit:
     stream = strategy.stream
     table = table_types(lake, stream)
-    typed = {name: kind for name, kind in arriving.items() if name not in untyped}
-    evolution = plan_evolution(table, typed)
+    evolution = plan_evolution(table, {c.name: c.kind for c in columns if c.source not in untyped})
     # Every value of an untyped column is null: it is no reason to add or to widen a column.
-    holes = [n for n in untyped if plan_evolution(table, {n: arriving[n]})]
+    holes = [
+        c.name for c in columns if c.source in untyped and plan_evolution(table, {c.name: c.kind})
+    ]
     new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
-    policy, problems = stream.feeder.on_schema_change, []
-    if named := name_problem(arriving):
-        problems.append(named)
+    policy, problems = stream.feeder.on_schema_change, list[str]()
     if policy == "fail" and evolution.problems:
         problems += evolution.problems
     if policy == "fail" and new_columns:
@@ -111,10 +155,7 @@ def _fit(
     if policy == "freeze" and new_columns:
         evolution = Evolution((), evolution.widened, evolution.problems, evolution.misfits)
         note = f"columns left out by on_schema_change freeze: {new_columns}"
-    misfits = (*evolution.misfits, *(name for name in holes if _known(table, name)))
-    by_copy = strategy.copies or bool(misfits or holes)
+    known = {folded(column) for column in table}
+    misfits = (*evolution.misfits, *(name for name in holes if folded(name) in known))
+    by_copy = strategy.copies or bool(misfits or holes) or any(c.is_changed for c in columns)
     return _Fit(None, note, evolution, misfits, by_copy)
-
-
-def _known(table: Mapping[str, DuckDBPyType], name: str) -> bool:
-    return name.lower() in {column.lower() for column in table}

@@ -7,17 +7,14 @@ more (14 against 80 ms a file at 30 ms round trip).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from duckdb.sqltypes import DuckDBPyType
-
 from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
-from lotus_lake.landing.tables import describe
 from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import json_array, literal
 
@@ -78,20 +75,6 @@ def group_by_shape(footers: Sequence[Footer]) -> list[list[Footer]]:
     for footer in footers:
         shapes[footer.shape].append(footer)
     return list(shapes.values())
-
-
-def columns_of(lake: Lake, file: PendingFile) -> dict[str, DuckDBPyType]:
-    """Columns of a file with their types, without those of the path."""
-    uri = literal(lake.settings.uri(file.key))
-    return describe(
-        lake.con, f"DESCRIBE SELECT * FROM read_parquet({uri}, hive_partitioning = false)"
-    )
-
-
-def renamed_columns(lake: Lake, file: PendingFile, columns: Iterable[str]) -> list[str]:
-    """Columns to which DuckDB gives a name of its own, because theirs differ in case only."""
-    rows = lake.rows("SELECT name FROM parquet_schema(?)", [lake.settings.uri(file.key)])
-    return sorted(set(columns) - {name for (name,) in rows})
 
 
 @contextmanager

@@ -8,14 +8,15 @@ one object ends the batch: nothing is quarantined because a store or a network i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import duckdb
 
 from lotus_lake.bucket.objects import look_at, s3_client
-from lotus_lake.errors import SettingsError, StorageUnavailableError
-from lotus_lake.failures import one_line, raise_if_no_room
+from lotus_lake.errors import CatalogUnavailableError, SettingsError, StorageUnavailableError
+from lotus_lake.failures import is_gone, one_line, raise_if_exhausted, raise_if_no_room
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.queue import PendingFile
@@ -39,6 +40,22 @@ def isolate(
     if refused and not found and not _another_is_readable(lake):
         raise _storage_error(refused[0].note or "")
     return found, bad
+
+
+def raise_if_catalog_fails(lake: Lake, error: duckdb.Error, doing: str) -> None:
+    """Raise when not a file, but the catalog or the machine, is the reason of an error.
+
+    Raises:
+        CatalogUnavailableError: The catalog does not answer.
+        ResourcesExhaustedError: Memory or disk ran out.
+    """
+    raise_if_exhausted(error, lake.settings)
+    with contextlib.suppress(duckdb.Error):
+        if not is_gone(error) and lake.current_snapshot() >= 0:
+            return
+    raise CatalogUnavailableError(
+        f"{doing} failed: {one_line(error)}", hint="nothing is half done: run it again"
+    ) from error
 
 
 def _halve(

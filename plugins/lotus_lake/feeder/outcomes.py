@@ -19,6 +19,7 @@ class Outcome:
         note: Why it is quarantined, or a remark on a file that is not.
         data_file: Address to register, of the object itself or of a copy.
         is_refused: Whether the store lets nobody read the object now.
+        shape: Digest of its schema, of a file that lands as it is.
     """
 
     file: PendingFile
@@ -27,6 +28,7 @@ class Outcome:
     note: str | None = None
     data_file: str | None = None
     is_refused: bool = False
+    shape: str = ""
 
     def quarantined(self, reason: str) -> Outcome:
         """The same file, which cannot land after all."""

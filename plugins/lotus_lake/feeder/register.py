@@ -12,12 +12,12 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
-from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.failures import is_gone, one_line, raise_if_exhausted
+from lotus_lake.failures import one_line
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
 from lotus_lake.feeder.decision import decide, decide_again
 from lotus_lake.feeder.footers import group_by_shape, read_footers
+from lotus_lake.feeder.isolation import raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake import data_files
@@ -112,17 +112,20 @@ def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: s
     try:
         return _commit_once(lake, strategy, outcomes, run_id)
     except duckdb.Error as error:
-        raise_if_exhausted(error, lake.settings)
         landing = [outcome for outcome in outcomes if outcome.event in LANDED]
-        if is_gone(error) or not landing or not _catalog_answers(lake):
-            raise CatalogUnavailableError(
-                f"{strategy.stream.id}: registering {len(outcomes)} files failed: "
-                f"{one_line(error)}",
-                hint="nothing is half done: run it again",
-            ) from error
+        raise_if_catalog_fails(
+            lake, error, f"{strategy.stream.id}: registering {len(outcomes)} files"
+        )
+        if not landing:
+            raise
         reason = f"DuckLake refuses it: {one_line(error)}"
+        alike = _refused_by_schema(outcomes, str(error))
     if not strategy.is_divisible:
         strategy.check([landing[-1].quarantined(reason)])
+    if alike:
+        others = [outcome for outcome in outcomes if outcome not in alike]
+        copies = decide_again(lake, strategy, alike, reason)
+        return _commit(lake, strategy, [*others, *copies], run_id)
     if len(outcomes) == 1:
         return _land_otherwise(lake, strategy, outcomes[0], reason, run_id)
     middle = len(outcomes) // 2
@@ -131,21 +134,22 @@ def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: s
     )
 
 
+def _refused_by_schema(outcomes: Sequence[Outcome], said: str) -> list[Outcome]:
+    """The files that have the schema of the one that DuckLake complains of, if of its schema."""
+    if "Failed to map column" not in said:
+        return []
+    original = [outcome for outcome in outcomes if outcome.event == "registered"]
+    shapes = {outcome.shape for outcome in original if f'"{outcome.data_file}"' in said}
+    return [outcome for outcome in original if outcome.shape in shapes]
+
+
 def _land_otherwise(
     lake: Lake, strategy: Append, refused: Outcome, reason: str, run_id: str
 ) -> Registration:
     """Land a copy of a file that DuckLake refuses, or quarantine it when a copy is refused, too."""
     if refused.event == "copied":
         return _commit_once(lake, strategy, [refused.quarantined(reason)], run_id)
-    return _commit(lake, strategy, decide_again(lake, strategy, refused, reason), run_id)
-
-
-def _catalog_answers(lake: Lake) -> bool:
-    try:
-        lake.current_snapshot()
-    except duckdb.Error:
-        return False
-    return True
+    return _commit(lake, strategy, decide_again(lake, strategy, [refused], reason), run_id)
 
 
 def _commit_once(

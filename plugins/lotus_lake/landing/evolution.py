@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from duckdb.sqltypes import DuckDBPyType
 
-from lotus_lake.config.stream_config import HIVE_COLUMNS, VIRTUAL_COLUMNS
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import LAKE, Lake
-from lotus_lake.landing.types import reads_as, widens_to
-from lotus_lake.sql import identifier
+from lotus_lake.landing.types import children, reads_as, widens_to
+from lotus_lake.sql import folded, identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +41,15 @@ def plan_evolution(
     widened: list[tuple[str, str]] = []
     problems: list[str] = []
     misfits: list[str] = []
-    known = {name.lower(): name for name in table}
+    known = {folded(name): name for name in table}
     for name, kind in arriving.items():
-        if name.lower() in known:
-            column, before = known[name.lower()], len(problems)
+        if column := known.get(folded(name)):
+            before = len(problems)
             _compare((column,), table[column], kind, added, widened, problems)
             misfits += [name] if len(problems) > before else []
         else:
             added.append(((name,), str(kind)))
     return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
-
-
-def name_problem(arriving: Mapping[str, DuckDBPyType]) -> str | None:
-    """Why a file cannot land under the names of its fields; `None` if it can."""
-    for name in arriving:
-        if name.lower() in VIRTUAL_COLUMNS:
-            return f"field {name} has the name of a column of DuckLake's own"
-    for path in _paths(arriving):
-        if path[-1].lower() in HIVE_COLUMNS:
-            return f"field {'.'.join(path)} has the name of a partition column"
-    return None
 
 
 def evolve(lake: Lake, stream: Stream, evolution: Evolution) -> None:
@@ -77,6 +64,10 @@ def evolve(lake: Lake, stream: Stream, evolution: Evolution) -> None:
                 f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {identifier(*path)} {kind}"
             )
         for name, kind in evolution.widened:
+            if kind == "TIME":  # no ALTER leads there from a time zone; no file could be registered
+                lake.con.execute(f"ALTER TABLE {table} DROP COLUMN {identifier(name)}")
+                lake.con.execute(f"ALTER TABLE {table} ADD COLUMN {identifier(name)} TIME")
+                continue
             lake.con.execute(f"ALTER TABLE {table} ALTER COLUMN {identifier(name)} TYPE {kind}")
 
     names = [".".join(path) for path, _ in evolution.added] + [
@@ -94,35 +85,23 @@ def _compare(
     problems: list[str],
 ) -> None:
     if table.id == "struct" and arriving.id == "struct":
-        known = {name.lower(): (name, kind) for name, kind in _children(table)}
-        for name, kind in _children(arriving):
-            if name.lower() in known:
-                old_name, old_kind = known[name.lower()]
+        known = {folded(name): (name, kind) for name, kind in children(table)}
+        for name, kind in children(arriving):
+            if folded(name) in known:
+                old_name, old_kind = known[folded(name)]
                 _compare((*path, old_name), old_kind, kind, added, widened, problems)
             else:
                 added.append(((*path, name), str(kind)))
     elif table.id == "list" and arriving.id == "list":
-        inner, arriving_inner = _children(table)[0][1], _children(arriving)[0][1]
+        inner, arriving_inner = children(table)[0][1], children(arriving)[0][1]
         _compare((*path, "element"), inner, arriving_inner, added, widened, problems)
+    elif table.id == "map" and arriving.id == "map":
+        for (name, kind), (_, arriving_kind) in zip(
+            children(table), children(arriving), strict=True
+        ):
+            _compare((*path, name), kind, arriving_kind, added, widened, problems)
     elif not reads_as(str(arriving), str(table)):
         if len(path) == 1 and widens_to(str(table), str(arriving)):
             widened.append((path[0], str(arriving)))
         else:
             problems.append(f"column {'.'.join(path)} is {table}, arriving as {arriving}")
-
-
-def _children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    return cast(list[tuple[str, DuckDBPyType]], kind.children)
-
-
-def _paths(
-    columns: Mapping[str, DuckDBPyType], above: tuple[str, ...] = ()
-) -> list[tuple[str, ...]]:
-    paths: list[tuple[str, ...]] = []
-    for name, kind in columns.items():
-        paths.append((*above, name))
-        while kind.id == "list":
-            kind = _children(kind)[0][1]
-        if kind.id == "struct":
-            paths += _paths(dict(_children(kind)), (*above, name))
-    return paths

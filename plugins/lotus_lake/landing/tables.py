@@ -45,7 +45,7 @@ def landing_columns(stream: Stream, discovered: Mapping[str, FieldSchema]) -> di
     Airbyte's field selection cuts top-level fields only.
     """
     fields = {
-        column_name(name): column_type(discovered.get(name, schema))
+        column_name(name, schema): column_type(discovered.get(name, schema))
         for name, schema in stream.config.fields.items()
     }
     return {**AIRBYTE_COLUMNS, **fields, **_HIVE_TYPES}
@@ -131,12 +131,14 @@ def _plan_declared(lake: Lake, stream: Stream) -> Evolution:
 
 def table_types(lake: Lake, stream: Stream) -> dict[str, DuckDBPyType]:
     """Columns of the landing table as it is now."""
-    return describe(lake.con, f"DESCRIBE {identifier(LAKE, 'staging', stream.landing_table)}")
+    return describe(lake.con, f"FROM {identifier(LAKE, 'staging', stream.landing_table)}")
 
 
-def describe(con: duckdb.DuckDBPyConnection, statement: str) -> dict[str, DuckDBPyType]:
-    """Column names and types of a DESCRIBE statement."""
-    return {row[0]: con.sqltype(row[1]) for row in con.execute(statement).fetchall()}
+def describe(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, DuckDBPyType]:
+    """Column names and types of a query, which is not run."""
+    # Not DESCRIBE: the text of a type with a field without a name is not a type.
+    found = con.sql(query)
+    return dict(zip(found.columns, found.types, strict=True))
 
 
 def _create(lake: Lake, stream: Stream, columns: Mapping[str, str]) -> None:

@@ -1,17 +1,24 @@
-"""Types: DuckDB's for what Airbyte writes, and which of them a table's column can take."""
+"""Types: DuckDB's for what Airbyte writes, and which of them a table's column can take.
+
+DuckLake reads the type of a file's column from its footer by itself, and knows fewer than DuckDB.
+It takes each time of day for TIME, with or without a time zone; Parquet keeps none but UTC.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-from lotus_lake.config.stream_config import FieldSchema
-from lotus_lake.sql import identifier
+from duckdb.sqltypes import DuckDBPyType
+
+from lotus_lake.config.stream_config import HIVE_COLUMNS, VIRTUAL_COLUMNS, FieldSchema
+from lotus_lake.sql import folded, identifier
 
 _STRING_FORMATS = {
     "date": "DATE",
-    "time": "TIME WITH TIME ZONE",
+    "time": "TIME",
     "date-time": "TIMESTAMP WITH TIME ZONE",
 }
 
@@ -19,6 +26,7 @@ _STRING_FORMATS = {
 _SCALARS = {"boolean": "BOOLEAN", "integer": "BIGINT", "number": "DOUBLE"}
 
 
+NESTED = ("struct", "list", "map")
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 
 
@@ -31,14 +39,27 @@ _READ_AS = {
     "UINTEGER": {"UTINYINT", "USMALLINT"},
     "UBIGINT": {"UTINYINT", "USMALLINT", "UINTEGER"},
     "DOUBLE": {"FLOAT"},
+    "TIME": {"TIME WITH TIME ZONE"},
     "TIMESTAMP": {"TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"},
 }
 
 
+_WIDENED = {("FLOAT", "DOUBLE"), ("TIME WITH TIME ZONE", "TIME")}
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
-def column_name(name: str) -> str:
+def column_name(name: str, schema: FieldSchema, *, nested: bool = False) -> str:
+    """Name of a field in the landing table: the declared one, or else that of Airbyte's files."""
+    return schema.column or free_name(airbyte_name(name), nested=nested)
+
+
+def free_name(name: str, *, nested: bool = False) -> str:
+    """A name that hides no column that every landing table has."""
+    taken = HIVE_COLUMNS if nested else (*HIVE_COLUMNS, *VIRTUAL_COLUMNS)
+    return f"source_{name}" if folded(name) in taken else name
+
+
+def airbyte_name(name: str) -> str:
     """How Airbyte writes a field name into Parquet: without accents, else `_` for the unusual."""
     letters = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in letters if not unicodedata.combining(char))
@@ -56,12 +77,54 @@ def column_type(schema: FieldSchema) -> str:
         return _union([column_type(option) for option in options], options)
     kind = kinds[0] if kinds else "string"
     if kind == "object" and schema.properties:
-        return _struct({name: column_type(inner) for name, inner in schema.properties.items()})
+        return _struct(
+            {
+                column_name(name, inner, nested=True): column_type(inner)
+                for name, inner in schema.properties.items()
+            }
+        )
     if kind == "array" and schema.items:
         return f"{column_type(schema.items)}[]"
     if kind == "string":
         return _STRING_FORMATS.get(schema.format or "", "VARCHAR")
     return _SCALARS.get(kind, "VARCHAR")
+
+
+def children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """Names and types of what a nested type consists of."""
+    return cast(list[tuple[str, DuckDBPyType]], kind.children)
+
+
+def is_only_text(kind: DuckDBPyType) -> bool:
+    """Whether values of a type land as JSON text only: no table has such a column."""
+    if kind.id == "struct" and not all(name for name, _ in children(kind)):
+        return True
+    return kind.id == "variant"
+
+
+def holds(kind: DuckDBPyType, wanted: Callable[[DuckDBPyType], bool]) -> bool:
+    """Whether a type, or one inside it, is such a type."""
+    inner = children(kind) if kind.id in NESTED else ()
+    return wanted(kind) or any(holds(below, wanted) for _, below in inner)
+
+
+def landing_type(kind: DuckDBPyType, *, bytes_are_text: bool = False) -> str:
+    """Type of a table's column for the values of a file's column.
+
+    Args:
+        kind: What DuckDB reads.
+        bytes_are_text: Take bytes without annotation for the text that older writers mean.
+    """
+    if is_only_text(kind) or kind.id == "geometry" or (kind.id == "blob" and bytes_are_text):
+        return "VARCHAR"
+    if kind.id not in NESTED:
+        return "TIME" if str(kind) == "TIME WITH TIME ZONE" else str(kind)
+    inner = {
+        name: landing_type(below, bytes_are_text=bytes_are_text) for name, below in children(kind)
+    }
+    if kind.id == "struct":
+        return _struct({free_name(name, nested=True): text for name, text in inner.items()})
+    return f"MAP({inner['key']}, {inner['value']})" if kind.id == "map" else f"{inner['child']}[]"
 
 
 def reads_as(arriving: str, table: str) -> bool:
@@ -75,9 +138,7 @@ def widens_to(table: str, arriving: str) -> bool:
     """Whether ALTER can widen a column so that files of the arriving type register."""
     if table in _INTEGERS and arriving in _INTEGERS:
         return _INTEGERS.index(table) < _INTEGERS.index(arriving)
-    return (table, arriving) == ("FLOAT", "DOUBLE") or (
-        table != arriving and _decimal_fits(table, arriving)
-    )
+    return (table, arriving) in _WIDENED or (table != arriving and _decimal_fits(table, arriving))
 
 
 def _decimal_fits(narrow: str, wide: str) -> bool:
@@ -89,7 +150,7 @@ def _decimal_fits(narrow: str, wide: str) -> bool:
 
 
 def _struct(fields: Mapping[str, str]) -> str:
-    inner = ", ".join(f"{identifier(column_name(name))} {kind}" for name, kind in fields.items())
+    inner = ", ".join(f"{identifier(name)} {kind}" for name, kind in fields.items())
     return f"STRUCT({inner})"
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lotus_lake.config.stream_config import FieldSchema
+from lotus_lake.config.stream_config import VIRTUAL_COLUMNS, FieldSchema
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
-from lotus_lake.landing.types import column_name, column_type
+from lotus_lake.landing.types import airbyte_name, column_name, column_type
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.expressions import Path, landed_path, reference, reserved_names
-from lotus_lake.sql import is_plain_name
+from lotus_lake.sql import folded, is_plain_name
 
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 
@@ -32,7 +32,7 @@ _KIND_OF_TYPE: dict[str, Kind] = {
     "DOUBLE": "number",
     "BOOLEAN": "boolean",
     "DATE": "date",
-    "TIME WITH TIME ZONE": "date",
+    "TIME": "date",
     "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
 # Mean nothing without the name of their record.
@@ -97,13 +97,17 @@ def model_columns(
     Raises:
         ScaffoldError: A field cannot be the key, the cursor or money.
     """
-    fields = {name: discovered.get(name, schema) for name, schema in stream.config.fields.items()}
-    keys = [landed_path(path) for path in stream.config.primary_key]
+    fields = {
+        name: discovered.get(name, schema).model_copy(update={"column": schema.column})
+        for name, schema in stream.config.fields.items()
+    }
+    keys = [landed_path(path, fields) for path in stream.config.primary_key]
     leaves = list(_leaves(fields, keys))
-    named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), money)
+    paths = {landed_path(name.split("."), fields): name for name in money}
+    named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), paths)
     by_path = {column.path: column for column in named}
     key = _key(keys, by_path)
-    cursor_path = landed_path(stream.config.cursor_field)
+    cursor_path = landed_path(stream.config.cursor_field, fields)
     cursor = by_path.get(cursor_path) or _deep_leaf(cursor_path, fields)
     return ModelColumns(
         columns=tuple(
@@ -136,11 +140,11 @@ class _Leaf:
 def _leaves(fields: Mapping[str, FieldSchema], keys: Collection[Path]) -> Iterator[_Leaf]:
     found: set[Path] = set()
     for name, schema in fields.items():
-        path = landed_path((name,))
+        path = (column_name(name, schema),)
+        inner: list[tuple[Path, FieldSchema]] = [(path, schema)]
         if is_flattened(schema):
-            inner = [((*path, *landed_path((n,))), s) for n, s in (schema.properties or {}).items()]
-        else:
-            inner = [(path, schema)]
+            below = (schema.properties or {}).items()
+            inner = [((*path, column_name(n, s, nested=True)), s) for n, s in below]
         for leaf_path, leaf in inner:
             found.add(leaf_path)
             yield _Leaf(leaf_path, leaf, leaf_path in keys)
@@ -152,8 +156,9 @@ def _leaves(fields: Mapping[str, FieldSchema], keys: Collection[Path]) -> Iterat
 def _at(fields: Mapping[str, FieldSchema], path: Path) -> FieldSchema | None:
     """The schema of a field however deep."""
     found: FieldSchema | None = None
-    for part in path:
-        found = next((s for name, s in fields.items() if landed_path((name,)) == (part,)), None)
+    for depth, part in enumerate(path):
+        named = {column_name(name, s, nested=depth > 0): s for name, s in fields.items()}
+        found = named.get(part)
         fields = (found.properties or {}) if found else {}
     return found
 
@@ -162,10 +167,11 @@ def _distinct(
     leaves: Sequence[_Leaf], fields: Mapping[str, FieldSchema], record: str
 ) -> list[Column]:
     """Columns with names that differ from each other and from other fields of the table."""
-    taken = {column_name(name).lower() for name in fields} | set(BOOKKEEPING)
+    taken = {folded(column_name(name, schema)) for name, schema in fields.items()}
+    taken |= {*BOOKKEEPING, *VIRTUAL_COLUMNS}
     columns = []
     for leaf in leaves:
-        own = {leaf.path[0].lower()} if len(leaf.path) == 1 else set()
+        own = {folded(leaf.path[0])} if len(leaf.path) == 1 else set()
         free = (
             name
             for name in _candidates(leaf, record)
@@ -179,7 +185,7 @@ def _distinct(
 
 def _candidates(leaf: _Leaf, record: str) -> Iterator[str]:
     """Names for a column, the best one first; endless."""
-    parts = [part.lower() for part in leaf.path]
+    parts = [folded(airbyte_name(part)) for part in leaf.path]
     yield _preferred(leaf, record)
     yield "_".join(parts)
     yield "__".join(parts)
@@ -222,8 +228,7 @@ def _is_json_text(leaf: _Leaf) -> bool:
     return "STRUCT" in column_type(leaf.schema)
 
 
-def _as_money(columns: Sequence[Column], money: Collection[str]) -> list[Column]:
-    paths = {landed_path(name.split(".")): name for name in money}
+def _as_money(columns: Sequence[Column], paths: Mapping[Path, str]) -> list[Column]:
     known = {column.path: column for column in columns}
     for path, name in paths.items():
         if path not in known or known[path].kind not in ("string", "number"):

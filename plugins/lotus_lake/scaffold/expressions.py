@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import duckdb
 
+from lotus_lake.config.stream_config import FieldSchema
 from lotus_lake.landing.types import column_name
+from lotus_lake.sql import identifier, is_plain_name
 
 Path = tuple[str, ...]
 LANDED = "landed"
@@ -21,17 +23,23 @@ _RESERVED_FOR_SQLFLUFF = (
 _QUOTED_FOR_SQLFLUFF = ("and", "as", "collate", "on", "or", "using")
 
 
-def landed_path(path: Sequence[str]) -> Path:
+def landed_path(path: Sequence[str], fields: Mapping[str, FieldSchema]) -> Path:
     """A field's path by the names in the landing table."""
-    return tuple(column_name(part) for part in path)
+    parts: list[str] = []
+    for part in path:
+        schema = fields.get(part, FieldSchema())
+        parts.append(column_name(part, schema, nested=bool(parts)))
+        fields = schema.properties or {}
+    return tuple(parts)
 
 
 def reference(path: Path) -> str:
     """SQL that reads a field of the landing table, quoted only if DuckDB or sqlfluff require it."""
-    first, *inner = (part.lower() for part in path)
+    first, *inner = (part.lower() if is_plain_name(part) else part for part in path)
     qualified = [LANDED, first] if first in reserved_names() or first == LANDED else [first]
     return ".".join(
-        f'"{part}"' if part in _QUOTED_FOR_SQLFLUFF else part for part in [*qualified, *inner]
+        part if is_plain_name(part) and part not in _QUOTED_FOR_SQLFLUFF else identifier(part)
+        for part in [*qualified, *inner]
     )
 
 

@@ -159,11 +159,11 @@ def _stream(
             f"nothing is known of the fields of {source}/{name}",
             hint=f"lotus-lake discover {source} FILE, or --from-parquet FILE",
         )
-    document, remarks = stream_document(name, known, choices)
+    document = stream_document(name, known, choices)
     text = json_text(document)
     return (
         checked(path, json.loads(text)),
-        [*known.notes, *remarks],
+        list(known.notes),
         PlannedFile(path, text, None, "new"),
     )
 

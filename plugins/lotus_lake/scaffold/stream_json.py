@@ -13,22 +13,16 @@ from pydantic import ValidationError
 from lotus_lake.config.json_words import json_problems
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import (
-    HIVE_COLUMNS,
     SCHEMA_FILE,
-    VIRTUAL_COLUMNS,
     FieldSchema,
     StreamConfig,
     published_schema,
 )
 from lotus_lake.config.streams import Stream, StreamFile, source_schema
 from lotus_lake.errors import ScaffoldError, StreamConfigError
+from lotus_lake.landing.types import airbyte_name, column_name
 
 Paths = tuple[tuple[str, ...], ...]
-
-_OVERRIDDEN = (
-    "is, or holds, a field named year, month or day, or is named as a column that every table of "
-    "the lake has: its values would be replaced"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +93,8 @@ def read_source_schema(settings: Settings, source: str, name: str) -> SourceSche
         ) from error
 
 
-def stream_document(
-    name: str, known: SourceSchema, choices: Choices
-) -> tuple[dict[str, Any], list[str]]:
-    """The content of a new stream JSON, and remarks on omitted fields.
+def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[str, Any]:
+    """The content of a new stream JSON.
 
     Raises:
         ScaffoldError: The key or the cursor is not known, or a field does not exist.
@@ -115,8 +107,8 @@ def stream_document(
         )
     mode = choices.sync_mode or _sync_mode(name, known, choices)
     cursor = (choices.cursor_field or known.cursor_field) if mode == "incremental" else ()
-    fields, remarks = _chosen_fields(known, choices, [*key, *([cursor] if cursor else [])])
-    document = {
+    fields = _chosen_fields(known, choices, [*key, *([cursor] if cursor else [])])
+    return {
         "$schema": f"../{SCHEMA_FILE}",
         "stream": name,
         "sync_mode": mode,
@@ -125,9 +117,8 @@ def stream_document(
         "cursor_field": list(cursor),
         "selected": True,
         "backfill": False,
-        "fields": {field: field_document(schema) for field, schema in fields.items()},
+        "fields": {field: _field_document(field, schema) for field, schema in fields.items()},
     }
-    return document, remarks
 
 
 def checked(path: Path, document: Mapping[str, Any]) -> Stream:
@@ -144,8 +135,14 @@ def checked(path: Path, document: Mapping[str, Any]) -> Stream:
     return Stream(path.parent.name, path.stem, config)
 
 
-def field_document(schema: FieldSchema) -> dict[str, Any]:
-    """A field as stream JSONs have it: without null, with its format and its own fields."""
+def _field_document(name: str, schema: FieldSchema, *, nested: bool = False) -> dict[str, Any]:
+    """A field as stream JSONs have it: without null, and with its column if that is special."""
+    document = _schema_document(schema)
+    column = column_name(name, schema, nested=nested)
+    return document if column == airbyte_name(name) else {**document, "column": column}
+
+
+def _schema_document(schema: FieldSchema) -> dict[str, Any]:
     kinds = schema.types
     document: dict[str, Any] = {}
     if kinds:
@@ -155,11 +152,13 @@ def field_document(schema: FieldSchema) -> dict[str, Any]:
     if schema.airbyte_type:
         document["airbyte_type"] = schema.airbyte_type
     if schema.properties:
-        document["properties"] = {n: field_document(s) for n, s in schema.properties.items()}
+        document["properties"] = {
+            n: _field_document(n, s, nested=True) for n, s in schema.properties.items()
+        }
     if schema.items:
-        document["items"] = field_document(schema.items)
+        document["items"] = _schema_document(schema.items)
     if schema.one_of:
-        document["oneOf"] = [field_document(option) for option in schema.one_of]
+        document["oneOf"] = [_schema_document(option) for option in schema.one_of]
     return document
 
 
@@ -177,7 +176,7 @@ def _sync_mode(name: str, known: SourceSchema, choices: Choices) -> str:
 
 def _chosen_fields(
     known: SourceSchema, choices: Choices, needed: Sequence[Sequence[str]]
-) -> tuple[dict[str, FieldSchema], list[str]]:
+) -> dict[str, FieldSchema]:
     required = [path[0] for path in needed]
     unknown = [name for name in [*choices.fields, *required] if name not in known.fields]
     if unknown:
@@ -186,27 +185,4 @@ def _chosen_fields(
             hint=f"it has {', '.join(known.fields) or 'none'}",
         )
     wanted = {*choices.fields, *required} if choices.fields else set(known.fields)
-    overridden = [
-        name
-        for name, schema in known.fields.items()
-        if name in wanted and _is_overridden(name, schema)
-    ]
-    if refused := [name for name in overridden if name in {*choices.fields, *required}]:
-        raise ScaffoldError(f"field {', '.join(refused)} {_OVERRIDDEN}", hint="leave it out")
-    fields = {
-        name: schema
-        for name, schema in known.fields.items()
-        if name in wanted and name not in overridden
-    }
-    return fields, [f"left out {name}, which {_OVERRIDDEN}" for name in overridden]
-
-
-def _is_overridden(name: str, schema: FieldSchema) -> bool:
-    return name.lower() in VIRTUAL_COLUMNS or _has_hive_name(name, schema)
-
-
-def _has_hive_name(name: str, schema: FieldSchema) -> bool:
-    inner = schema.items if schema.items else schema
-    return name.lower() in HIVE_COLUMNS or any(
-        _has_hive_name(below, nested) for below, nested in (inner.properties or {}).items()
-    )
+    return {name: schema for name, schema in known.fields.items() if name in wanted}

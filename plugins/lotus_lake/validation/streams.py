@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from lotus_lake.config.stream_config import SCHEMA_FILE, VIRTUAL_COLUMNS, published_schema
+from lotus_lake.config.stream_config import SCHEMA_FILE, published_schema
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.landing.types import column_name
+from lotus_lake.sql import folded
 from lotus_lake.validation.lines import json_line
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, config_problems
@@ -71,19 +72,17 @@ def column_names(project: Project) -> Iterator[Problem]:
     """Fields of a stream have distinct column names."""
     for stream in project.streams:
         columns: dict[str, str] = {}
-        for name in stream.config.fields:
-            column = column_name(name).lower()
+        for name, schema in stream.config.fields.items():
+            column = folded(column_name(name, schema))
             other = columns.setdefault(column, name)
             if other != name:
-                message = f"fields {other!r} and {name!r} are one column, {column}"
-            elif column in VIRTUAL_COLUMNS:
-                message = (
-                    f"field {name!r} has the name of a column that every table of the lake has"
+                file = project.file_of(stream)
+                yield Problem(
+                    file,
+                    f"fields {other!r} and {name!r} are one column, {column}",
+                    'leave one out, or give it another column: "column": ...',
+                    json_line(file, f"$.fields.{name}"),
                 )
-            else:
-                continue
-            file = project.file_of(stream)
-            yield Problem(file, message, "leave it out", json_line(file, f"$.fields.{name}"))
 
 
 def landing_current(project: Project) -> Iterator[Problem]:

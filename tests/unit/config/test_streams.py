@@ -167,9 +167,9 @@ BAD: list[tuple[str, Any, list[str]]] = [
          '$.fields.id.oneOf[2] = 4: should be an object, such as {"type": "string"}'],
     ),
     (
-        "field that hides DuckLake's own column",
-        good(fields={"id": {"type": "integer"}, "Snapshot_id": {"type": "integer"}}),
-        ["$.fields", "'Snapshot_id' has the name of a column of DuckLake's own"],
+        "column that hides DuckLake's own",
+        good(fields={"id": {}, "s": {"type": "integer", "column": "Snapshot_id"}}),
+        ["$.fields.s", "field 's' cannot land as column 'Snapshot_id'"],
     ),
     (
         "deduplicating destination",
@@ -216,19 +216,14 @@ BAD: list[tuple[str, Any, list[str]]] = [
         ["$.cursor_field = [\"at\"]: 'at' is not one of the fields; known: id"],
     ),
     (
-        "field named as a partition",
-        good(fields={"id": {}, "Month": {"type": "string"}}),
-        ["$.fields.Month", "field 'Month' has the name of a partition column"],
+        "field without a name",
+        good(fields={"id": {}, "due": {"items": {"properties": {"": {}}}}}),
+        ["$.fields.due", "field 'due.' has no usable name"],
     ),
     (
-        "nested field named as a partition",
-        good(fields={"id": {}, "due": {"properties": {"year": {}}}}),
-        ["field 'due.year' has the name of a partition column"],
-    ),
-    (
-        "field of list elements named as a partition",
-        good(fields={"id": {}, "due": {"items": {"properties": {"day": {}}}}}),
-        ["field 'due.day' has the name of a partition column"],
+        "column that every table has",
+        good(fields={"id": {}, "due": {"properties": {"year": {"column": "Day"}}}}),
+        ["$.fields.due", "field 'due.year' cannot land as column 'Day'"],
     ),
     ("another name", good(stream="order"), ["$.stream = 'order'", "the file is named 'orders'"]),
 ]  # fmt: skip

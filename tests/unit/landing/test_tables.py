@@ -11,7 +11,7 @@ import pytest
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, find_stream, load_streams
-from lotus_lake.landing.evolution import Evolution, name_problem, plan_evolution
+from lotus_lake.landing.evolution import Evolution, plan_evolution
 from lotus_lake.landing.tables import (
     AIRBYTE_COLUMNS,
     ddl_file,
@@ -19,7 +19,14 @@ from lotus_lake.landing.tables import (
     landing_columns,
     landing_ddl,
 )
-from lotus_lake.landing.types import column_name, column_type, reads_as, widens_to
+from lotus_lake.landing.types import (
+    airbyte_name,
+    column_name,
+    column_type,
+    landing_type,
+    reads_as,
+    widens_to,
+)
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -52,7 +59,7 @@ def stream(fields: dict[str, Any]) -> Stream:
         ({"type": "integer"}, "BIGINT"),
         ({"type": ["null", "number"]}, "DOUBLE"),
         ({"type": "string", "format": "date"}, "DATE"),
-        ({"type": "string", "format": "time"}, "TIME WITH TIME ZONE"),
+        ({"type": "string", "format": "time"}, "TIME"),
         ({"type": "string", "format": "date-time"}, "TIMESTAMP WITH TIME ZONE"),
         (
             {
@@ -113,7 +120,8 @@ def test_a_json_type_becomes_the_type_that_airbyte_writes(words: dict[str, Any],
     ],
 )
 def test_a_column_is_named_as_airbyte_names_it(name: str, column: str) -> None:
-    assert column_name(name) == column
+    assert airbyte_name(name) == column
+    assert column_name(name, field()) == column
 
 
 def test_columns_are_airbytes_then_the_selected_then_the_partition() -> None:
@@ -269,19 +277,38 @@ def test_all_findings_come_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arriving", "path"),
+    ("name", "words", "column"),
     [
-        ({"Year": "BIGINT"}, "Year"),
-        ({"due": "STRUCT(month BIGINT)"}, "due.month"),
-        ({"due": "STRUCT(till STRUCT(DAY VARCHAR)[])[]"}, "due.till.DAY"),
+        ("Year", {}, "source_Year"),
+        ("rowid", {}, "source_rowid"),
+        ("_lake_row_id", {}, "source__lake_row_id"),
+        ("year_end", {}, "year_end"),
+        ("day", {"column": "day_of_month"}, "day_of_month"),
+        ("First Name", {"column": "First Name"}, "First Name"),
     ],
 )
-def test_names_that_the_key_would_override_are_found(arriving: dict[str, str], path: str) -> None:
-    assert name_problem(types(arriving)) == f"field {path} has the name of a partition column"
+def test_a_name_that_is_taken_or_declared_is_another_column(
+    name: str, words: dict[str, Any], column: str
+) -> None:
+    assert column_name(name, field(**words)) == column
 
 
-def test_other_names_are_not_overridden() -> None:
-    assert name_problem(types({**TABLE, "birthday": "DATE", "year_end": "DATE"})) is None
+@pytest.mark.parametrize(
+    ("arriving", "kind"),
+    [
+        ("STRUCT(month BIGINT, rowid BIGINT)", "STRUCT(source_month BIGINT, rowid BIGINT)"),
+        ("STRUCT(till STRUCT(DAY VARCHAR)[])[]", "STRUCT(till STRUCT(source_DAY VARCHAR)[])[]"),
+        ("MAP(VARCHAR, TIME WITH TIME ZONE)", "MAP(VARCHAR, TIME)"),
+        ("STRUCT(v VARIANT, b BLOB)[]", "STRUCT(v VARCHAR, b BLOB)[]"),
+    ],
+)
+def test_types_inside_others_land_as_tables_can_have_them(arriving: str, kind: str) -> None:
+    assert str(duckdb.sqltype(landing_type(duckdb.sqltype(arriving)))) == str(duckdb.sqltype(kind))
+
+
+def test_case_is_that_of_ascii_letters_only() -> None:
+    assert plan_evolution(types({"Ä": "BIGINT"}), types({"ä": "BIGINT"})).added
+    assert not plan_evolution(types({"A": "BIGINT"}), types({"a": "BIGINT"})).added
 
 
 def test_widening_never_goes_back() -> None:

@@ -16,6 +16,7 @@ from lotus_lake.project.source_schemas import write_source_schemas
 from lotus_lake.scaffold.sample import read_sample
 from lotus_lake.scaffold.stream_files import StreamFiles, plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
+from lotus_lake.sql import identifier
 from lotus_lake.validation import find_problems
 from tests.projects import copy_project
 
@@ -140,25 +141,24 @@ def test_the_sync_mode_follows_from_the_cursor(
     assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == (mode, cursor)
 
 
-@pytest.mark.parametrize("schema", [{"type": "integer"}, {"properties": {"b": {"items": None}}}])
-@pytest.mark.parametrize("name", ["year", "Month", "due"])
-def test_fields_the_lake_would_override_are_left_out(
-    settings: Settings, name: str, schema: dict[str, Any]
+@pytest.mark.parametrize("name", ["year", "Month", "snapshot_id"])
+def test_a_field_under_a_name_that_is_taken_gets_a_column_of_its_own(
+    settings: Settings, name: str
 ) -> None:
-    if name == "due":
-        schema = {"type": "array", "items": {"type": "object", "properties": {"day": schema}}}
-    discover(settings, json_schema={"properties": {**FIELDS, name: schema}})
-    made = plan(settings)
-    assert name not in made.stream.config.fields
-    assert len(made.remarks) == 1
-    assert f"left out {name}" in made.remarks[0]
-    with pytest.raises(ScaffoldError, match=f"field {name} is, or holds"):
-        plan(settings, fields=(name,))
-
-
-def test_a_name_every_table_has_is_left_out(settings: Settings) -> None:
-    discover(settings, json_schema={"properties": {**FIELDS, "snapshot_id": {"type": "integer"}}})
-    assert "snapshot_id" not in plan(settings).stream.config.fields
+    inner = {"type": "object", "properties": {"day": {"type": "integer"}}}
+    discover(
+        settings, json_schema={"properties": {**FIELDS, name: {"type": "string"}, "due": inner}}
+    )
+    write_files(plan(settings))
+    made = config(settings)["fields"]
+    assert made[name] == {"type": "string", "column": f"source_{name}"}
+    day = {"type": "integer", "column": "source_day"}
+    assert made["due"] == {"type": "object", "properties": {"day": day}}
+    ddl = (settings.project_dir / FILES[1]).read_text()
+    assert f'"source_{name}" VARCHAR' in ddl
+    assert '"due" STRUCT("source_day" BIGINT)' in ddl
+    assert f"source_{name.lower()}" in (settings.project_dir / FILES[3]).read_text()
+    assert find_problems(settings) == []
 
 
 # What is refused
@@ -289,7 +289,30 @@ def test_a_parquet_file_tells_the_fields(settings: Settings, tmp_path: Path) -> 
         },
         "due": {"type": "string", "format": "date"},
         "at": {"type": "string", "format": "date-time"},
+        "year": {"type": "integer", "column": "source_year"},
+        "day": {"type": "string", "column": "source_day"},
     }
+    assert find_problems(settings) == []
+
+
+def test_a_parquet_file_keeps_names_that_airbyte_would_not_write(
+    settings: Settings, tmp_path: Path
+) -> None:
+    odd = ["First Name", "a.b", 'q"x', "😀", "1st", "x-y", "select", "Größe"]
+    columns = ", ".join(f"'x' AS {identifier(name)}" for name in odd)
+    inner = "{'Zip Code': 'x'} AS address"
+    file = parquet(tmp_path / "a.parquet", f"SELECT 1::bigint AS id, {inner}, {columns}")
+    write_files(plan(settings, file, primary_key=(("id",),), sync_mode="full_refresh"))
+    fields = config(settings)["fields"]
+    assert {name: fields[name].get("column") for name in odd} == {
+        name: name if name != "select" else None for name in odd
+    }
+    ddl, model = ((settings.project_dir / FILES[place]).read_text() for place in (1, 3))
+    for name in odd:
+        assert f"    {identifier(name)} VARCHAR" in ddl
+    assert '"address" STRUCT("Zip Code" VARCHAR)' in ddl
+    assert '"First Name" as first_name,' in model
+    assert 'address."Zip Code" as address_zip_code,' in model
     assert find_problems(settings) == []
 
 
@@ -302,9 +325,11 @@ def test_a_file_that_airbyte_did_not_write_is_remarked(tmp_path: Path) -> None:
     ("query", "text"),
     [
         ("SELECT 1.5::decimal(5, 2) AS price", r"column price is DECIMAL\(5,2\)"),
-        ("SELECT {'a': [timestamp '2026-01-01']} AS x", r"column x\.a\[\] is TIMESTAMP"),
+        ("SELECT {'a': [timestamp '2026-01-01']} AS x", r"column x\.a is TIMESTAMP"),
+        ("""SELECT 1 AS "{{ x }}" """, "has a name that cannot stand in a model"),
+        ("""SELECT 1 AS "a\nb" """, "has a name that cannot stand in a model"),
         ("SELECT map {'a': 1} AS m", "column m is MAP"),
-        ("SELECT 'r' AS _airbyte_raw_id, 2026 AS year", "no column besides"),
+        ("SELECT 'r' AS _airbyte_raw_id", "no column besides"),
     ],
 )
 def test_what_the_feeder_would_not_take_is_refused(tmp_path: Path, query: str, text: str) -> None:

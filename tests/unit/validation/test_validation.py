@@ -119,15 +119,6 @@ CASES = [
             (ORDERS, 30, "fields 'TOTAL_TAX' and 'total_tax' are one column"),
         ),
     ),
-    Case(
-        "name that every table has",
-        ((ORDERS, '"test":', '"Snapshot-Id": {"type": "integer"}, "test":'),),
-        (
-            (LANDING, 0, "is not current"),
-            (ORDERS, 14, "field 'Snapshot-Id' has the name of a column that every table"),
-            (ORDERS, 14, "field 'Snapshot-Id' is not in"),
-        ),
-    ),
     Case("stale DDL", ((LANDING, "DOUBLE", "FLOAT"),), ((LANDING, 0, "is not current"),)),
     Case(
         "broken source schema",
