@@ -1,4 +1,4 @@
-"""No Airflow Dag: shows broken stream configs as an import error of their own.
+"""No Airflow Dag: shows streams that cannot have one as an import error of its own.
 
 Airflow schedules none of the Dags of a file with an import error, so this is not in streams.py.
 """

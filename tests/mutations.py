@@ -318,6 +318,29 @@ MUTATIONS = (
         "tests/integration/test_roles.py::"
         "test_a_role_is_enough_and_its_keys_are_renewed_under_an_open_lake",
     ),
+    Mutation(
+        "schedules that Airflow refuses",
+        Code("schedule not in _SCHEDULE_WORDS", "False"),
+        "tests/unit/config/test_streams.py::test_a_bad_document_is_told_precisely",
+    ),
+    Mutation(
+        "a Dag that fails hides no other",
+        Code("wanted == dag_id", "True"),
+        "tests/dags/test_integrity.py::"
+        "test_a_dag_that_airflow_refuses_is_an_import_error_and_hides_no_other",
+    ),
+    Mutation(
+        "the last good manifest stays",
+        Code("beside = target / _BESIDE", "beside = target"),
+        "tests/unit/project/test_manifest.py::"
+        "test_a_project_that_does_not_parse_keeps_its_last_good_manifest",
+    ),
+    Mutation(
+        "nothing is retired while the project does not parse",
+        Code("Manifest(manifest, False)", "Manifest(manifest, True)"),
+        "tests/dags/test_integrity.py::"
+        "test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on",
+    ),
 )
 
 

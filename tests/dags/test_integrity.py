@@ -16,13 +16,17 @@ from typing import Any
 import duckdb
 import pytest
 from airflow._shared.module_loading import find_path_from_directory
-from airflow.dag_processing.dagbag import DagBag
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.models.dag import DagModel
 from airflow.sdk import DAG, AssetAny
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
+from airflow.utils.session import create_session
 
 from lotus_lake.project.manifest import ensure_manifest
 from tests.dags.conftest import PROJECT, load_dags
+from tests.projects import copy_project
 
 STREAMS_DIR = PROJECT / "include" / "streams"
 GROUPS = PROJECT / "include" / "dbt" / "target" / "groups"
@@ -352,6 +356,74 @@ def test_a_broken_stream_json_is_an_import_error_of_its_own_and_hides_nothing(
     assert Path(file).name == "stream_errors.py"
     assert f"{broken}: $.feeder.batch_files = 4711: " in error
     assert f"{streams / 'order_refunds.json'}:1:" in error
+
+
+def test_a_dag_that_airflow_refuses_is_an_import_error_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: None
+) -> None:
+    """A damaged manifest of one stream stands for whatever only Airflow or Cosmos refuses."""
+    copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    (tmp_path / "include/dbt/target/groups/processed/shopify__orders.json").write_text('{"no')
+
+    parsed = load_dags()
+
+    assert set(parsed.dags) == {*STREAM_FILES, *ENRICHED, *UPKEEP} - {"shopify__orders"}
+    ((file, error),) = parsed.import_errors.items()
+    assert Path(file).name == "stream_errors.py"
+    assert str(tmp_path / "include/streams/shopify/orders.json") in error
+    assert "customers" not in error
+    # What the Dag processor makes of it: the others can be scheduled.
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(parsed, "dags-folder", None)
+    with create_session() as session:
+        kept = {
+            row.dag_id: (row.is_stale, row.has_import_errors) for row in session.query(DagModel)
+        }
+    assert set(kept) >= set(parsed.dags)
+    assert {kept[dag_id] for dag_id in parsed.dags} == {(False, False)}
+
+
+@pytest.mark.parametrize("code", ["select * from {{ ref('int_nothing') }}", "select {{ 1"])
+def test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    (tmp_path / "include/dbt/models/processed/shopify/int_shopify__broken.sql").write_text(code)
+
+    parsed = load_dags()
+
+    assert set(parsed.dags) == {*STREAM_FILES, *ENRICHED, *UPKEEP}
+    ((file, error),) = parsed.import_errors.items()
+    assert Path(file).name == "model_errors.py"
+    assert "int_shopify__broken" in error
+    for dag_id in STREAM_FILES:
+        tasks = parsed.dags[dag_id].task_dict
+        assert f"processed.int_{dag_id}_model_build" in tasks
+        # A model that is not known yet may read what would be retired.
+        assert tasks["feeder.cleanup"].op_kwargs["consumers"] is None
+
+
+def test_without_any_manifest_streams_are_fed_and_nothing_is_retired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    shutil.rmtree(tmp_path / "include/dbt/target")
+    (tmp_path / "include/dbt/models/enriched/sales/fct_sales.yml").write_text("models: [")
+
+    parsed = load_dags()
+
+    assert set(parsed.dags) == {*STREAM_FILES, *UPKEEP}
+    assert [Path(file).name for file in parsed.import_errors] == ["model_errors.py"]
+    for dag_id in STREAM_FILES:
+        tasks = parsed.dags[dag_id].task_dict
+        assert set(tasks) == {
+            "wait_for_files", *(f"feeder.{name}" for name in
+                                ("list", "batch", "register", "cursor", "cleanup")),
+        }  # fmt: skip
+        assert tasks["feeder.cleanup"].op_kwargs["consumers"] is None
 
 
 def test_a_stream_that_is_not_selected_has_no_dag(

@@ -11,14 +11,17 @@ from airflow.sdk import DAG, Asset, AssetAny
 
 from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
 from lotus_lake.airflow.dbt import dbt_group
-from lotus_lake.airflow.tasks import build_each, lake_dag, lake_task
+from lotus_lake.airflow.tasks import Built, build_each, lake_dag, lake_task, raise_errors
 from lotus_lake.config.settings import Settings
+from lotus_lake.errors import DbtProjectError
 from lotus_lake.project.manifest import (
     Model,
+    dbt_project_dir,
     enriched_domains,
     ensure_manifest,
     group_manifest,
     inputs_of,
+    last_good_manifest,
     load_models,
 )
 
@@ -27,14 +30,38 @@ DAG_ID_PREFIX = "enriched__"
 
 def enriched_dags() -> dict[str, DAG]:
     """The Dag of each enriched domain, by id."""
+    return build_domains().dags
+
+
+def build_domains() -> Built:
+    """Build the Dag of each enriched domain; none without a manifest."""
     settings = Settings.from_env()
-    manifest = ensure_manifest(settings.project_dir)
+    dbt = last_good_manifest(settings.project_dir)
+    if dbt is None:
+        return Built({}, [])
+    folder = dbt_project_dir(settings.project_dir) / "models" / "enriched"
     return build_each(
         {
-            f"{DAG_ID_PREFIX}{domain}": partial(enriched_dag, settings, domain, manifest)
-            for domain in enriched_domains(load_models(manifest))
+            f"{DAG_ID_PREFIX}{domain}": (
+                folder / domain,
+                partial(enriched_dag, settings, domain, dbt.file),
+            )
+            for domain in enriched_domains(load_models(dbt.file))
         }
     )
+
+
+def check_models() -> None:
+    """Raise what keeps dbt from parsing its project, and domains from having a Dag.
+
+    Raises:
+        LotusLakeError: Names the files, with what is wrong in them.
+    """
+    try:
+        ensure_manifest(Settings.from_env().project_dir)
+    except DbtProjectError as error:
+        raise_errors([str(error), *build_domains().errors])
+    raise_errors(build_domains().errors)
 
 
 def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:

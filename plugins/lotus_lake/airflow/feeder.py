@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import task_group
+from airflow.sdk.exceptions import AirflowSkipException
 from airflow.task.trigger_rule import TriggerRule
 
 from lotus_lake.airflow.tasks import label_task, lake_task, open_stream, run_id
@@ -30,15 +31,26 @@ log = logging.getLogger(__name__)
 
 
 @task_group(group_id="feeder", tooltip="Registers new files in the landing table")
-def feeder(source: str, stream: str, consumers: Sequence[str]) -> Any:
-    """List -> batch -> register -> cursor -> cleanup; returns the output of `cursor`."""
+def feeder(source: str, stream: str, consumers: Sequence[str], all_known: bool) -> Any:
+    """List -> batch -> register -> cursor -> cleanup; returns the output of `cursor`.
+
+    Args:
+        source: Source of the stream.
+        stream: Name of the stream.
+        consumers: The models that read it.
+        all_known: Whether these are all of them; if not, nothing is retired.
+    """
     name = {"source": source, "stream": stream}
     listing = list_new(**name)
     batches = batch(**name)
     registered = register.partial(**name).expand(batch=batches)
     state = cursor(**name, consumers=list(consumers))
     listing >> batches
-    [batches, registered] >> state >> cleanup(**name, consumers=list(consumers))
+    (
+        [batches, registered]
+        >> state
+        >> cleanup(**name, consumers=list(consumers) if all_known else None)
+    )
     return state
 
 
@@ -120,8 +132,13 @@ def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
     "has read; `lake_maintenance` deletes them later.",
     task_id="cleanup",
 )
-def cleanup(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
-    """Retire old files."""
+def cleanup(source: str, stream: str, consumers: list[str] | None) -> dict[str, Any]:
+    """Retire old files, once it is known who reads them."""
+    if consumers is None:
+        raise AirflowSkipException(
+            "nothing is retired while dbt cannot parse its project: which models read the stream "
+            "is not known; see the import error of dags/model_errors.py"
+        )
     with open_stream(source, stream) as (lake, config):
         retired = retire_files(lake, config, consumers, run_id())
     if not retired.files:

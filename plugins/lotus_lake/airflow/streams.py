@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, BaseSensorOperator, Param, chain
@@ -14,40 +13,61 @@ from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
 from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
 from lotus_lake.airflow.feeder import feeder
 from lotus_lake.airflow.sensors import NewFilesSensor, SyncEndedSensor
-from lotus_lake.airflow.tasks import build_each, lake_dag, lake_task, open_stream, wanted_dag_id
+from lotus_lake.airflow.tasks import (
+    Built,
+    build_each,
+    lake_dag,
+    lake_task,
+    open_stream,
+    wanted_dag_id,
+)
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.ledger.watermarks import files_read
 from lotus_lake.project.manifest import (
+    Manifest,
     Model,
-    ensure_manifest,
     group_manifest,
+    last_good_manifest,
     load_models,
     processed_models,
 )
 
 
 def stream_dags() -> dict[str, DAG]:
-    """The Dag of each selected stream, by id.
+    """The Dag of each selected stream, by id."""
+    return build_streams().dags
+
+
+def build_streams() -> Built:
+    """Build the Dag of each selected stream.
 
     Parsing touches local files only: stream JSONs and the dbt manifest.
     """
     settings = Settings.from_env()
     streams = load_streams(settings.streams_dir, wanted_dag_id())[0]
-    manifest = ensure_manifest(settings.project_dir) if streams else Path()
-    return build_each({item.id: partial(stream_dag, settings, item, manifest) for item in streams})
+    dbt = last_good_manifest(settings.project_dir) if streams else None
+    return build_each(
+        {
+            stream.id: (
+                settings.streams_dir / stream.source / f"{stream.name}.json",
+                partial(stream_dag, settings, stream, dbt),
+            )
+            for stream in streams
+        }
+    )
 
 
-def stream_dag(settings: Settings, stream: Stream, manifest: Path) -> DAG:
+def stream_dag(settings: Settings, stream: Stream, dbt: Manifest | None) -> DAG:
     """The Dag of a stream.
 
     Args:
         settings: Of the lake.
         stream: The stream.
-        manifest: Manifest of the whole dbt project.
+        dbt: Manifest of the whole dbt project; without one the Dag feeds and builds no model.
     """
-    own_manifest = group_manifest(manifest, "processed", stream.id)
-    models = processed_models(load_models(own_manifest), stream.id)
+    manifest = group_manifest(dbt.file, "processed", stream.id) if dbt else None
+    models = processed_models(load_models(manifest), stream.id) if manifest else []
     consumers = [model.name for model in models]
     with lake_dag(
         stream.id,
@@ -59,14 +79,14 @@ def stream_dag(settings: Settings, stream: Stream, manifest: Path) -> DAG:
         params=_params(stream),
     ) as dag:
         waits = _sensors(settings, stream, consumers)
-        state = feeder(stream.source, stream.name, consumers)
+        state = feeder(stream.source, stream.name, consumers, bool(dbt and dbt.is_current))
         chain(*waits, dag.task_dict["feeder.list"])
-        if models:
+        if manifest and models:
             processed = dbt_group(
                 "processed",
                 f"tag:{stream.id}",
                 models,
-                own_manifest,
+                manifest,
                 settings.project_dir,
                 [skip_when_consumed],
             )

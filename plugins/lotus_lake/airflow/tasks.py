@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk import DAG, get_current_context, get_parsing_context, task
@@ -29,14 +31,54 @@ def wanted_dag_id() -> str | None:
     return get_parsing_context().dag_id
 
 
-def build_each(builders: Mapping[str, Callable[[], DAG]]) -> dict[str, DAG]:
-    """Build the Dags that this process needs, each on its own.
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Dags by id, and why the others could not be built."""
+
+    dags: dict[str, DAG]
+    errors: list[str]
+
+
+def build_each(builders: Mapping[str, tuple[Path, Callable[[], DAG]]]) -> Built:
+    """Build the Dags that this process needs, each on its own: one that fails hides no other.
+
+    Airflow keeps import errors per Dag file, and schedules no Dag of a file that has one. So the
+    file of the Dags leaves out what fails, and another file calls `raise_errors`. A task's process
+    needs a single Dag, and gets its error.
 
     Args:
-        builders: What builds each Dag, by Dag id.
+        builders: By Dag id: what the Dag is built from, for its error, and what builds it.
     """
-    wanted = wanted_dag_id()
-    return {dag_id: build() for dag_id, build in builders.items() if wanted in (None, dag_id)}
+    wanted, built = wanted_dag_id(), Built({}, [])
+    for dag_id, (file, build) in builders.items():
+        if wanted == dag_id:
+            return Built({dag_id: build()}, [])
+        if wanted is None:
+            try:
+                built.dags[dag_id] = _checked(build())
+            # Whatever Airflow or Cosmos raises: the other Dags have to be there.
+            except Exception as error:  # noqa: BLE001
+                built.errors.append(
+                    f"{file}: the Dag {dag_id} cannot be built: {type(error).__name__}: {error}"
+                )
+    return built
+
+
+def raise_errors(errors: Sequence[str]) -> None:
+    """Fail the Dag file that shows errors, if there are any; not in a task's process.
+
+    Raises:
+        PermanentError: All of them, one per paragraph.
+    """
+    if errors and wanted_dag_id() is None:
+        raise PermanentError("\n".join(errors))
+
+
+def _checked(dag: DAG) -> DAG:
+    """Refuse here what Airflow would refuse after the file: its error would hide all of them."""
+    dag.validate()  # type: ignore[no-untyped-call]
+    dag.check_cycle()
+    return dag
 
 
 def lake_dag(
@@ -59,6 +101,7 @@ def lake_dag(
         start_date=START_DATE,
         catchup=False,
         max_active_runs=1,
+        auto_register=False,  # a Dag that failed half-way is not to be there
         default_args={
             "owner": OWNER,
             "retries": retries,

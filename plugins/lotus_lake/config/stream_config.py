@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -19,6 +20,8 @@ SCHEMA_FILE = "_stream.schema.json"
 
 # A Hive key of the path overrides a same-named column, and even a nested field, of the file.
 HIVE_COLUMNS = ("year", "month", "day")
+# The words that Airflow takes in place of a cron expression and croniter does not.
+_SCHEDULE_WORDS = ("@continuous", "@once", "@quarterly")
 # DuckLake's own columns, and those of `landed_rows`: a column of the table would hide them from
 # those who tell new rows by them. With the last four DuckLake creates no table.
 VIRTUAL_COLUMNS = (
@@ -167,6 +170,22 @@ class FeederOptions(BaseModel):
         "A run that has waited timeout_seconds is skipped, and the next run waits on.",
     )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries per task.")
+
+    @field_validator("schedule")
+    @classmethod
+    def _airflow_takes_it(cls, schedule: str) -> str:
+        """Airflow works out the times before and after now, with croniter."""
+        try:
+            if schedule not in _SCHEDULE_WORDS:
+                croniter(schedule).get_prev()
+                croniter(schedule).get_next()
+        except CroniterError as error:
+            raise _broken(
+                f"is not a schedule of Airflow ({error}); use @continuous, a preset such as "
+                '@hourly, or a cron expression such as "0 5 * * *"',
+                "feeder", "schedule",
+            ) from None  # fmt: skip
+        return schedule
 
 
 class StreamConfig(BaseModel):

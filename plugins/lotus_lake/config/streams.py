@@ -21,6 +21,9 @@ from lotus_lake.config.stream_config import (
 from lotus_lake.errors import StreamConfigError, did_you_mean
 from lotus_lake.sql import is_plain_name
 
+# The source is a tag of the Dag, and Airflow's database keeps 100 characters of a tag.
+_NAME_CHARACTERS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -84,10 +87,11 @@ class StreamFile:
                 and, per problem, the JSON path, the value and what is wrong with it.
         """
         for part in (self.source, self.name):
-            if not is_plain_name(part) or "__" in part:
+            if not is_plain_name(part) or "__" in part or len(part) > _NAME_CHARACTERS:
                 raise StreamConfigError(
                     f"{self.path}: {part!r} cannot name a source or stream",
-                    hint="letters, digits and single underscores, not starting with a digit",
+                    hint="letters, digits and single underscores, not starting with a digit, "
+                    f"{_NAME_CHARACTERS} characters at most",
                 )
         config = _validate(self.path, self._document())
         if config.stream != self.name:

@@ -1,8 +1,10 @@
 """dbt's manifest, always current: which models there are, and what they read.
 
 `dbt parse` writes it whenever a file of the dbt project has changed, so that a bare checkout needs
-no build step; an image contains it. Beside it lies a small manifest for every group of models that
-a Dag renders: for each Dag, Cosmos reads a manifest and visits all its nodes.
+no build step; an image contains it. A project that does not parse leaves the last good manifest in
+place, and is not parsed again until a file of it changes or some minutes pass. Beside the manifest
+lies a small one for every group of models that a Dag renders: for each Dag, Cosmos reads a
+manifest and visits all its nodes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,10 +24,30 @@ from typing import Any
 
 from lotus_lake.errors import DbtProjectError
 
-_INPUTS = ("dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds")
+_INPUTS = (
+    "dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds",
+    "snapshots",
+)  # fmt: skip
 _GROUPS = "groups"
 _STAMP = "lotus_lake_inputs.json"
+_FAILURE = "lotus_lake_failure.json"
+_BESIDE = "parsing"
 _PARSE_TIMEOUT_SECONDS = 300
+# The cause may lie outside the project, such as a full disk.
+_FAILURE_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What dbt made of its project.
+
+    Attributes:
+        file: The manifest.
+        is_current: Whether it is the project as it is now, or as it was when it last parsed.
+    """
+
+    file: Path
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +84,42 @@ def dbt_executable() -> str:
     return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
 
 
-def ensure_manifest(project_dir: Path) -> Path:
+def ensure_manifest(project_dir: Path, *, again: bool = False) -> Path:
     """Path of a current manifest; runs `dbt parse` if it is not current.
 
+    Args:
+        project_dir: The checkout.
+        again: Parse again even if these very files failed to parse a moment ago.
+
     Raises:
-        DbtProjectError: dbt cannot parse the project.
+        DbtProjectError: dbt cannot parse the project; the last good manifest stays where it is.
     """
     dbt_dir = dbt_project_dir(project_dir)
     manifest = manifest_file(project_dir)
     target, stamp = manifest.parent, manifest.with_name(_STAMP)
     if _is_fresh(manifest, stamp, _signature(dbt_dir)) or not _writable(dbt_dir, manifest):
         return manifest
-    target.mkdir(exist_ok=True)
-    with (target / ".parse.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        signature = _signature(dbt_dir)
-        if not _is_fresh(manifest, stamp, signature):
-            _parse(project_dir, dbt_dir)
-            _write_groups(manifest)
-            stamp.write_text(json.dumps(signature))
+    try:
+        target.mkdir(exist_ok=True)
+        with (target / ".parse.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            signature = _signature(dbt_dir)
+            if not _is_fresh(manifest, stamp, signature):
+                if not again:
+                    _raise_known_failure(dbt_dir, signature)
+                _replace_manifest(project_dir, signature)
+    except OSError as error:
+        raise DbtProjectError(dbt_dir, f"{target} cannot be written: {error}") from error
     return manifest
+
+
+def last_good_manifest(project_dir: Path) -> Manifest | None:
+    """The manifest of the project as it last parsed; `None` if it never did. For Dags."""
+    try:
+        return Manifest(ensure_manifest(project_dir), True)
+    except DbtProjectError:
+        manifest = manifest_file(project_dir)
+        return Manifest(manifest, False) if manifest.exists() else None
 
 
 def group_manifest(manifest: Path, layer: str, name: str) -> Path:
@@ -197,8 +236,51 @@ def _writable(dbt_dir: Path, manifest: Path) -> bool:
     return not manifest.exists() or os.access(dbt_dir, os.W_OK)
 
 
+def _raise_known_failure(dbt_dir: Path, signature: Mapping[str, list[int]]) -> None:
+    """Raise what dbt said of these very files, unless that was long ago."""
+    try:
+        failure = json.loads((dbt_dir / "target" / _FAILURE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if failure["signature"] == signature and time.time() - failure["at"] < _FAILURE_SECONDS:
+        raise DbtProjectError(dbt_dir, failure["output"])
+
+
+def _replace_manifest(project_dir: Path, signature: Mapping[str, list[int]]) -> None:
+    """Parse into a folder beside the manifest, and put its files in place if that went well."""
+    dbt_dir = dbt_project_dir(project_dir)
+    target = dbt_dir / "target"
+    beside = target / _BESIDE
+    failure = target / _FAILURE
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    if (known := target / "partial_parse.msgpack").exists():
+        shutil.copy2(known, beside)
+    try:
+        _parse(project_dir, dbt_dir, beside)
+    except DbtProjectError as error:
+        text = {"signature": signature, "at": time.time(), "output": error.output}
+        failure.write_text(json.dumps(text), encoding="utf-8")
+        raise
+    _write_groups(beside / "manifest.json")
+    _move(beside, target)
+    (target / _STAMP).write_text(json.dumps(signature))
+    failure.unlink(missing_ok=True)
+
+
+def _move(beside: Path, target: Path) -> None:
+    """Put each file in the place of its old version: Dags may be reading them."""
+    made = {path.relative_to(beside) for path in beside.rglob("*") if path.is_file()}
+    for name in made:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (beside / name).replace(target / name)
+    for path in (target / _GROUPS).rglob("*.json"):
+        if path.relative_to(target) not in made:
+            path.unlink()
+
+
 def _write_groups(manifest: Path) -> None:
-    """Replace the manifests of the groups."""
+    """Write the manifest of each group beside the whole one."""
     document = json.loads(manifest.read_text(encoding="utf-8"))
     groups: dict[Path, dict[str, Any]] = {}
     for key, node in document["nodes"].items():
@@ -206,21 +288,25 @@ def _write_groups(manifest: Path) -> None:
             layer, folder = node["fqn"][1], node["fqn"][2]
             for name in node["tags"] if layer == "processed" else [folder]:
                 groups.setdefault(Path(layer, f"{name}.json"), {})[key] = node
-    root = manifest.parent / _GROUPS
-    shutil.rmtree(root, ignore_errors=True)
     for file, nodes in groups.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        path = manifest.parent / _GROUPS / file
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"metadata": document["metadata"], "nodes": nodes})
-        (root / file).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
-def _parse(project_dir: Path, dbt_dir: Path) -> None:
-    result = subprocess.run(
-        [dbt_executable(), "--quiet", "--no-use-colors", "parse", "--project-dir", str(dbt_dir),
-         "--profiles-dir", str(dbt_dir), "--target-path", str(dbt_dir / "target"),
-         "--log-path", str(dbt_dir / "target")],
-        env={**os.environ, "LAKE_PROJECT_DIR": str(project_dir)},
-        capture_output=True, text=True, timeout=_PARSE_TIMEOUT_SECONDS, check=False,
-    )  # fmt: skip
+def _parse(project_dir: Path, dbt_dir: Path, target: Path) -> None:
+    try:
+        result = subprocess.run(
+            [dbt_executable(), "--quiet", "--no-use-colors", "parse", "--project-dir", str(dbt_dir),
+             "--profiles-dir", str(dbt_dir), "--target-path", str(target),
+             "--log-path", str(target)],
+            env={**os.environ, "LAKE_PROJECT_DIR": str(project_dir)},
+            capture_output=True, text=True, timeout=_PARSE_TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise DbtProjectError(
+            dbt_dir, f"dbt parse took more than {_PARSE_TIMEOUT_SECONDS} s"
+        ) from error
     if result.returncode != 0:
         raise DbtProjectError(dbt_dir, f"{result.stdout}{result.stderr}".rstrip())

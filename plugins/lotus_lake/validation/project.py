@@ -12,11 +12,13 @@ from lotus_lake.errors import DbtProjectError, StreamConfigError
 from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest, manifest_problem
 from lotus_lake.validation.dbt_models import ProcessedModel, SourceTable, read_manifest
 from lotus_lake.validation.lines import json_line
+from lotus_lake.validation.model_sql import macro_calls
 from lotus_lake.validation.problems import Problem
 
 _JSON_PATH = re.compile(r"\$[^ ]*")
 _FILE_NAME = re.compile(r"[\w./-]+\.(?:sql|ya?ml|md|csv|py)\b")
 _LINE_NUMBER = re.compile(r"\bline (\d+)")
+_UNRESOLVED = re.compile(r"depends on a (node|source) named '([^']+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def read_project(settings: Settings) -> Project:
     files = tuple(stream_files(settings.streams_dir))
     dbt_dir = dbt_project_dir(settings.project_dir)
     try:
-        manifest = ensure_manifest(settings.project_dir)
+        manifest = ensure_manifest(settings.project_dir, again=True)
     except DbtProjectError as error:
         problem = _dbt_problem(dbt_dir, error)
         return Project(settings, files, streams, False, (), (), (*problems, problem))
@@ -96,13 +98,23 @@ def _dbt_problem(dbt_dir: Path, error: DbtProjectError) -> Problem:
         for path in (dbt_dir / name, dbt_dir / "models" / name)
         if path.is_file()
     ]
-    line = _LINE_NUMBER.search(error.output)
     return Problem(
         paths[0] if paths else dbt_dir / "dbt_project.yml",
         f"dbt cannot parse the project: {': '.join(said[:end])}",
         f"cd {dbt_dir} && dbt parse; models and sources can be checked after that",
-        int(line[1]) if line else 0,
+        _dbt_line(paths[0], error.output) if paths else 0,
     )
+
+
+def _dbt_line(file: Path, output: str) -> int:
+    """The line that dbt names, or that of the `ref` or `source` that leads to nothing."""
+    if line := _LINE_NUMBER.search(output):
+        return int(line[1])
+    if not (found := _UNRESOLVED.search(output)):
+        return 0
+    macro, name = {"node": "ref", "source": "source"}[found[1]], found[2].rpartition(".")[2]
+    calls = macro_calls(file.read_text(encoding="utf-8"), macro, "first", "second")
+    return next((call.line for call in calls if name in call.arguments.values()), 0)
 
 
 def config_problems(file: Path, error: StreamConfigError) -> list[Problem]:

@@ -205,6 +205,14 @@ BAD: list[tuple[str, Any, list[str]]] = [
         ['$.feeder.on_schema_change = "ignore"', 'should be "evolve", "freeze" or "fail"'],
     ),
     ("empty schedule", good(feeder={"schedule": ""}), ['$.feeder.schedule = ""']),
+    *(
+        (f"schedule {schedule!r}", good(feeder={"schedule": schedule}),
+         ["$.feeder.schedule", "is not a schedule of Airflow"])
+        for schedule in (
+            "every hour", "@none", "@reboot", "* * * *", "60 * * * *", "0 0 30 2 *", "H H * * *",
+            "0 0 * * * 0 2020", "0 0 1 * 1,5#2", "  ",
+        )
+    ),
     (
         "key that is no field",
         good(primary_key=[["uid"]]),
@@ -253,13 +261,26 @@ def test_a_long_value_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["my-shop/orders.json", "shop/or ders.json", "shop/2orders.json", "a__b/orders.json"]
-)
+    "path",
+    ["my-shop/orders.json", "shop/or ders.json", "shop/2orders.json", "a__b/orders.json",
+     "s" * 101 + "/orders.json"],
+)  # fmt: skip
 def test_a_path_that_cannot_name_a_dag_is_refused(tmp_path: Path, path: str) -> None:
     file = write(tmp_path, good(stream=Path(path).stem), path)
     _, (error,) = load_streams(tmp_path)
     assert str(file) in str(error)
     assert "single underscores" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["@continuous", "@once", "@hourly", "@quarterly", "@yearly", "0 5 * * mon-fri", "0 0 29 2 *",
+     "0 0 L * *", "*/5 * * * * *"],
+)  # fmt: skip
+def test_a_schedule_of_airflow_is_accepted(tmp_path: Path, schedule: str) -> None:
+    write(tmp_path, good(feeder={"schedule": schedule}))
+    (stream,), errors = load_streams(tmp_path)
+    assert (stream.feeder.schedule, errors) == (schedule, [])
 
 
 def test_bytes_that_are_no_text_are_an_error_of_their_file(tmp_path: Path) -> None:

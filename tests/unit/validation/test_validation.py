@@ -320,8 +320,8 @@ def test_a_stale_schema_for_editors_is_told(settings: Settings, edit: Edit) -> N
 UNPARSED = [
     (
         "model that is not there",
-        (SQL, "select * from newest", "select * from {{ ref('int_shopify__order') }}"),
-        (SQL, 0, "depends on a node named 'int_shopify__order' which was not found"),
+        (SQL, "select * from newest", "select *\nfrom {{ ref('int_shopify__order') }}"),
+        (SQL, 35, "depends on a node named 'int_shopify__order' which was not found"),
     ),
     (
         "broken Jinja",
