@@ -144,7 +144,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a repair takes out what was registered when it looked",
-        Code("snapshot + 1", "2**62"),
+        Code("(str(file.data_file), snapshot + 1)", "(str(file.data_file), 2**62)"),
         "tests/integration/test_listing_and_landing_at_once.py::"
         "test_an_object_that_came_back_beside_a_repair_stays",
     ),
@@ -164,7 +164,13 @@ MUTATIONS = (
     Mutation(
         "earlier registrations of an object are forgotten",
         Code("data_files.forget(...)", "0"),
-        "tests/integration/test_reload.py::test_a_reloaded_object_has_its_new_rows_only",
+        "tests/integration/test_reload.py::test_a_file_that_somebody_registered_by_hand_lands_once",
+    ),
+    Mutation(
+        "rows of a replaced object leave the landing table when it is noticed",
+        Code("(taken_out := forget(...))", "taken_out := 0"),
+        "tests/integration/test_replaced_before_processing.py::"
+        "test_the_table_stays_readable_and_the_others_go_on",
     ),
     Mutation(
         "every value is read before a file lands",

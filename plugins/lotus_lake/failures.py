@@ -52,6 +52,8 @@ _GONE_TEXTS = (
     "current transaction is aborted, commands ignored",
 )
 _NOT_FOR_OTHERS = 0o770
+# What httpfs says when an object is shorter than it was, or another one than it was a moment ago.
+_OTHER_BYTES = ("mismatches requested range", "HTTP 416", "ETag")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WRONG_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
 
@@ -204,13 +206,20 @@ def _error_of(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
         return StorageUnavailableError(
             f"the store shows a certificate that nobody trusts: {one_line(error)}", hint=TLS_HINT
         )
-    if isinstance(error, duckdb.HTTPException) or "for HTTP" in said:
+    is_http = isinstance(error, duckdb.HTTPException)
+    if (settings.raw_uri in said and not is_http) or any(text in said for text in _OTHER_BYTES):
+        return StorageUnavailableError(
+            f"an object does not hold what has landed from it, or is damaged: {one_line(error)}",
+            hint="if it was replaced, the next run of its stream takes its old rows out, as does "
+            "`lotus-lake reconcile SOURCE STREAM`; on_overwrite decides about the new ones",
+        )
+    if is_http or "for HTTP" in said:
         own = settings.data_path.startswith("s3://") and settings.data_path in said
         return StorageUnavailableError(
             f"reading or writing the lake's data files failed: {one_line(error)}",
             hint="check LAKE_DATA_PATH, its bucket, and the right to write there"
             if own
-            else "check the endpoint and the credentials; when an object is gone, "
+            else "check the endpoint and the credentials; when an object is gone or was replaced, "
             "`lotus-lake reconcile SOURCE STREAM --repair` takes its rows out",
         )
     failed_commit = isinstance(error, duckdb.TransactionException) and "Failed to commit" in said

@@ -97,7 +97,6 @@ def test_a_feeder_killed_while_it_reloads_loses_and_doubles_nothing(
     for number, statement in enumerate(STATEMENTS, start=1):
         for name in ("part_0.parquet", "part_1.parquet"):
             feed.put(name, rows=number)
-        feed.list_files(lake)
         hook = children.KillBefore(1, start=statement)
         code = children.run(children.feed, feed.settings, feed.stream, "killed", hook)
         assert code == children.KILLED, statement

@@ -20,6 +20,7 @@ from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.strategy import strategy_of
+from lotus_lake.lake.data_files import forget
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.tables import bring_up_to_config
 from lotus_lake.ledger.commit import Change, commit
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 # Objects compared with the ledger, and committed, at once: bounds memory on a first, long listing.
 CHUNK_OBJECTS = 20_000
+# Versions that end when another one is found under their key, and what the ledger says of them.
+_GIVES_WAY = {
+    "discovered": "object was replaced before it could land",
+    "quarantined": "object was replaced before it could land",
+    "registered": "object was replaced in place: its rows have left the landing table",
+}
 
 log = logging.getLogger(__name__)
 
@@ -207,9 +214,11 @@ def _discover(
     run_id: str,
 ) -> Sequence[FileEvent]:
     stream = strategy.stream
+    snapshot = lake.current_snapshot()
     unknown = unknown_objects(lake, stream, objects, known_at)
     if not unknown:
         return ()
+    _take_out_replaced(lake, stream, unknown, snapshot)
     usable = [item.key for item in unknown if not key_problem(prefix, item.key)]
     generations = strategy.generations(lake, usable)
 
@@ -227,6 +236,21 @@ def _discover(
     return commit(lake, stream, f"discover {len(objects)} files at most", run_id, decide)
 
 
+def _take_out_replaced(
+    lake: Lake, stream: Stream, unknown: Sequence[RawObject], snapshot: int
+) -> None:
+    """Take out registrations up to a snapshot whose object has other bytes now.
+
+    Whatever the policy, nobody can read the old ones, and who reads the landing table would fail.
+    """
+    replaced = known_versions(lake, stream, [item.key for item in unknown])
+    before = [(lake.settings.uri(key), snapshot + 1) for key in replaced]
+    if taken_out := forget(lake, stream.landing_table, before):
+        log.warning(
+            "%d landed objects were replaced: their rows have left the landing table", taken_out
+        )
+
+
 def _classify(
     lake: Lake, strategy: Append, prefix: str, objects: Sequence[RawObject], guard: Guard
 ) -> list[FileEvent]:
@@ -236,9 +260,9 @@ def _classify(
     for item in sorted(objects, key=lambda item: natural_order(item.key)):
         others = [v for v in known.get(item.key, []) if v.identity != item.identity]
         events += [
-            replace(version, event="replaced", remark="object was replaced before it could land")
+            replace(version, event="replaced", remark=_GIVES_WAY[version.event])
             for version in others
-            if version.event in ("discovered", "quarantined")
+            if version.event in _GIVES_WAY
         ]
         event = first_event(strategy, prefix, item, others)
         if event.event == "discovered":
@@ -267,11 +291,11 @@ def first_event(
     elif item.size_bytes == 0:
         event, error = "quarantined", "object has no bytes"
     elif strategy.on_overwrite != "reload" and (landed := _landed_version(versions)):
-        text = f"object was replaced in place after its version {landed.etag} was {landed.event}"
+        text = f"object was replaced in place after its version {landed.etag} had landed"
         if strategy.on_overwrite == "ignore":
             event, remark = "ignored", text
         else:
-            event, error = "quarantined", text
+            event, error = "quarantined", f"{text}: retry lands the new version, drop leaves it out"
     return FileEvent(
         key=item.key,
         etag=item.etag,
@@ -285,5 +309,11 @@ def first_event(
 
 
 def _landed_version(versions: Sequence[FileEvent]) -> FileEvent | None:
-    """Any version that landed, not just the latest: a path registered twice is read twice."""
-    return next((v for v in versions if v.event in (*LANDED, "retired")), None)
+    """The version that landed last, unless its object was gone before another one came."""
+    landed = [
+        version
+        for version in versions
+        if version.event in (*LANDED, "retired", "missing")
+        or (version.event == "replaced" and version.data_file)
+    ]
+    return landed[-1] if landed and landed[-1].event != "missing" else None

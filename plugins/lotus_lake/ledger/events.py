@@ -22,7 +22,7 @@ EVENTS = (
     "quarantined",  # it cannot land; `error` says why
     "ignored",  # it was decided that it does not land
     "retired",  # its rows were consumed and have left the landing table
-    "replaced",  # a newer version of its object has taken its place, in the landing table as well
+    "replaced",  # its object has another version now, and its rows have left the landing table
     "missing",  # its rows are, or were, in the landing table, and its object is gone
 )
 LANDED = ("registered", "copied")
