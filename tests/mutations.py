@@ -167,6 +167,18 @@ MUTATIONS = (
         "tests/integration/test_reload.py::test_a_file_that_somebody_registered_by_hand_lands_once",
     ),
     Mutation(
+        "generations that start again are asked about",
+        Code("self._ask_about_restart(lake)", "None"),
+        "tests/integration/test_overwrite_streams.py::"
+        "test_generations_that_start_again_are_asked_about_and_land",
+    ),
+    Mutation(
+        "parts without a generation do not delete each other's rows",
+        Code("file.generation_id == newest", "file.generation_id == newest is not None"),
+        "tests/integration/test_overwrite_streams.py::"
+        "test_parts_without_a_generation_are_one_table",
+    ),
+    Mutation(
         "rows of a replaced object leave the landing table when it is noticed",
         Code("(taken_out := forget(...))", "taken_out := 0"),
         "tests/integration/test_replaced_before_processing.py::"
@@ -250,7 +262,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a generation waits until the old one is gone",
-        Code('event in ("copied", "empty") and not of_newest', "False"),
+        Code('file.event in ("copied", "empty") and file.generation_id != newest', "False"),
         "tests/integration/test_overwrite_streams.py::"
         "test_a_generation_takes_the_place_of_the_one_before_in_one_commit",
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,11 +23,16 @@ class Refreshes:
     feed: Feed
     rows: dict[int, list[str]] = field(default_factory=dict)
 
-    def write(self, generation: int, *names: str, rows: int = 2) -> list[str]:
-        """Files of a generation appear."""
+    def write(
+        self, generation: int, *names: str, rows: int = 2, at: datetime | None = None
+    ) -> list[str]:
+        """Files of a generation appear, whose rows were read at some time."""
+        changes: dict[str, Any] = {"_airbyte_generation_id": generation} | (
+            {} if at is None else {"_airbyte_extracted_at": at}
+        )
         keys = []
         for name in names:
-            some = [{**row, "_airbyte_generation_id": generation} for row in some_rows(rows)]
+            some = [{**row, **changes} for row in some_rows(rows)]
             keys.append(self.feed.put(name, some, shape=GENERATION_SHAPE))
             self.rows.setdefault(generation, []).extend(row["_airbyte_raw_id"] for row in some)
         return keys

@@ -226,3 +226,67 @@ def test_a_feeder_killed_while_it_swaps_leaves_one_generation(
     assert feed.landed(lake) == stream.expected(1)
     feed.run(lake)
     assert feed.landed(lake) == stream.expected(2)
+
+
+LATER = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@on_sqlite
+def test_generations_that_start_again_are_asked_about_and_land(
+    stream: Refreshes, lake: Lake
+) -> None:
+    """A connection that was made anew counts from 1 again, and leaves the files of the old one."""
+    feed, first = stream.feed, sorted(stream.feed.sent)
+    stream.write(57, "gen57_0.parquet")
+    stream.delete(*first)
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(57)
+    stream.rows.clear()
+    stream.write(1, "anew_0.parquet", "anew_1.parquet", at=LATER)
+    for _ in range(2):
+        with pytest.raises(SchemaMismatchError, match=r"made anew(.|\n)*delete .*gen57_0"):
+            feed.run(lake)
+    assert {events[-1] for key, events in feed.events(lake).items() if "anew" in key} == {
+        "discovered"
+    }
+    stream.delete(feed.key("gen57_0.parquet"))
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(1)
+
+
+@on_sqlite
+def test_parts_without_a_generation_are_one_table(feed: Feed, lake: Lake) -> None:
+    """Older destinations write no generation, and delete the objects before they write."""
+    feed = refreshes(feed).feed
+    one = feed.put("part_0.parquet")
+    feed.run(lake)
+    other = feed.put("part_1.parquet")
+    feed.run(lake)
+    assert feed.landed(lake) == feed.rows_of([one, other])
+    feed.client.delete_object(Bucket=feed.settings.bucket, Key=one)
+    feed.client.delete_object(Bucket=feed.settings.bucket, Key=other)
+    new = feed.put("part_2.parquet")
+    feed.run(lake)
+    assert feed.landed(lake) == feed.rows_of([new])
+
+
+@on_sqlite
+def test_a_generation_without_rows_empties_the_table(stream: Refreshes, lake: Lake) -> None:
+    feed, old = stream.feed, sorted(stream.feed.sent)
+    stream.write(1, "gen1_9.parquet", rows=0)
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(1)
+    stream.delete(*old, feed.key("gen1_9.parquet"))
+    stream.write(2, "gen2_0.parquet", rows=0)
+    feed.run(lake)
+    assert feed.landed(lake) == Counter()
+
+
+@on_sqlite
+def test_that_no_object_is_left_is_said(
+    stream: Refreshes, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream.delete(*stream.feed.objects())
+    stream.feed.run(lake)
+    assert stream.feed.landed(lake) == stream.expected(1)
+    assert "no object is left" in caplog.text

@@ -34,6 +34,19 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """Which full refresh has written an object, as far as its footer says.
+
+    Attributes:
+        generation_id: Airbyte's generation.
+        extracted_at: When its youngest row was read at the source.
+    """
+
+    generation_id: int | None = None
+    extracted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """The feeder's decisions for a stream whose files add up."""
 
@@ -60,8 +73,8 @@ class Append:
         """Whether what was found under a file's key is its object."""
         return found is not None  # another version of the key is not missing
 
-    def generations(self, lake: Lake, keys: Sequence[str]) -> dict[str, int]:
-        """Airbyte's generation of each object, where it matters."""
+    def refreshes(self, lake: Lake, keys: Sequence[str]) -> dict[str, Refresh]:
+        """Which full refresh has written each object, where it matters."""
         return {}
 
     def waiting(self, lake: Lake, now: datetime) -> Waiting:
@@ -98,12 +111,11 @@ class Append:
     def check(self, outcomes: Sequence[Outcome]) -> None:
         """Complain, after the commit, about what could not land, where that is an error."""
 
-    def make_room(self, lake: Lake, landing: Sequence[Outcome], *, is_whole: bool) -> None:
+    def make_room(self, lake: Lake, *, is_whole: bool) -> None:
         """Take rows out that those of a batch replace; called in its transaction.
 
         Args:
             lake: Open lake.
-            landing: Files that land.
             is_whole: Whether all that was decided on is still to land.
         """
 

@@ -18,7 +18,7 @@ from lotus_lake.bucket.keys import (
 )
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
-from lotus_lake.feeder.append import Append
+from lotus_lake.feeder.append import Append, Refresh
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.data_files import forget
 from lotus_lake.lake.session import Lake
@@ -220,20 +220,22 @@ def _discover(
         return ()
     _take_out_replaced(lake, stream, unknown, snapshot)
     usable = [item.key for item in unknown if not key_problem(prefix, item.key)]
-    generations = strategy.generations(lake, usable)
+    refreshes = strategy.refreshes(lake, usable)
 
     def decide(guard: Guard) -> Change | None:
         new = unknown_objects(lake, stream, objects, known_at)
         if not new:
             return None
-        return Change(
-            [
-                replace(event, generation_id=event.generation_id or generations.get(event.key))
-                for event in _classify(lake, strategy, prefix, new, guard)
-            ]
-        )
+        events = _classify(lake, strategy, prefix, new, guard)
+        return Change([_of_refresh(event, refreshes.get(event.key)) for event in events])
 
     return commit(lake, stream, f"discover {len(objects)} files at most", run_id, decide)
+
+
+def _of_refresh(event: FileEvent, refresh: Refresh | None) -> FileEvent:
+    if refresh is None or event.generation_id is not None:
+        return event
+    return replace(event, generation_id=refresh.generation_id, extracted_at=refresh.extracted_at)
 
 
 def _take_out_replaced(

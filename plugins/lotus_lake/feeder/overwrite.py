@@ -20,12 +20,12 @@ import duckdb
 from lotus_lake.bucket.objects import RawObject, look_at, s3_client
 from lotus_lake.errors import CommitConflictError, SchemaMismatchError
 from lotus_lake.failures import raise_if_no_room
-from lotus_lake.feeder.append import Append, Waiting
+from lotus_lake.feeder.append import Append, Refresh, Waiting
 from lotus_lake.feeder.outcomes import Outcome
-from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.ledger.events import FileEvent, files_with
 from lotus_lake.ledger.queue import PendingFile, pending_files
-from lotus_lake.sql import identifier
+from lotus_lake.sql import identifier, json_array
 
 # What the ledger says of objects that are in the bucket.
 PRESENT = ("discovered", "copied", "empty", "quarantined", "ignored")
@@ -54,16 +54,20 @@ class Overwrite(Append):
         """Whether this very version of the object is there."""
         return found is not None and found.identity == file.identity
 
-    def generations(self, lake: Lake, keys: Sequence[str]) -> dict[str, int]:
-        """Generation of each object, from the statistics in its footer; broken files have none."""
+    def refreshes(self, lake: Lake, keys: Sequence[str]) -> dict[str, Refresh]:
+        """Refresh of each object, from the statistics in its footer; broken files have none."""
         if not keys:
             return {}
         by_uri = {lake.settings.uri(key): key for key in keys}
         try:
             rows = lake.rows(
                 """
-                SELECT file_name, max(stats_max_value::BIGINT) FROM parquet_metadata(?)
-                WHERE path_in_schema = '_airbyte_generation_id' GROUP BY file_name
+                SELECT file_name,
+                       max(TRY_CAST(stats_max_value AS BIGINT))
+                           FILTER (path_in_schema = '_airbyte_generation_id'),
+                       max(TRY_CAST(stats_max_value AS TIMESTAMPTZ))
+                           FILTER (path_in_schema = '_airbyte_extracted_at')
+                FROM parquet_metadata(?) GROUP BY file_name
                 """,
                 [list(by_uri)],
             )
@@ -73,32 +77,27 @@ class Overwrite(Append):
                 look_at(s3_client(lake.settings.s3), lake.settings.bucket, keys[0])
                 return {}
             middle = len(keys) // 2
-            return self.generations(lake, keys[:middle]) | self.generations(lake, keys[middle:])
-        return {by_uri[uri]: generation for uri, generation in rows if generation is not None}
+            return self.refreshes(lake, keys[:middle]) | self.refreshes(lake, keys[middle:])
+        return {by_uri[uri]: Refresh(*found) for uri, *found in rows}
 
     def waiting(self, lake: Lake, now: datetime) -> Waiting:
         """Whether files wait that make a whole generation, as far as the ledger knows."""
-        files = lake.rows(
-            f"""
-            SELECT key, event, generation_id, last_modified FROM {META}.feeder_files
-            WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))
-            """,
-            [self.stream.source, self.stream.name, list(PRESENT)],
-        )
-        waiting = [file for file in files if file[1] == "discovered"]
+        files = files_with(lake, self.stream, PRESENT)
+        waiting = [file for file in files if file.event == "discovered"]
         if not waiting:
             return Waiting(reason="no file waits")
-        newest = max((found for *_, found, _ in files if found is not None), default=0)
-        for key, event, generation, _ in files:
-            of_newest = generation is None or generation == newest
-            if event == "quarantined" and of_newest:
-                return Waiting(reason=f"generation {newest} is not whole: {key} is quarantined")
-            if event in ("copied", "empty") and not of_newest:
+        newest = _newest(files)
+        for file in files:
+            if file.event == "quarantined" and file.generation_id in (None, newest):
                 return Waiting(
-                    reason=f"generation {newest} is not whole: {key} of generation {generation} "
-                    "is still there"
+                    reason=f"generation {newest} is not whole: {file.key} is quarantined"
                 )
-        settled_at = max(modified for *_, modified in waiting) + timedelta(
+            if _is_older(file, newest):
+                return Waiting(
+                    reason=f"generation {newest} is not whole: {file.key} of generation "
+                    f"{file.generation_id} is still there"
+                )
+        settled_at = max(file.last_modified for file in waiting) + timedelta(
             seconds=self.stream.feeder.settle_seconds
         )
         if settled_at > now:
@@ -113,12 +112,37 @@ class Overwrite(Append):
         return None
 
     def batches(self, lake: Lake, now: datetime) -> list[list[PendingFile]]:
-        """All files of a generation in one commit, once it is whole: readers see it at once."""
+        """All files of a generation in one commit, once it is whole: readers see it at once.
+
+        Raises:
+            SchemaMismatchError: Generations start again, and the old objects are still there.
+        """
         found = self.waiting(lake, now)
         if found.work is None:
+            self._ask_about_restart(lake)
             log.info("%s: %s", self.stream.id, found.reason)
             return []
         return [pending_files(lake, self.stream)]
+
+    def _ask_about_restart(self, lake: Lake) -> None:
+        """Airbyte deletes older generations by number: it leaves those of a connection before."""
+        files = files_with(lake, self.stream, PRESENT)
+        if not files:
+            log.warning(
+                "%s: no object is left; the lake keeps the rows that landed last, also if the "
+                "source is empty now",
+                self.stream.id,
+            )
+        newest = _newest(files)
+        left = [f for f in files if _is_older(f, newest) and (f.generation_id or 0) > (newest or 0)]
+        if newest is not None and left:
+            raise SchemaMismatchError(
+                f"{self.stream.id}: generation {newest} is younger than generation "
+                f"{left[0].generation_id}, of which {len(left)} objects are left: its connection "
+                "was made anew, and Airbyte will not delete them",
+                hint=f"once its sync has succeeded, delete the old objects, such as {left[0].key}: "
+                "their rows stay until the new generation lands",
+            )
 
     def cut(self, queue: Sequence[PendingFile]) -> list[list[PendingFile]]:
         """A generation is one commit."""
@@ -128,13 +152,7 @@ class Overwrite(Append):
         self, lake: Lake, files: Sequence[PendingFile]
     ) -> tuple[Sequence[PendingFile], list[Outcome]]:
         """The files of the newest generation; those of older ones are ignored."""
-        newest = lake.value(
-            f"""
-            SELECT max(generation_id) FROM {META}.feeder_files
-            WHERE source = ? AND stream = ? AND event IN (SELECT unnest(?))
-            """,
-            [self.stream.source, self.stream.name, list(PRESENT)],
-        )
+        newest = _newest(files_with(lake, self.stream, PRESENT))
         chosen = [file for file in files if file.generation_id in (None, newest)]
         older = [
             Outcome(file, "ignored", note=f"generation {newest} has replaced it")
@@ -164,25 +182,46 @@ class Overwrite(Append):
                     "retry`, or let Airbyte sync again",
                 )
 
-    def make_room(self, lake: Lake, landing: Sequence[Outcome], *, is_whole: bool) -> None:
+    def make_room(self, lake: Lake, *, is_whole: bool) -> None:
         """Take the rows of other generations out.
 
-        Files of the same generation that have landed before, and do not land again, stay.
+        Files of the same generation that have landed before, and do not land again, stay. Where
+        files carry no generation, all that are there are one.
         """
         if not is_whole:
             raise CommitConflictError(f"{self.stream.id}: files of the generation have gone")
-        newest = landing[0].file.generation_id
-        landed = lake.value(
-            f"""
-            SELECT count(*) FROM {META}.feeder_files
-            WHERE source = ? AND stream = ? AND event = 'copied' AND generation_id = ?
-            """,
-            [self.stream.source, self.stream.name, newest],
-        )
+        files = files_with(lake, self.stream, PRESENT)
+        newest = _newest(files)
+        kept = [
+            file.data_file
+            for file in files
+            if file.event == "copied" and file.generation_id == newest
+        ]
         table = identifier(LAKE, "staging", self.stream.landing_table)
-        if landed:
+        if kept:
             lake.con.execute(
-                f"DELETE FROM {table} WHERE _airbyte_generation_id IS DISTINCT FROM ?", [newest]
+                f"DELETE FROM {table} WHERE filename NOT IN (SELECT unnest(?::JSON::VARCHAR[]))",
+                [json_array(kept)],
             )
         else:
             lake.con.execute(f"DELETE FROM {table}")
+
+
+def _newest(files: Sequence[FileEvent]) -> int | None:
+    """The generation that was read last at the source; `None` if no file carries any.
+
+    Not the greatest number: numbers start again when a connection is made anew.
+    """
+    numbered = [file for file in files if file.generation_id is not None]
+    if not numbered:
+        return None
+    return max(
+        numbered, key=lambda file: (file.extracted_at or file.last_modified, file.generation_id)
+    ).generation_id
+
+
+def _is_older(file: FileEvent, newest: int | None) -> bool:
+    """Whether a file has landed and is of another generation than the newest one."""
+    if file.generation_id is None:  # nothing is known of a file without rows
+        return file.event == "copied" and newest is not None
+    return file.event in ("copied", "empty") and file.generation_id != newest

@@ -164,8 +164,9 @@ def _commit_once(
         if not current:
             return None
         landing = [outcome for outcome in current if outcome.event in LANDED]
+        if any(outcome.event in _SETTLED for outcome in current):
+            strategy.make_room(lake, is_whole=len(current) == len(outcomes))
         if landing:
-            strategy.make_room(lake, landing, is_whole=len(current) == len(outcomes))
             uris = [str(outcome.data_file) for outcome in landing]
             data_files.register(lake, stream.landing_table, uris, ignore_extra_columns=freeze)
         events = [outcome.to_event() for outcome in current]

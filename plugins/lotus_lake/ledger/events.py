@@ -43,7 +43,8 @@ def files_sql(where: str = "true") -> str:
     return f"""
 SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modified,
        max(partition_date) AS partition_date, max(position) AS position,
-       max(generation_id) AS generation_id, min(recorded_at) AS discovered_at,
+       max(generation_id) AS generation_id, max(extracted_at) AS extracted_at,
+       min(recorded_at) AS discovered_at,
        arg_max_null(event, version) AS event, arg_max_null(row_count, version) AS row_count,
        arg_max_null(CASE WHEN event IN {_FAULTS_SQL} THEN error END, version) AS error,
        arg_max_null(
@@ -61,7 +62,7 @@ GROUP BY source, stream, key, etag, size_bytes"""
 # What a `FileEvent` is made of again, without its place in the queue, error and remark.
 EVENT_COLUMNS = (
     "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, NULL, "
-    "data_file, generation_id"
+    "data_file, generation_id, extracted_at"
 )
 
 
@@ -82,6 +83,7 @@ class FileEvent:
         remark: What else there is to know of it.
         data_file: Address that DuckLake reads the rows of a landed file from.
         generation_id: Airbyte's generation, in a stream whose generations replace each other.
+        extracted_at: When the youngest of its rows was read at the source, in such a stream.
     """
 
     key: str
@@ -96,6 +98,7 @@ class FileEvent:
     remark: str | None = None
     data_file: str | None = None
     generation_id: int | None = None
+    extracted_at: datetime | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -106,6 +109,7 @@ class FileEvent:
 _TYPES = {
     "size_bytes": "BIGINT", "last_modified": "TIMESTAMPTZ", "partition_date": "DATE",
     "position": "BIGINT", "row_count": "BIGINT", "generation_id": "BIGINT",
+    "extracted_at": "TIMESTAMPTZ",
 }  # fmt: skip
 
 

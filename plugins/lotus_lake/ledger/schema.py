@@ -14,7 +14,10 @@ from lotus_lake.ledger.guard import guard_table
 from lotus_lake.sql import identifier
 
 # Columns that earlier releases did not have.
-_ADDED = {"data_file": "VARCHAR", "generation_id": "BIGINT", "remark": "VARCHAR"}
+_ADDED = {
+    "data_file": "VARCHAR", "generation_id": "BIGINT", "remark": "VARCHAR",
+    "extracted_at": "TIMESTAMPTZ",
+}  # fmt: skip
 _TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS {META};
 CREATE SCHEMA IF NOT EXISTS {LAKE}.staging;
@@ -23,7 +26,7 @@ CREATE TABLE IF NOT EXISTS {META}.file_events (
     last_modified TIMESTAMPTZ, partition_date DATE,
     event VARCHAR, position BIGINT, row_count BIGINT, error VARCHAR, data_file VARCHAR,
     generation_id BIGINT, version BIGINT, recorded_at TIMESTAMPTZ, dag_run_id VARCHAR,
-    remark VARCHAR
+    remark VARCHAR, extracted_at TIMESTAMPTZ
 );
 CREATE TABLE IF NOT EXISTS {META}.cursor_events (
     source VARCHAR, stream VARCHAR, cursor_path VARCHAR, version BIGINT, recorded_at TIMESTAMPTZ,
