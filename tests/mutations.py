@@ -354,6 +354,23 @@ MUTATIONS = (
         "test_a_project_that_does_not_parse_keeps_its_last_good_manifest",
     ),
     Mutation(
+        "a model's table has the model's name",
+        Text("node.resource_type == 'model' and not node.version", "false"),
+        "tests/unit/validation/test_layout.py::test_alias_and_schema_of_a_model_change_nothing",
+    ),
+    Mutation(
+        "domains that start each other are no Dags",
+        Code("domain_problems(all_models).get(domain)", "None"),
+        "tests/dags/test_integrity.py::"
+        "test_a_domain_that_cannot_be_a_dag_is_an_import_error_and_hides_no_other",
+    ),
+    Mutation(
+        "a domain waits for its inputs",
+        Text("sorted({*tables} - lake.tables", "sorted(set() - lake.tables"),
+        "tests/dags/test_runs.py::"
+        "test_a_domain_waits_until_every_table_that_it_reads_was_built_once",
+    ),
+    Mutation(
         "nothing is retired while the project does not parse",
         Code("Manifest(manifest, False)", "Manifest(manifest, True)"),
         "tests/dags/test_integrity.py::"

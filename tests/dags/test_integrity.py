@@ -405,6 +405,29 @@ def test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on(
         assert tasks["feeder.cleanup"].op_kwargs["consumers"] is None
 
 
+def test_a_domain_that_cannot_be_a_dag_is_an_import_error_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    code = "{{ config(contract={'enforced': false}) }} select * from {{ ref('%s') }}"
+    for name, reads in {
+        "fct_loose": "int_shopify__orders", "sales ops/fct_ops": "int_shopify__orders",
+        "a/fct_a": "dim_b", "b/dim_b": "int_shopify__orders", "b/fct_b": "fct_a",
+    }.items():  # fmt: skip
+        path = tmp_path / f"include/dbt/models/enriched/{name}.sql"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code % reads)
+
+    parsed = load_dags()
+
+    assert set(parsed.dags) == {*STREAM_FILES, *ENRICHED, *UPKEEP}
+    ((file, error),) = parsed.import_errors.items()
+    assert Path(file).name == "model_errors.py"
+    for text in ("lies in no folder", "'sales ops' cannot name", "without end: "):
+        assert text in error
+
+
 def test_without_any_manifest_streams_are_fed_and_nothing_is_retired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

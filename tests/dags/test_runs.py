@@ -403,6 +403,20 @@ def test_upkeep_can_be_repeated_and_is_red_when_it_will_not_delete(
     assert orders.run(MAINTENANCE, orphan_share=1).state == "success"
 
 
+def test_a_domain_waits_until_every_table_that_it_reads_was_built_once(
+    deployment: Callable[..., Deployment], capfd: pytest.CaptureFixture[str]
+) -> None:
+    orders = deployment()
+    orders.drop(FILES[0])
+    assert orders.run().state == "success"
+
+    run = orders.run("enriched__sales")
+
+    assert run.tasks == {"enriched.fct_sales_model_build": "skipped", "publish": "skipped"}
+    assert (run.state, run.events) == ("success", [])
+    assert "not built yet: int_shopify__order_refunds" in "".join(capfd.readouterr())
+
+
 def test_a_failing_data_test_is_red_and_updates_no_asset(
     deployment: Callable[..., Deployment],
 ) -> None:

@@ -13,6 +13,7 @@ from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
 from lotus_lake.project.manifest import Model, dbt_executable, dbt_project_dir
 
@@ -108,6 +109,14 @@ def give_access(_context: Any, operator: Any) -> None:
         **settings.catalog.to_env(),
         "LAKE_PROJECT_DIR": str(settings.project_dir),
     }
+
+
+def skip_until_built(tables: Sequence[str], _context: Any, _operator: Any) -> None:
+    """Skip the task while a table that it reads was never built: its first update starts it."""
+    with open_to_read(lake_settings()) as lake:
+        missing = sorted({*tables} - lake.tables("main") - lake.views("main"))
+    if missing:
+        raise AirflowSkipException(f"not built yet: {', '.join(missing)}")
 
 
 def skip_when_consumed(context: Any, _operator: Any) -> None:

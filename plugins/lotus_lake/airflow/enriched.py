@@ -10,17 +10,16 @@ from typing import Any
 from airflow.sdk import DAG, Asset, AssetAny
 
 from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
-from lotus_lake.airflow.dbt import dbt_group
+from lotus_lake.airflow.dbt import dbt_group, skip_until_built
 from lotus_lake.airflow.tasks import Built, build_each, lake_dag, lake_task, raise_errors
 from lotus_lake.config.settings import Settings
-from lotus_lake.errors import DbtProjectError
+from lotus_lake.errors import DbtProjectError, PermanentError
+from lotus_lake.project.domains import domain_problems, enriched_domains, inputs_of
 from lotus_lake.project.manifest import (
     Model,
     dbt_project_dir,
-    enriched_domains,
     ensure_manifest,
     group_manifest,
-    inputs_of,
     last_good_manifest,
     load_models,
 )
@@ -73,6 +72,8 @@ def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:
         manifest: Manifest of the whole dbt project.
     """
     all_models = load_models(manifest)
+    if problem := domain_problems(all_models).get(domain):
+        raise PermanentError(problem, hint="lotus-lake validate")
     models = enriched_domains(all_models)[domain]
     inputs = [all_models[name] for name in inputs_of(models)]
     with lake_dag(
@@ -88,6 +89,7 @@ def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:
             models,
             group_manifest(manifest, "enriched", domain),
             settings.project_dir,
+            [partial(skip_until_built, [model.name for model in inputs])],
         )
         group >> _publish([model_asset(model) for model in models], domain)
     return dag

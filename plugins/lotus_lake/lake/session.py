@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import duckdb
 
@@ -52,13 +52,20 @@ class Lake:
 
         Asks DuckLake's metadata: DuckDB would load every table to list them, 20 s for thousands.
         """
+        return self._names("table", schema)
+
+    def views(self, schema: str) -> set[str]:
+        """Names of the committed views of a schema of the lake."""
+        return self._names("view", schema)
+
+    def _names(self, kind: Literal["table", "view"], schema: str) -> set[str]:
         return {
             name
             for (name,) in self.rows(
                 f"""
-                SELECT table_name FROM {METADATA}.ducklake_table AS tables
+                SELECT {kind}_name FROM {METADATA}.ducklake_{kind} AS named
                 JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
-                WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
+                WHERE named.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
                 AND schema_name = ?
                 """,
                 [schema],

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lotus_lake.errors import DbtProjectError
+from lotus_lake.sql import is_plain_name
 
 _INPUTS = (
     "dbt_project.yml", "profiles.yml", "packages.yml", "models", "macros", "tests", "seeds",
@@ -194,21 +195,6 @@ def processed_models(models: Mapping[str, Model], stream_id: str) -> list[Model]
     ]
 
 
-def enriched_domains(models: Mapping[str, Model]) -> dict[str, list[Model]]:
-    """The enriched models of each domain, that is, of each folder below `models/enriched`."""
-    domains: dict[str, list[Model]] = {}
-    for model in models.values():
-        if model.layer == "enriched":
-            domains.setdefault(model.folder, []).append(model)
-    return domains
-
-
-def inputs_of(domain: list[Model]) -> list[str]:
-    """Names of the models that a domain reads and does not build itself, in order."""
-    own = {model.name for model in domain}
-    return sorted({parent for model in domain for parent in model.parents} - own)
-
-
 def _signature(dbt_dir: Path) -> dict[str, list[int]]:
     """Size and time of change of every file that dbt parses.
 
@@ -286,7 +272,8 @@ def _write_groups(manifest: Path) -> None:
     for key, node in document["nodes"].items():
         if node["resource_type"] == "model" and len(node["fqn"]) > 2:
             layer, folder = node["fqn"][1], node["fqn"][2]
-            for name in node["tags"] if layer == "processed" else [folder]:
+            names = node["tags"] if layer == "processed" else [folder]
+            for name in filter(is_plain_name, names):
                 groups.setdefault(Path(layer, f"{name}.json"), {})[key] = node
     for file, nodes in groups.items():
         path = manifest.parent / _GROUPS / file

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.validation import models, streams
+from lotus_lake.validation import layout, models, streams
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, read_project
 
@@ -30,6 +30,9 @@ DBT_CHECKS: list[Check] = [
     models.keys,
     models.overwritten,
     models.sources,
+    layout.built_by_a_dag,
+    layout.domains,
+    layout.one_name,
 ]
 
 __all__ = ["CHECKS", "DBT_CHECKS", "Check", "Problem", "Project", "find_problems", "read_project"]

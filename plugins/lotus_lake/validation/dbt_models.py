@@ -1,4 +1,4 @@
-"""Processed models and sources as dbt's manifest has them."""
+"""Models, seeds, snapshots and sources as dbt's manifest has them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,31 @@ class ProcessedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class DbtNode:
+    """A model of any layer, a seed or a snapshot.
+
+    Attributes:
+        name: Its name.
+        kind: `model`, `seed` or `snapshot`.
+        file: Where it is.
+        code: What that file holds.
+        layer: First folder below `models`.
+        is_enabled: Whether dbt would build it.
+        reads: Source and name of each dbt source that it reads.
+        names: What its config says of its table's name: alias, schema, database, version.
+    """
+
+    name: str
+    kind: str
+    file: Path
+    code: str
+    layer: str
+    is_enabled: bool
+    reads: tuple[tuple[str, str], ...]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceTable:
     """A table that a YAML declares as a dbt source."""
 
@@ -80,6 +105,36 @@ def read_manifest(
         for _, node in sorted(document["sources"].items())
     )
     return models, sources
+
+
+def read_nodes(manifest: Path, dbt_dir: Path) -> tuple[DbtNode, ...]:
+    """What has a table: models of all layers, disabled ones as well, seeds and snapshots."""
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    disabled = {key for key in document["disabled"] if key not in document["nodes"]}
+    nodes = {**document["nodes"], **{key: document["disabled"][key][0] for key in disabled}}
+    return tuple(
+        _node(node, dbt_dir, key not in disabled)
+        for key, node in sorted(nodes.items())
+        if node["resource_type"] in ("model", "seed", "snapshot")
+    )
+
+
+def _node(node: Mapping[str, Any], dbt_dir: Path, is_enabled: bool) -> DbtNode:
+    config = {**node["config"], "version": node.get("version")}
+    return DbtNode(
+        name=node["name"],
+        kind=node["resource_type"],
+        file=dbt_dir / node["original_file_path"],
+        code=node["raw_code"],
+        layer=node["fqn"][1],
+        is_enabled=is_enabled,
+        reads=tuple((source, name) for source, name in node.get("sources", ())),
+        names={
+            word: str(config[word])
+            for word in ("alias", "schema", "database", "version")
+            if config.get(word) not in (None, node["name"])
+        },
+    )
 
 
 def _data_tests(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -96,6 +96,13 @@ def keys(project: Project) -> Iterator[Problem]:
     for model in project.models:
         if not known & set(model.tags):
             continue
+        if model.materialized not in ("incremental", "table"):
+            yield Problem(
+                model.file,
+                f"is {model.materialized}: it would keep nothing of the rows that are retired",
+                "config(materialized='incremental', ...)",
+                config_line(model.code),
+            )
         if model.unique_key:
             yield from _newest(model)
             yield from _key_tests(model)

@@ -10,7 +10,13 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile, stream_files
 from lotus_lake.errors import DbtProjectError, StreamConfigError
 from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest, manifest_problem
-from lotus_lake.validation.dbt_models import ProcessedModel, SourceTable, read_manifest
+from lotus_lake.validation.dbt_models import (
+    DbtNode,
+    ProcessedModel,
+    SourceTable,
+    read_manifest,
+    read_nodes,
+)
 from lotus_lake.validation.lines import json_line
 from lotus_lake.validation.model_sql import macro_calls
 from lotus_lake.validation.problems import Problem
@@ -32,6 +38,7 @@ class Project:
         is_parsed: Whether dbt can parse its project; if not, no model and no source is known.
         models: The processed models.
         sources: All tables that are declared as dbt sources.
+        nodes: Models of all layers, seeds and snapshots.
         problems: What could not be read.
     """
 
@@ -41,6 +48,7 @@ class Project:
     is_parsed: bool
     models: tuple[ProcessedModel, ...]
     sources: tuple[SourceTable, ...]
+    nodes: tuple[DbtNode, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -67,11 +75,12 @@ def read_project(settings: Settings) -> Project:
         manifest = ensure_manifest(settings.project_dir, again=True)
     except DbtProjectError as error:
         problem = _dbt_problem(dbt_dir, error)
-        return Project(settings, files, streams, False, (), (), (*problems, problem))
+        return Project(settings, files, streams, False, (), (), (), (*problems, problem))
     if stale := manifest_problem(settings.project_dir):
         problems += (Problem(manifest, stale, "make the folder writable, then run it again"),)
     models, sources = read_manifest(manifest, dbt_dir)
-    return Project(settings, files, streams, True, models, sources, problems)
+    nodes = read_nodes(manifest, dbt_dir)
+    return Project(settings, files, streams, True, models, sources, nodes, problems)
 
 
 def read_streams(settings: Settings) -> tuple[tuple[Stream, ...], tuple[Problem, ...]]:

@@ -141,7 +141,10 @@ CASES = [
     Case(
         "model that is disabled",
         ((SQL, "config(", "config(enabled=false, "),),
-        ((ORDERS, 0, "no dbt model is tagged shopify__orders"),),
+        (
+            (ORDERS, 0, "no dbt model is tagged shopify__orders"),
+            (SQL, 1, "is disabled: no Dag builds it"),
+        ),
     ),
     Case(
         "model that reads another stream",
