@@ -179,6 +179,16 @@ MUTATIONS = (
         "test_parts_without_a_generation_are_one_table",
     ),
     Mutation(
+        "what the store would not give is tried again",
+        Code('event == "quarantined" and is_due', "False"),
+        "tests/integration/test_refused_objects.py::test_a_passing_404_lands_without_anybody",
+    ),
+    Mutation(
+        "and again after growing pauses",
+        Text("pow(4, count(*) FILTER (remark = ?) - 1)", "pow(1, count(*) FILTER (remark = ?))"),
+        "tests/integration/test_refused_objects.py::test_the_pauses_grow_up_to_a_day",
+    ),
+    Mutation(
         "rows of a replaced object leave the landing table when it is noticed",
         Code("(taken_out := forget(...))", "taken_out := 0"),
         "tests/integration/test_replaced_before_processing.py::"

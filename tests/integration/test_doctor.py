@@ -316,7 +316,7 @@ def test_a_lifecycle_rule_that_deletes_too_early(
     days = fed.stream.feeder.retention_days
     for prefix, after in ((b"raw/", days), (b"", 1), (b"raw/shop/", 3)):
         store.rules = LIFECYCLE % (prefix, after)
-        found = the_problem(asked, "no rule deletes raw objects too early")
+        found = the_problem(asked, "no rule takes raw objects too early")
         assert f"tidy after {after} days" in found.text
         assert "remove the rules" in str(found.hint)
     for prefix, after in ((b"raw/", days + 1), (b"lake/", 1)):

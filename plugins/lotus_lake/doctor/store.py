@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_SKEW_SECONDS = 300
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}  # GLACIER_IR is read like any other
 _NO_RULES = "NoSuchLifecycleConfiguration"
 _NOT_THERE = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "501", "405", "403"}
 
@@ -109,8 +110,8 @@ def clock_agrees_with_the_store(store: Store) -> Result:
     return ok(f"{abs(skew):.0f} s apart")
 
 
-def no_rule_deletes_raw_objects_too_early(store: Store) -> Result:
-    """No lifecycle rule of the bucket deletes raw objects before the feeder retires them."""
+def no_rule_takes_raw_objects_too_early(store: Store) -> Result:
+    """No lifecycle rule deletes or archives raw objects before the feeder retires them."""
     try:
         answer = store.client.get_bucket_lifecycle_configuration(Bucket=store.settings.bucket)
     except ClientError as error:
@@ -126,20 +127,23 @@ def no_rule_deletes_raw_objects_too_early(store: Store) -> Result:
     early = [
         f"{rule.get('ID', 'a rule')} after {days} days"
         for rule in answer["Rules"]
-        if (days := days_to_live(rule, store.settings.raw_prefix)) is not None and days <= longest
+        if (days := days_to_read(rule, store.settings.raw_prefix)) is not None and days <= longest
     ]
     if early:
         return problem(
-            f"lifecycle rules delete raw objects early: {', '.join(early)}; the longest "
+            f"lifecycle rules delete or archive raw objects early: {', '.join(early)}; the longest "
             f"retention_days is {longest}, and files that wait longer would be lost",
             hint="remove the rules from the raw prefix: the feeder retires files by itself, once "
             "every model has read them",
         )
-    return ok(f"{len(answer['Rules'])} rules, none of them deletes raw objects early")
+    return ok(f"{len(answer['Rules'])} rules, none of them takes raw objects early")
 
 
-def days_to_live(rule: Mapping[str, Any], raw_prefix: str) -> int | None:
-    """Days after which a lifecycle rule deletes raw objects; `None` when it does not."""
+def days_to_read(rule: Mapping[str, Any], raw_prefix: str) -> int | None:
+    """Days after which a lifecycle rule deletes or archives raw objects; `None` if it never does.
+
+    An object in an archive answers 403 until somebody restores it.
+    """
     condition = rule.get("Filter") or {}
     prefix = (
         rule.get("Prefix")
@@ -148,12 +152,12 @@ def days_to_live(rule: Mapping[str, Any], raw_prefix: str) -> int | None:
         or ""
     )
     touches = raw_prefix.startswith(prefix) or prefix.startswith(raw_prefix)
-    expiration = rule.get("Expiration") or {}
+    archived = [move for move in rule.get("Transitions", ()) if move["StorageClass"] in _ARCHIVES]
+    actions = [rule.get("Expiration") or {}, *archived]
     if rule.get("Status") != "Enabled" or not touches:
         return None
-    if "Date" in expiration:
-        return 0
-    return expiration.get("Days")
+    ends = [0 if "Date" in action else action.get("Days") for action in actions]
+    return min((days for days in ends if days is not None), default=None)
 
 
 def _write_probe(store: Store, path: str) -> None:
@@ -184,6 +188,6 @@ CHECKS = (
     raw_objects_can_be_read,
     data_path_can_be_written,
     clock_agrees_with_the_store,
-    no_rule_deletes_raw_objects_too_early,
+    no_rule_takes_raw_objects_too_early,
 )
 ALL = (bucket_is_listed, *CHECKS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lotus_lake.ledger.events import FileEvent
+from lotus_lake.ledger.events import REFUSED, FileEvent
 from lotus_lake.ledger.queue import PendingFile
 
 
@@ -46,7 +46,7 @@ class Outcome:
             event=self.event,
             row_count=self.row_count,
             error=self.note if is_error else None,
-            remark=None if is_error else self.note,
+            remark=(REFUSED if self.is_refused else None) if is_error else self.note,
             data_file=self.data_file,
             generation_id=self.file.generation_id,
         )

@@ -25,6 +25,10 @@ EVENTS = (
     "replaced",  # its object has another version now, and its rows have left the landing table
     "missing",  # its rows are, or were, in the landing table, and its object is gone
 )
+# Remark on a quarantined file that the store would not give. It is tried again without anybody: the
+# first time after so many minutes, then after four times the pause before, at most a day.
+REFUSED = "the store would not give it: it is tried again, after growing pauses"
+_PAUSE_MINUTES, _LONGEST_PAUSE_MINUTES = 5, 1440
 LANDED = ("registered", "copied")
 LANDED_SQL = "('registered', 'copied')"
 # Earlier releases wrote the remarks on files that are fine into `error`, too.
@@ -140,6 +144,8 @@ def unknown_objects(
 ) -> list[RawObject]:
     """The objects whose identity the ledger does not hold, or that it holds to be gone.
 
+    So are those that the store would not give, and that are due to be tried again.
+
     Args:
         lake: Open lake.
         stream: The stream.
@@ -150,15 +156,21 @@ def unknown_objects(
     if not objects:
         return []
     known, newer = set(), set()
-    for key, etag, size_bytes, event, version in lake.rows(
+    for key, etag, size_bytes, event, is_due, version in lake.rows(
         f"""
-        SELECT key, etag, size_bytes, arg_max(event, version), max(version) FROM {META}.file_events
-        WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
+        SELECT key, etag, size_bytes, arg_max(event, version),
+               arg_max_null(remark, version) IS NOT DISTINCT FROM ?
+               AND max(recorded_at) + to_minutes(least(
+                   {_PAUSE_MINUTES} * pow(4, count(*) FILTER (remark = ?) - 1),
+                   {_LONGEST_PAUSE_MINUTES}
+               )::BIGINT) <= now(),
+               max(version)
+        FROM {META}.file_events WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
         GROUP BY key, etag, size_bytes
         """,
-        [stream.source, stream.name, min(objects).key, max(objects).key],
+        [REFUSED, REFUSED, stream.source, stream.name, min(objects).key, max(objects).key],
     ):
-        if event not in ("missing", "replaced"):
+        if event not in ("missing", "replaced") and not (event == "quarantined" and is_due):
             known.add((key, etag, size_bytes))
         if known_at is not None and version > known_at:
             newer.add(key)

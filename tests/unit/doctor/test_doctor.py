@@ -10,7 +10,7 @@ import pytest
 from lotus_lake.doctor.catalog import is_english
 from lotus_lake.doctor.findings import Result, ok, run, some_of
 from lotus_lake.doctor.machine import file_system_of, size_in_bytes
-from lotus_lake.doctor.store import days_to_live
+from lotus_lake.doctor.store import days_to_read
 from lotus_lake.errors import SettingsError
 
 MOUNTS = """\
@@ -58,6 +58,18 @@ def test_other_languages_are_not(language: str) -> None:
         ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 3}}, 3),
         ({"Filter": {"And": {"Prefix": "raw/shop/", "Tags": []}}, "Expiration": {"Days": 3}}, 3),
         ({"Filter": {}, "Expiration": {"Date": "2026-03-01"}}, 0),
+        ({"Prefix": "", "Transitions": [{"Days": 1, "StorageClass": "DEEP_ARCHIVE"}]}, 1),
+        (
+            {
+                "Expiration": {"Days": 90},
+                "Transitions": [
+                    {"Days": 1, "StorageClass": "STANDARD_IA"},
+                    {"Days": 30, "StorageClass": "GLACIER"},
+                ],
+            },
+            30,
+        ),
+        ({"Prefix": "", "Transitions": [{"Days": 1, "StorageClass": "GLACIER_IR"}]}, None),
         ({"Filter": {"Prefix": "lake/"}, "Expiration": {"Days": 3}}, None),
         (
             {"Filter": {"Prefix": "raw/"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}},
@@ -67,7 +79,7 @@ def test_other_languages_are_not(language: str) -> None:
     ],
 )
 def test_a_lifecycle_rule_concerns_the_raw_prefix(rule: dict[str, Any], days: int | None) -> None:
-    assert days_to_live({"Status": "Enabled", **rule}, "raw/") == days
+    assert days_to_read({"Status": "Enabled", **rule}, "raw/") == days
 
 
 def test_a_check_that_fails_stops_no_other() -> None:
