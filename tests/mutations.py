@@ -189,6 +189,17 @@ MUTATIONS = (
         "tests/integration/test_refused_objects.py::test_the_pauses_grow_up_to_a_day",
     ),
     Mutation(
+        "no snapshot expires that an open transaction needs",
+        Code("min(moment, began - MAX_SKEW)", "moment"),
+        "tests/integration/test_expiry_beside_feeders.py",
+    ),
+    Mutation(
+        "ids of scheduled deletions are random",
+        Text("hash(path, uuid())", "hash(path)"),
+        "tests/integration/test_orphans.py::"
+        "test_two_that_schedule_one_deletion_at_once_give_two_ids",
+    ),
+    Mutation(
         "rows of a replaced object leave the landing table when it is noticed",
         Code("(taken_out := forget(...))", "taken_out := 0"),
         "tests/integration/test_replaced_before_processing.py::"

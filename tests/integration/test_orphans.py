@@ -12,13 +12,15 @@ from uuid import uuid4
 import pytest
 
 from lotus_lake.errors import SettingsError, UpkeepRefusedError
+from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.data_files import schedule_deletion
-from lotus_lake.lake.session import Lake
+from lotus_lake.lake.session import METADATA, Lake
 from lotus_lake.upkeep.expiry import untouchable_since, upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
 from lotus_lake.upkeep.sizes import read_sizes
 from tests import children
-from tests.catalogs import on_sqlite
+from tests.catalogs import on_postgres, on_sqlite
+from tests.children import Watched
 from tests.consuming import age
 from tests.feeds import Feed
 from tests.integration.test_compaction import compact_in_child, make_table, rows_of
@@ -171,3 +173,23 @@ def test_files_of_a_lake_on_s3_are_listed_there(environment: dict[str, str], buc
         wait(other)
         assert upkeep(other).files_deleted == found.files
         assert rows_of(other, table) == before
+
+
+@on_postgres
+def test_two_that_schedule_one_deletion_at_once_give_two_ids(lake: Lake) -> None:
+    """DuckLake deletes by address, and takes entries off its list by id."""
+    uri = f"{lake.settings.data_path}orphan.parquet"
+    left = [uri]
+
+    def overtake(statement: str) -> None:
+        if left and statement.startswith("INSERT INTO"):
+            with open_lake(lake.settings) as other:
+                schedule_deletion(other, [left.pop()])
+
+    slow = Lake(Watched(lake.con, overtake), lake.settings)  # type: ignore[arg-type]
+    schedule_deletion(slow, [uri])
+    ids = lake.rows(
+        f"SELECT data_file_id FROM {METADATA}.ducklake_files_scheduled_for_deletion WHERE path = ?",
+        [uri],
+    )
+    assert len(ids) == len(set(ids)) == 2

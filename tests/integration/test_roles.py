@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,13 @@ from lotus_lake.bucket import credentials
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.connections import S3Access
 from lotus_lake.config.settings import Settings
+from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.proxy import Proxy, run_proxy
+from tests.refusing import refused
 from tests.servers import ROLE_KEYS, S3Server
 
 TOKEN = "authorization-of-the-container"
@@ -42,6 +45,7 @@ class KeyServer(ThreadingHTTPServer):
     Attributes:
         key: The access key that it gives now.
         refused: Requests that did not say who they are.
+        has_page: Whether it refuses with a page, as a proxy does.
     """
 
     daemon_threads = True
@@ -49,6 +53,7 @@ class KeyServer(ThreadingHTTPServer):
     def __init__(self, secret: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.secret, self.key, self.refused = secret, ROLE_KEYS[0], 0
+        self.has_page = False
 
     @property
     def url(self) -> str:
@@ -92,7 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self) -> None:
         self.server.refused += 1
-        self.send_error(403)
+        if self.server.has_page:
+            self.send_error(403)
+            return
+        text = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
     def _answer(self, kind: str, text: str) -> None:
         self.send_response(200)
@@ -214,3 +226,38 @@ def test_keys_that_stay_need_no_renewal(feed: Feed) -> None:
     before = threading.active_count()
     with open_lake(feed.settings):
         assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("has_page", [False, True])
+@pytest.mark.parametrize("role", ["web identity"], indirect=True)
+def test_a_role_that_sts_refuses_is_a_wrong_setting(
+    with_role: Settings, key_server: KeyServer, tmp_path: Path, has_page: bool
+) -> None:
+    key_server.has_page = has_page
+    (tmp_path / "identity").write_text("somebody else")
+    with refused(SettingsError, "the S3 access cannot be used"), open_lake(with_role):
+        pass
+    assert key_server.refused
+
+
+@pytest.mark.parametrize("has_page", [False, True])
+@pytest.mark.parametrize("role", ["web identity"], indirect=True)
+def test_renewal_survives_an_sts_that_refuses_for_a_while(
+    has_page: bool,
+    with_role: Settings,
+    key_server: KeyServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(credentials, "RENEWAL_SECONDS", 0.1)
+    key_server.has_page = has_page
+    # Keys that live shorter than 10 minutes have to be renewed: a refusal is an error then.
+    monkeypatch.setattr(sys.modules[__name__], "LIFE", timedelta(minutes=9))
+    with open_lake(with_role) as lake:
+        assert key_of(lake) == ROLE_KEYS[0]
+        (tmp_path / "identity").write_text("somebody else")
+        before = key_server.refused
+        until(lambda: key_server.refused > before + 1)
+        (tmp_path / "identity").write_text(IDENTITY)
+        key_server.key = ROLE_KEYS[1]
+        until(lambda: key_of(lake) == ROLE_KEYS[1])

@@ -76,16 +76,22 @@ def access_errors() -> Iterator[None]:
     Raises:
         SettingsError: The endpoint or the credentials are malformed.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # a role that STS refuses
-
     try:
         yield
-    except (BotoCoreError, ClientError, ValueError) as error:
+    except client_errors(ValueError) as error:  # STS refuses a role with a ClientError
         raise SettingsError(
             f"the S3 access cannot be used: {error}",
             hint="check the connection aws_default, or AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_PROFILE",
         ) from error
+
+
+def client_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a call to the store, or to STS, may raise; others besides."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError  # a proxy answers with a page of its own
+
+    return BotoCoreError, ClientError, ResponseParserError, *others
 
 
 def _client(access: S3Access, attempts: int) -> S3Client:
@@ -199,8 +205,6 @@ def list_objects(
     Raises:
         StorageUnavailableError: The store did not answer, or refused; an empty prefix is fine.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     read_listings_fast(client)
     pages = client.get_paginator("list_objects_v2").paginate(
         **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
@@ -208,7 +212,7 @@ def list_objects(
     try:
         for page in pages:
             yield from page_objects(page)
-    except (BotoCoreError, ClientError) as error:
+    except client_errors() as error:
         raise listing_error(bucket, prefix, error) from error
 
 
@@ -244,11 +248,9 @@ def store_time(client: S3Client, bucket: str, prefix: str) -> datetime | None:
     Raises:
         StorageUnavailableError: The store did not answer, or refused.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    except (BotoCoreError, ClientError) as error:
+    except client_errors() as error:
         raise listing_error(bucket, prefix, error) from error
     text = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(text) if text else None
@@ -275,7 +277,7 @@ def look_at(client: S3Client, bucket: str, key: str) -> Sight:
     Raises:
         StorageUnavailableError: The store does not answer, or its answer is not about this object.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         opened = client.get_object(Bucket=bucket, Key=key)
@@ -287,7 +289,7 @@ def look_at(client: S3Client, bucket: str, key: str) -> Sight:
         if code in _NOT_OF_THE_OBJECT or not 400 <= status < 500 or status == 429:
             raise reading_error(bucket, key, error) from error
         return Sight(refusal=f"the store refuses to give it: {error}")
-    except (BotoCoreError, OSError) as error:
+    except client_errors(OSError) as error:
         raise reading_error(bucket, key, error) from error
     return Sight(opened["ETag"].strip('"'), opened["ContentLength"])
 

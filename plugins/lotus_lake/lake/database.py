@@ -31,6 +31,11 @@ AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'ducklake_snap
 ORDER BY relname
 """
 
+_OLDEST_TRANSACTION = """
+SELECT min(xact_start) AS began FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +67,17 @@ def database_time(lake: Lake) -> datetime | None:
         return None
     [(at,)] = lake.metadata_rows("SELECT now() AS at")
     return datetime.fromisoformat(str(at))
+
+
+def oldest_transaction(lake: Lake) -> datetime | None:
+    """When the oldest open transaction of the catalog's database began; `None` for SQLite.
+
+    Postgres shows those of this role, and of all to a member of `pg_read_all_stats`.
+    """
+    if lake.settings.catalog.kind != "postgres":
+        return None
+    [(began,)] = lake.metadata_rows(_OLDEST_TRANSACTION)
+    return None if began is None else datetime.fromisoformat(str(began))
 
 
 def refresh_statistics(lake: Lake) -> None:

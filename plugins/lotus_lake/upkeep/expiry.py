@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from lotus_lake.bucket.objects import present, s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.data_files import scheduled_below, unschedule
+from lotus_lake.lake.database import oldest_transaction
 from lotus_lake.lake.inlined_rows import purge
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.upkeep import orphans
-from lotus_lake.upkeep.clock import check_clock
+from lotus_lake.upkeep.clock import MAX_SKEW, check_clock
 
-# Never younger than the longest transaction: a snapshot that expires under an open one loses the
-# conflict that would have stopped a double registration.
+# Longer than any transaction should take. None is trusted to: see `_oldest_needed`.
 SNAPSHOT_DAYS = 2
 FILE_DAYS = 2
 
@@ -84,7 +84,7 @@ def expire(lake: Lake, *, dry_run: bool = False) -> int:
     with write_lock(lake.settings):
         snapshots = lake.rows(
             f"CALL ducklake_expire_snapshots('{LAKE}', older_than => ?, dry_run => ?)",
-            [_as_compared(lake, untouchable_since(lake, SNAPSHOT_DAYS)), dry_run],
+            [_as_compared(lake, _oldest_needed(lake)), dry_run],
         )
     rows = 0 if dry_run else purge(lake)
     log.info("%s%d snapshots expired, %d rows of the catalog removed", _dry(dry_run),
@@ -121,6 +121,16 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
 
 def _dry(dry_run: bool) -> str:
     return "dry run: " if dry_run else ""
+
+
+def _oldest_needed(lake: Lake) -> datetime:
+    """The moment after which no snapshot may expire.
+
+    One that expires under an open transaction takes the conflict with it that would have stopped a
+    double registration. On SQLite the write lock keeps the two apart.
+    """
+    moment, began = untouchable_since(lake, SNAPSHOT_DAYS), oldest_transaction(lake)
+    return moment if began is None else min(moment, began - MAX_SKEW)
 
 
 def _as_compared(lake: Lake, moment: datetime) -> datetime:
