@@ -392,6 +392,17 @@ MUTATIONS = (
         "test_a_domain_waits_until_every_table_that_it_reads_was_built_once",
     ),
     Mutation(
+        "a wait gives way to a run that is queued",
+        Text('if dag_id := self.arguments["dag_id"]:', 'if dag_id := "":'),
+        "tests/dags/test_sensor.py::test_a_wait_gives_way_to_a_run_that_is_queued",
+    ),
+    Mutation(
+        "every task has a time limit",
+        Text('"execution_timeout": task_timeout(is_long=has_long_tasks),', ""),
+        "tests/dags/test_integrity.py::"
+        "test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them",
+    ),
+    Mutation(
         "nothing is retired while the project does not parse",
         Code("Manifest(manifest, False)", "Manifest(manifest, True)"),
         "tests/dags/test_integrity.py::"

@@ -79,6 +79,27 @@ def test_every_dag_and_task_has_our_owner_and_says_what_it_does(bag: DagBag) -> 
             assert task.doc_md, f"{dag.dag_id}.{task.task_id}"
 
 
+def test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limits(parsed: DagBag) -> dict[tuple[str, str], float]:
+        return {
+            (dag.dag_id, task.task_id): task.execution_timeout.total_seconds()
+            for dag in parsed.dags.values()
+            for task in dag.tasks
+        }
+
+    found = limits(bag)
+    assert len(found) == 8 * len(STREAM_FILES) + 2 + 6 + 2 + 1
+    assert set(found.values()) == {3600, 6 * 3600}
+    assert {task for (_, task), seconds in found.items() if seconds == 3600} == {
+        "wait_for_files", "publish",
+        *(f"feeder.{name}" for name in ("list", "batch", "register", "cursor", "cleanup")),
+    }  # fmt: skip
+    monkeypatch.setenv("LAKE_TASK_TIMEOUT_SECONDS", "60")
+    assert limits(load_dags()) == {task: seconds / 60 for task, seconds in found.items()}
+
+
 def test_what_builds_a_model_shows_its_grain_and_how_to_build_it_by_hand(bag: DagBag) -> None:
     task = bag.dags["enriched__sales"].task_dict["enriched.fct_sales_model_build"]
     assert "`lakehouse.main.fct_sales`" in task.doc_md

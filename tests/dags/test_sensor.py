@@ -17,6 +17,7 @@ import pytest
 from airflow.models.trigger import TRIGGER_FAIL_REPR, TriggerFailureReason
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
@@ -109,6 +110,19 @@ def airflow_connection(deployed: dict[str, str], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
 
+@pytest.fixture(autouse=True)
+def queued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that Airflow's server says are queued; here there is no server."""
+    runs: list[str] = []
+
+    def count(dag_id: str, *, states: list[str]) -> int:
+        assert (dag_id, states) == ("shop__orders", ["queued"])
+        return len(runs)
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_dr_count", staticmethod(count))
+    return runs
+
+
 def a_sensor(feed: Feed, **arguments: Any) -> NewFilesSensor:
     """The sensor of a stream, as its Dag has it."""
     prefix = feed.stream.prefix(feed.settings.raw_prefix)
@@ -124,7 +138,7 @@ def a_sensor(feed: Feed, **arguments: Any) -> NewFilesSensor:
 def a_context(run_type: str = SCHEDULED, wait_seconds: int | None = None) -> Any:
     """What the sensor reads of a run."""
     return {
-        "dag_run": SimpleNamespace(run_type=run_type),
+        "dag_run": SimpleNamespace(run_type=run_type, dag_id="shop__orders"),
         "params": {"wait_seconds": wait_seconds},
     }
 
@@ -144,28 +158,28 @@ def test_it_fires_before_anything_was_fed_once_there_is_a_file(
 ) -> None:
     settings = Settings.from_env(environment)
     feed = Feed(settings, write_stream(settings.streams_dir, "fresh"), client)
-    assert a_sensor(feed).poke({}) is False
+    assert a_sensor(feed).poke(a_context()) is False
     feed.put()
-    assert a_sensor(feed).poke({}) is True
+    assert a_sensor(feed).poke(a_context()) is True
 
 
 def test_it_does_not_fire_when_every_file_is_known(feed: Feed) -> None:
-    assert a_sensor(feed).poke({}) is False
+    assert a_sensor(feed).poke(a_context()) is False
 
 
 def test_it_fires_on_a_new_file(feed: Feed) -> None:
     feed.put("part_1.parquet")
-    assert a_sensor(feed).poke({}) is True
+    assert a_sensor(feed).poke(a_context()) is True
 
 
 def test_it_fires_on_a_file_that_is_late_by_less_than_the_lookback(feed: Feed) -> None:
     feed.put("late.parquet", day=DAY - timedelta(days=feed.stream.feeder.lookback_days))
-    assert a_sensor(feed).poke({}) is True
+    assert a_sensor(feed).poke(a_context()) is True
 
 
 def test_it_fires_on_a_known_key_with_other_content(feed: Feed) -> None:
     feed.put(KNOWN, 4)
-    assert a_sensor(feed).poke({}) is True
+    assert a_sensor(feed).poke(a_context()) is True
 
 
 def test_it_fires_on_a_file_that_was_discovered_and_waits(
@@ -181,7 +195,7 @@ def test_it_fires_on_a_file_that_was_discovered_and_waits(
 
 
 def test_it_fires_on_landed_rows_that_a_model_has_not_read(feed: Feed) -> None:
-    assert a_sensor(feed, consumers=["int_shop__orders"]).poke({}) is True
+    assert a_sensor(feed, consumers=["int_shop__orders"]).poke(a_context()) is True
 
 
 def test_files_of_streams_with_a_similar_name_are_none_of_its_business(
@@ -190,7 +204,7 @@ def test_files_of_streams_with_a_similar_name_are_none_of_its_business(
     settings = Settings.from_env(environment)
     for name in ("orders_archive", "order"):
         Feed(settings, write_stream(settings.streams_dir, name), client).put()
-    assert a_sensor(feed).poke({}) is False
+    assert a_sensor(feed).poke(a_context()) is False
 
 
 # Streams whose full refreshes replace each other.
@@ -310,12 +324,12 @@ def test_a_look_that_finds_nothing_costs_one_request_per_thousand_keys_of_the_wi
     in_window, before = HISTORIES[name]
     keys = 1 + in_window
     assert len(feeds[name].objects()) == keys + before
-    assert a_sensor(feeds[name]).poke({}) is False
+    assert a_sensor(feeds[name]).poke(a_context()) is False
     assert 1 <= len(proxy.listings) <= ceil(keys / PAGE_KEYS)
 
 
 def test_nothing_is_listed_when_known_work_waits(feed: Feed, proxy: Proxy) -> None:
-    assert a_sensor(feed, consumers=["int_shop__orders"]).poke({}) is True
+    assert a_sensor(feed, consumers=["int_shop__orders"]).poke(a_context()) is True
     assert proxy.listings == []
 
 
@@ -413,6 +427,45 @@ def test_a_wait_in_the_worker_that_times_out_is_skipped(feed: Feed, proxy: Proxy
     with pytest.raises(AirflowSkipException, match="timed out"):
         sensor.execute(a_context())
     assert len(proxy.listings) == 1
+
+
+# What ends early.
+
+
+def test_a_wait_gives_way_to_a_run_that_is_queued(
+    trigger: BucketChangedTrigger, feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trigger looks for one more often than it lists."""
+    trigger.arguments["poke_interval"] = 600
+    monkeypatch.setattr(sensors, "_QUEUE_SECONDS", 0.05)
+
+    async def wait_and_queue() -> Any:
+        waiting = asyncio.create_task(first_event(trigger))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        queued.append("manual")
+        return await waiting
+
+    event = asyncio.run(wait_and_queue())
+
+    with pytest.raises(AirflowSkipException, match="another run of the Dag is queued"):
+        resume(a_sensor(feed), deferred(a_sensor(feed)), {"event": event})
+
+
+def test_a_wait_in_the_worker_gives_way_too_unless_there_is_work(
+    feed: Feed, queued: list[str]
+) -> None:
+    queued.append("manual")
+    sensor = a_sensor(feed, deferrable=False, mode="poke")
+    with pytest.raises(AirflowSkipException, match="another run of the Dag is queued"):
+        sensor.execute(a_context())
+    feed.put("part_1.parquet")
+    sensor.execute(a_context())
+
+
+def test_a_run_that_a_person_lets_wait_gives_way_to_none(feed: Feed, queued: list[str]) -> None:
+    waiting = deferred(a_sensor(feed), run_type=MANUAL, wait_seconds=60)
+    assert waiting.trigger.arguments["dag_id"] is None
 
 
 # What is red.

@@ -69,6 +69,21 @@ def test_files_reach_fct_sales_through_asset_events_with_no_manual_step(
     assert deployment.get("/importErrors")["total_entries"] == 0
 
 
+def test_a_person_who_triggers_a_stream_gets_an_answer_although_a_run_waits_for_files(
+    deployment: Deployment,
+) -> None:
+    deployment.wait_until(lambda: deployment.waiting_streams() == len(STREAMS), "sensors wait")
+    run = deployment.trigger("shopify__customers")
+    deployment.wait_until(
+        lambda: any(
+            found["dag_run_id"] == run and found["state"] == "success"
+            for found in _runs(deployment, "shopify__customers")
+        ),
+        "the run ends",
+        seconds=120,
+    )
+
+
 def _extras(deployment: Deployment, asset: str) -> list[dict[str, Any]]:
     """What each update of an asset said."""
     events = deployment.get("/assets/events?limit=100")["asset_events"]

@@ -13,6 +13,7 @@ from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.tasks import task_timeout
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
 from lotus_lake.project.manifest import Model, dbt_executable, dbt_project_dir
@@ -77,6 +78,7 @@ def dbt_group(
         operator_args={
             "interceptors": [*interceptors, give_access],
             "append_env": True,
+            "execution_timeout": task_timeout(is_long=True),
             "should_store_compiled_sql": False,
             # Unit tests prove the SQL, in CI; they say nothing about today's data.
             "dbt_cmd_flags": ["--exclude-resource-type", "unit_test"],

@@ -9,6 +9,7 @@ poke.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -17,8 +18,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.sdk.bases.sensor import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
+from airflow.sdk.exceptions import (
+    AirflowRuntimeError,
+    AirflowSkipException,
+    TaskDeferralTimeout,
+)
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lotus_lake.airbyte.client import AirbyteClient
@@ -49,12 +56,18 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _CLIENT_SECONDS = 600
+# How often a run that waits looks whether another run of its Dag waits for it to end.
+_QUEUE_SECONDS = 20
+_QUEUED = "another run of the Dag is queued, and looks instead of this one"
+
+log = logging.getLogger(__name__)
 
 
 class NewFilesSensor(S3KeySensor):
     """Waits until ledger, bucket or models show work for a stream.
 
-    A scheduled run waits up to `timeout` and is then skipped. A run started by hand looks once,
+    A scheduled run waits up to `timeout` and is then skipped, or as soon as another run of the Dag
+    is queued: a person who triggers one does not wait for hours. A run started by hand looks once,
     unless its parameter `wait_seconds` says how long to wait.
 
     Args:
@@ -89,8 +102,12 @@ class NewFilesSensor(S3KeySensor):
 
         Raises:
             StorageUnavailableError: The listing failed.
+            AirflowSkipException: Another run of the Dag is queued.
         """
-        return self.look().work is not None
+        found = self.look().work is not None
+        if not found and (dag_id := gives_way(context)):
+            skip_if_queued(dag_id)
+        return found
 
     def look(self) -> Look:
         """Look at ledger and bucket once."""
@@ -109,7 +126,7 @@ class NewFilesSensor(S3KeySensor):
                 return
             raise AirflowSkipException(f"no new files in {self.bucket_key}")
         if self.deferrable:
-            self._wait(time.time() + seconds)
+            self._wait(context, time.time() + seconds)
             return
         self.timeout = seconds
         BaseSensorOperator.execute(self, context)
@@ -124,7 +141,9 @@ class NewFilesSensor(S3KeySensor):
         """
         if event["status"] == "error":
             raise StorageUnavailableError(event["message"])
-        self._wait(deadline)
+        if event["status"] == "queued":
+            raise AirflowSkipException(_QUEUED)
+        self._wait(context, deadline)
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -137,7 +156,7 @@ class NewFilesSensor(S3KeySensor):
         except TaskDeferralTimeout:
             raise AirflowSkipException(f"no new files in {self.bucket_key}") from None
 
-    def _wait(self, deadline: float) -> None:
+    def _wait(self, context: Context, deadline: float) -> None:
         look = self.look()
         if look.work is not None:
             return
@@ -156,6 +175,7 @@ class NewFilesSensor(S3KeySensor):
                 region_name=self.region_name,
                 verify=self.verify,
                 wake_at=look.wake_at.timestamp() if look.wake_at else None,
+                dag_id=gives_way(context),
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline},
@@ -192,6 +212,7 @@ class SyncEndedSensor(BaseSensorOperator):
         Raises:
             AirbyteError: Airbyte refuses, or no connection sends the stream.
             AirbyteUnavailableError: Airbyte does not answer.
+            AirflowSkipException: Another run of the Dag is queued.
         """
         client = AirbyteClient(airbyte_access())
         connection = find_connection(client, self.source, [self.stream])
@@ -201,6 +222,8 @@ class SyncEndedSensor(BaseSensorOperator):
                 "Airbyte's job %d (%s) of connection %s is %s",
                 job.job_id, job.kind, connection.name, job.status,
             )  # fmt: skip
+            if dag_id := gives_way(context):
+                skip_if_queued(dag_id)
         return job is None
 
 
@@ -219,6 +242,7 @@ class BucketChangedTrigger(BaseTrigger):
         region_name: Region, if not that of the connection.
         verify: As in boto3.
         wake_at: When to fire even without a change, in seconds since 1970.
+        dag_id: Dag of which a queued run ends the wait; `None` to wait whatever is queued.
     """
 
     def __init__(
@@ -232,6 +256,7 @@ class BucketChangedTrigger(BaseTrigger):
         region_name: str | None = None,
         verify: bool | str | None = None,
         wake_at: float | None = None,
+        dag_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -244,6 +269,7 @@ class BucketChangedTrigger(BaseTrigger):
             "region_name": region_name,
             "verify": verify,
             "wake_at": wake_at,
+            "dag_id": dag_id,
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -260,6 +286,8 @@ class BucketChangedTrigger(BaseTrigger):
                     renewed_at = time.monotonic() + _CLIENT_SECONDS
                     while not changed and time.monotonic() < renewed_at:
                         changed = await self._has_changed(client)
+        except AirflowSkipException:
+            yield TriggerEvent({"status": "queued"})  # type: ignore[no-untyped-call]
         except StorageUnavailableError as error:
             yield TriggerEvent({"status": "error", "message": str(error)})  # type: ignore[no-untyped-call]
         except (BotoCoreError, ClientError, OSError) as error:
@@ -267,6 +295,20 @@ class BucketChangedTrigger(BaseTrigger):
             yield TriggerEvent({"status": "error", "message": message})  # type: ignore[no-untyped-call]
         else:
             yield TriggerEvent({"status": "changed"})  # type: ignore[no-untyped-call]
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep until the next listing.
+
+        Raises:
+            AirflowSkipException: Another run of the Dag is queued.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            await asyncio.sleep(max(0.0, min(until - time.monotonic(), _QUEUE_SECONDS)))
+            if dag_id := self.arguments["dag_id"]:
+                await sync_to_async(skip_if_queued)(dag_id)
+            if time.monotonic() >= until:
+                return
 
     async def _client(self) -> Any:
         use_embedded_s3()
@@ -279,7 +321,7 @@ class BucketChangedTrigger(BaseTrigger):
 
     async def _has_changed(self, client: Any) -> bool:
         """Whether, after a pause, the listing differs or it is time to look anyway."""
-        await asyncio.sleep(float(self.arguments["poke_interval"] or 0))
+        await self._pause(float(self.arguments["poke_interval"] or 0))
         if time.time() >= (self.arguments["wake_at"] or float("inf")):
             return True
         read_listings_fast(client)
@@ -290,3 +332,24 @@ class BucketChangedTrigger(BaseTrigger):
         async for page in client.get_paginator("list_objects_v2").paginate(**request):
             digest.update(page_objects(page))
         return digest.text() != str(self.arguments["fingerprint"])
+
+
+def gives_way(context: Context) -> str | None:
+    """The Dag of which a queued run ends this wait; `None` if a person asked for this one."""
+    run = context["dag_run"]
+    return None if run.run_type == "manual" else run.dag_id
+
+
+def skip_if_queued(dag_id: str) -> None:
+    """End a wait in favour of a run that waits for this one to end.
+
+    Raises:
+        AirflowSkipException: A run of the Dag is queued.
+    """
+    try:
+        queued = RuntimeTaskInstance.get_dr_count(dag_id, states=["queued"])
+    except AirflowRuntimeError as error:
+        log.warning("cannot ask whether a run of %s is queued: %s", dag_id, error)
+        return
+    if queued:
+        raise AirflowSkipException(_QUEUED)

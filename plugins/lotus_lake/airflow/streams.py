@@ -76,6 +76,7 @@ def stream_dag(settings: Settings, stream: Stream, dbt: Manifest | None) -> DAG:
         schedule=stream.feeder.schedule,
         tags=["stream", stream.source],
         retries=stream.feeder.retries,
+        has_long_tasks=False,
         params=_params(stream),
     ) as dag:
         waits = _sensors(settings, stream, consumers)

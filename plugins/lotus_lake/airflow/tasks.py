@@ -14,6 +14,7 @@ from airflow.sdk import DAG, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake
@@ -24,6 +25,8 @@ Result = TypeVar("Result")
 
 OWNER = "lotus-lake"
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
+# Models, upkeep and repairs read whole tables or buckets; a task of the feeder is bounded.
+_LONG_TASKS = 6
 
 
 def wanted_dag_id() -> str | None:
@@ -81,10 +84,17 @@ def _checked(dag: DAG) -> DAG:
     return dag
 
 
+def task_timeout(*, is_long: bool = False) -> timedelta:
+    """After what time a task that still runs has failed, and is tried again."""
+    seconds = Settings.from_env().task_timeout_seconds
+    return timedelta(seconds=seconds * (_LONG_TASKS if is_long else 1))
+
+
 def lake_dag(
     dag_id: str,
     *,
     retries: int = 2,
+    has_long_tasks: bool = True,
     default_args: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> DAG:
@@ -93,6 +103,7 @@ def lake_dag(
     Args:
         dag_id: Its id.
         retries: Retries of each task, unless the task says otherwise.
+        has_long_tasks: Whether its tasks read whole tables or buckets; see `task_timeout`.
         default_args: Of its tasks, in addition to ours.
         options: As of `DAG`.
     """
@@ -105,6 +116,7 @@ def lake_dag(
         default_args={
             "owner": OWNER,
             "retries": retries,
+            "execution_timeout": task_timeout(is_long=has_long_tasks),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=15),
             **(default_args or {}),

@@ -35,6 +35,7 @@ class Settings:
     threads: int
     temp_dir: Path
     poke_interval_seconds: float
+    task_timeout_seconds: float
     backup_days: int
 
     @classmethod
@@ -73,6 +74,7 @@ class Settings:
             threads=_threads(env.get("LAKE_THREADS") or "2"),
             temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
             poke_interval_seconds=_seconds(env, "LAKE_POKE_INTERVAL_SECONDS", "60"),
+            task_timeout_seconds=_seconds(env, "LAKE_TASK_TIMEOUT_SECONDS", "3600"),
             backup_days=_days(env.get("LAKE_BACKUP_DAYS") or "2"),
         )
 

@@ -43,6 +43,7 @@ def test_the_defaults_lie_under_the_project(project: Path) -> None:
     assert (settings.memory_limit, settings.threads) == ("2GiB", 2)
     assert settings.temp_dir == project / ".lake/tmp"
     assert settings.poke_interval_seconds == 60
+    assert settings.task_timeout_seconds == 3600
     assert settings.backup_days == 2
 
 
