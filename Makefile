@@ -113,7 +113,7 @@ test-s3-quick: test-s3 ## Run those for what stores do differently
 e2e: $(READY) ## Run a live scheduler against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
-chaos: $(READY) ## Kill every process 1,200 times on both catalogs, then TPC-H at scale 1
+chaos: $(READY) ## Kill every process 1,200 times on both catalogs, feed 2,000 damaged files, then TPC-H at scale 1
 	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
 	TPCH_SCALE=1 $(BIN)/python -m pytest -q tests/known_answer
 

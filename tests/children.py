@@ -27,7 +27,7 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import list_files
-from lotus_lake.feeder.register import register_batch
+from lotus_lake.feeder.register import Registration, land_files, register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
 from lotus_lake.repair.reconcile import reconcile as reconcile_stream
@@ -131,12 +131,23 @@ class MeetBefore:
 
 
 def feed(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass) -> None:
-    """Child: one pass of the feeder."""
+    """Child: one pass of the feeder, in this process even after another one has died."""
+    _feed(settings, stream, run_id, hook, land_files)
+
+
+def feed_as_a_task(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass) -> None:
+    """Child: the same, and what another process has died of is left to children of its own."""
+    _feed(settings, stream, run_id, hook, register_batch)
+
+
+def _feed(
+    settings: Settings, stream: Stream, run_id: str, hook: Hook, land: Callable[..., Registration]
+) -> None:
     with open_lake(settings) as opened:
         lake = Lake(Watched(opened.con, hook), settings)  # type: ignore[arg-type]
         list_files(lake, stream, s3_client(settings.s3), run_id)
         for batch in plan_batches(lake, stream):
-            register_batch(lake, stream, batch, run_id)
+            land(lake, stream, batch, run_id)
 
 
 def reconcile(settings: Settings, stream: Stream, hook: Hook = let_pass) -> None:

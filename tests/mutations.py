@@ -235,6 +235,21 @@ MUTATIONS = (
         "test_another_type_is_quarantined_when_a_value_would_change",
     ),
     Mutation(
+        "a file that crashed its process is opened by a child",
+        Code("was_attempted(lake, stream, waiting[0].position, waiting[-1].position)", "False"),
+        "tests/integration/test_poison.py::test_a_file_that_crashes_its_reader_is_quarantined_alone",
+    ),
+    Mutation(
+        "an error of HTTP is not taken for that of the store",
+        Code("not _gives_whole(lake, files[0], error)", "True"),
+        "tests/integration/test_damaged_files.py::test_no_damaged_file_stops_another",
+    ),
+    Mutation(
+        "lists in lists have a limit",
+        Code("deepest.lists <= _LISTS", "True"),
+        "tests/integration/test_poison.py::test_a_file_that_cannot_be_read_is_quarantined_alone",
+    ),
+    Mutation(
         "bytes become text as UTF-8, not as escapes",
         Code('source.id == "blob" and str(target) == "VARCHAR"', "False"),
         "tests/integration/test_every_type_lands.py::"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from tests.chaos.actors import ACTORS
+from tests.chaos.fuzz import fuzz
 from tests.chaos.lakes import run_storm
 from tests.chaos.races import Race, race
 from tests.chaos.report import Result, write_report
@@ -50,14 +51,18 @@ def main() -> int:
         for catalog in arguments.catalog:
             results.append(_run(catalog, s3, client, postgres, arguments))
             write_report(REPORT, results, arguments.seed, postgres.version())
+        damage, wrongs = _fuzz(s3, client, arguments.seed, arguments.damaged)
+        with REPORT.open("a") as report:
+            report.write("\n".join(["", "## Damaged files", "", damage, *wrongs, ""]))
     print(f"\n{REPORT.read_text()}")
-    return int(any(result.wrongs for result in results))
+    return int(any(result.wrongs for result in results) or bool(wrongs))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--kills", type=int, default=600, help="of processes, for each catalog")
+    parser.add_argument("--damaged", type=int, default=2000, help="Parquet files to damage")
     parser.add_argument("--catalog", nargs="+", choices=CATALOGS, default=CATALOGS)
     return parser.parse_args()
 
@@ -82,6 +87,32 @@ def _run(
     for end in races:
         _say(catalog, started, str(end))
     return Result(catalog, storm.tally, races, time.monotonic() - started)
+
+
+def _fuzz(s3: S3Server, client: S3Client, seed: int, count: int) -> tuple[str, list[str]]:
+    """Damaged files among good ones; a line of what became of them, and what was wrong."""
+    started = time.monotonic()
+    with _folder() as folder:
+        client.create_bucket(Bucket="damaged")
+        settings = _settings(folder, f"sqlite:{folder / 'catalog.sqlite'}", s3, "damaged")
+        tally, wrongs = fuzz(settings, client, seed, count)
+    text = f"{count} files: " + ", ".join(f"{n} {what}" for what, n in sorted(tally.items()))
+    _say("damage", started, f"{text}, {len(wrongs)} wrong")
+    return text, wrongs
+
+
+def _settings(folder: Path, catalog: str, s3: S3Server, bucket: str) -> Settings:
+    return Settings.from_env(
+        {
+            "LAKE_PROJECT_DIR": str(folder),
+            "LAKE_CATALOG": catalog,
+            "LAKE_DATA_PATH": str(folder / "data"),
+            "LAKE_RAW_URI": f"s3://{bucket}/raw",
+            "LAKE_STREAMS_DIR": str(folder / "streams"),
+            "LAKE_THREADS": "1",
+            **s3.environment(),
+        }
+    )
 
 
 def _weather(storm: Storm, catalog: str, kills: int, started: float) -> None:
@@ -119,17 +150,8 @@ def _race(
     bucket = f"race-{catalog}-{streams}"
     with _folder() as folder:
         client.create_bucket(Bucket=bucket)
-        settings = Settings.from_env(
-            {
-                "LAKE_PROJECT_DIR": str(folder),
-                "LAKE_CATALOG": _address(catalog, folder, postgres, f"race_{streams}"),
-                "LAKE_DATA_PATH": str(folder / "data"),
-                "LAKE_RAW_URI": f"s3://{bucket}/raw",
-                "LAKE_STREAMS_DIR": str(folder / "streams"),
-                "LAKE_THREADS": "1",
-                **s3.environment(),
-            }
-        )
+        address = _address(catalog, folder, postgres, f"race_{streams}")
+        settings = _settings(folder, address, s3, bucket)
         files = RACE_FILES // streams
         return race(settings, client, folder, streams=streams, processes=RACERS, files=files)
 

@@ -24,7 +24,7 @@ from lotus_lake.failures import is_gone
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import list_files
-from lotus_lake.feeder.register import register_batch
+from lotus_lake.feeder.register import land_files
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
@@ -84,7 +84,7 @@ def feed(job: Job) -> None:
         stream = stream_of(lake.settings, job.subject)
         list_files(lake, stream, s3_client(lake.settings.s3), job.run_id)
         for batch in plan_batches(lake, stream):
-            register_batch(lake, stream, batch, job.run_id)
+            land_files(lake, stream, batch, job.run_id)
 
 
 def clean_up(job: Job) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lotus_lake.feeder.batch import Batch, plan_batches
-from lotus_lake.feeder.register import Registration, register_batch
+from lotus_lake.feeder.register import Registration, land_files, register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger import registrations
@@ -135,7 +135,9 @@ def statements_of_a_commit(feed: Feed) -> list[str]:
     seen: list[str] = []
     with open_lake(feed.settings) as lake:
         feed.list_files(lake)
-        feed.run(dataclasses.replace(lake, con=children.Watched(lake.con, seen.append)))  # type: ignore[arg-type]
+        watched = dataclasses.replace(lake, con=children.Watched(lake.con, seen.append))  # type: ignore[arg-type]
+        for batch in plan_batches(lake, feed.stream):
+            land_files(watched, feed.stream, batch, "run")
     return seen[next(n for n, text in enumerate(seen) if text.startswith("BEGIN")) :]
 
 

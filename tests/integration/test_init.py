@@ -48,7 +48,7 @@ def test_a_fresh_catalog_gets_everything_once(
     settings = feeds[0].settings
     wanted = things(environment, "--check", exit_code=1)
     assert {
-        "table meta.file_events", "table meta.cursor_events",
+        "table meta.file_events", "table meta.cursor_events", "table meta.attempts",
         "table meta.guard_shop__orders", "table meta.guard_shop__refunds",
         "table staging.stg_shop__orders", "table staging.stg_shop__refunds",
     } <= set(wanted)  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,9 @@ import pytest
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import STAGING, Lake
+from tests import children
 from tests.catalogs import on_sqlite
+from tests.damage import empty_group
 from tests.feeds import SHAPE, Feed, parquet, some_rows
 from tests.proxy import Fault, Operation, Proxy, run_proxy
 from tests.servers import S3Server
@@ -47,14 +50,53 @@ def bomb() -> bytes:
     return buffer.getvalue()
 
 
+def written(**columns: pa.Array) -> bytes:
+    """A file with these columns beside an id."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"id": pa.array([1]), **columns}), buffer)
+    return buffer.getvalue()
+
+
+def deep_list() -> bytes:
+    """A list in a list, 22 times: each level doubles what DuckDB does."""
+    kind, value = pa.int64(), 1
+    for _ in range(22):
+        kind, value = pa.list_(kind), [value]
+    return written(v=pa.array([value], kind))
+
+
+def damaged_gzip() -> bytes:
+    """A compressed page that is none."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"id": range(5000)}), buffer, compression="gzip", use_dictionary=False)
+    data = buffer.getvalue()
+    return data[:2000] + bytes(100) + data[2100:]
+
+
+def beyond_the_end() -> bytes:
+    """A footer that points beyond the end of the object: the store answers no such range."""
+    data = written(v=pa.array([list(range(50_000))]), w=pa.array([1]))
+    length = int.from_bytes(data[-8:-4], "little")
+    return data[:4] + data[-8 - length :]
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (deep_list, "column v holds lists in lists, 22 deep"),
+        (damaged_gzip, "GZIP"),
+        (empty_group, "column address is, or holds, a group without fields"),
+        (beyond_the_end, "bytes outside file"),
+        (lambda: written(**{"a\0b": pa.array([1])}), "the name of field 'a\\x00b' holds a NUL"),
+        (lambda: written(**{"": pa.array([1])}), "a column has no name; DuckDB calls it C1"),
         (wide_decimal, "column v is a decimal of 50 digits, and DuckDB holds 38"),
         (bomb, "needs more memory than LAKE_MEMORY_LIMIT=256MiB"),
     ],
-    ids=["wide decimal", "larger than memory"],
-)
+    ids=[
+        "deep list", "damaged gzip", "empty group", "beyond the end", "NUL", "no name",
+        "wide decimal", "larger than memory",
+    ],
+)  # fmt: skip
 def test_a_file_that_cannot_be_read_is_quarantined_alone(
     feed: Feed, make: Callable[[], bytes], reason: str
 ) -> None:
@@ -152,3 +194,50 @@ def test_markers_and_files_in_the_making_are_left_alone(feed: Feed, lake: Lake) 
     assert (done.total.registered, done.listing.ignored, done.listing.quarantined) == (1, 4, 0)
     assert feed.events(lake) == {upper: ["registered"], **{key: ["ignored"] for key in hidden}}
     assert lake.value("SELECT count(error) FROM lakehouse.meta.feeder_files") == 0
+
+
+CRASH = """
+import os, signal
+from lotus_lake.lake.session import Lake
+rows = Lake.rows
+def watched(self, sql, parameters=()):
+    if any("m_odd" in str(parameter) for parameter in parameters):
+        os.kill(os.getpid(), signal.{signal})
+    return rows(self, sql, parameters)
+Lake.rows = watched
+"""
+
+
+@pytest.mark.parametrize(
+    ("signal", "reason"),
+    [
+        ("SIGSEGV", "it crashes the reader (SIGSEGV)"),
+        ("SIGKILL", "its reader was killed (SIGKILL), as when it needs more memory"),
+    ],
+)
+def test_a_file_that_crashes_its_reader_is_quarantined_alone(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signal: str, reason: str
+) -> None:
+    """The first run dies of it; the next one leaves it to child processes."""
+    key = put_around(feed, parquet(some_rows(1)))
+    reading = children.KillBefore(1, "SELECT file_name")
+    died = children.run(children.feed_as_a_task, feed.settings, feed.stream, "dies", reading)
+    assert died == children.KILLED
+    (tmp_path / "sitecustomize.py").write_text(CRASH.format(signal=signal))
+    monkeypatch.syspath_prepend(str(tmp_path))  # children crash as DuckDB's reader would
+    with open_lake(feed.settings) as lake:
+        done = feed.run(lake).total
+        assert (done.registered, done.quarantined) == (2, 1)
+        assert reason in feed.errors(lake)[key]
+        assert feed.landed(lake) == feed.rows_of(feed.sent)
+
+
+def test_what_died_of_something_else_lands(feed: Feed, lake: Lake) -> None:
+    """A process that was killed from outside, too, leaves files that were being read."""
+    put_around(feed, parquet(some_rows(1)))
+    first = children.KillBefore(1, "SELECT _lake_file")
+    assert (
+        children.run(children.feed_as_a_task, feed.settings, feed.stream, "dies", first)
+        == children.KILLED
+    )
+    assert feed.run(lake).total.registered == 3

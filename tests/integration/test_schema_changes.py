@@ -347,7 +347,8 @@ def test_a_file_under_names_that_airbyte_would_not_write_has_its_values(
     feed.put("odd.parquet", rows, shape={**SHAPE, **dict.fromkeys(odd, pa.string())})
     feed.run(lake)
     columns = (
-        '"First Name"', "a_b", "q_x", "_", "_1st", "x_y", '"select"', "filename", "source_row_id"
+        '"First Name"', "a_b", "q_x", "_", "_1st", "x_y", '"select"', "source_filename",
+        "source_row_id",
     )  # fmt: skip
     assert feed.column(lake, f"({', '.join(columns)})") == [("x",) * len(columns)]
 
@@ -400,8 +401,8 @@ def test_copies_and_registrations_of_a_batch_are_one_commit(feed: Feed, lake: La
     feed.put("part_1.parquet", changed(1, id="7"), shape={**SHAPE, "id": pa.string()})
     before = lake.value(f"SELECT max(snapshot_id) FROM {LAKE}.snapshots()")
     assert feed.run(lake).total == Registration(1, 0, 0, 3, copied=1)
-    # One for the discovery, one for the batch.
-    assert lake.value(f"SELECT max(snapshot_id) FROM {LAKE}.snapshots()") == before + 2
+    # One for the discovery, one that notes the batch, one that lands it.
+    assert lake.value(f"SELECT max(snapshot_id) FROM {LAKE}.snapshots()") == before + 3
     assert feed.landed(lake) == feed.rows_of(feed.sent)
 
 

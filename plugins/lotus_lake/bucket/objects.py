@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PAGE_KEYS = 1000
+_CHUNK_BYTES = 2**20
 # Answers of 4xx that tell about the bucket or the credentials, and not about an object.
 _NOT_OF_THE_OBJECT = {
     "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
@@ -271,8 +272,8 @@ class Sight:
     refusal: str | None = None
 
 
-def look_at(client: S3Client, bucket: str, key: str) -> Sight:
-    """Open an object, and read its first bytes.
+def look_at(client: S3Client, bucket: str, key: str, *, whole: bool = False) -> Sight:
+    """Open an object, and read its first bytes, or all of it.
 
     Raises:
         StorageUnavailableError: The store does not answer, or its answer is not about this object.
@@ -282,7 +283,8 @@ def look_at(client: S3Client, bucket: str, key: str) -> Sight:
     try:
         opened = client.get_object(Bucket=bucket, Key=key)
         with contextlib.closing(opened["Body"]) as body:
-            body.read(4)
+            while body.read(_CHUNK_BYTES) and whole:
+                pass
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = error.response.get("Error", {}).get("Code", "")

@@ -23,10 +23,10 @@ HIVE_COLUMNS = ("year", "month", "day")
 # The words that Airflow takes in place of a cron expression and croniter does not.
 _SCHEDULE_WORDS = ("@continuous", "@once", "@quarterly")
 # DuckLake's own columns, and those of `landed_rows`: a column of the table would hide them from
-# those who tell new rows by them. With the last four DuckLake creates no table.
+# those who tell rows apart by them; with some of them DuckLake creates no table at all.
 VIRTUAL_COLUMNS = (
-    "snapshot_id", "rowid", "_lake_snapshot_id", "_lake_row_id", "row_id", "begin_snapshot",
-    "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id",
+    "snapshot_id", "rowid", "filename", "_lake_snapshot_id", "_lake_row_id", "row_id",
+    "begin_snapshot", "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id",
 )  # fmt: skip
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)

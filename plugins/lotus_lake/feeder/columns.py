@@ -18,6 +18,7 @@ from lotus_lake.landing.types import (
     children,
     column_name,
     free_name,
+    holds,
     is_only_text,
     landing_type,
 )
@@ -78,6 +79,8 @@ def name_problem(lake: Lake, file: PendingFile, columns: Sequence[Column]) -> st
     names = {name for (name,) in rows}
     landing: dict[str, str] = {}
     for column in columns:
+        if holds(column.arriving, lambda kind: kind.id == "struct" and not children(kind)):
+            return f"column {column.source} is, or holds, a group without fields"
         for name in _names(column.source, column.arriving):
             if "\0" in name:
                 return f"the name of field {name!r} holds a NUL character"

@@ -21,6 +21,8 @@ from lotus_lake.sql import json_array, literal
 FOOTER_THREADS = 32
 # DuckDB's widest decimal: it reads wrong values of wider ones, and crashes on their bounds.
 _DECIMAL_DIGITS = 38
+# Lists in lists: 20 take 0.3 s, and each further one doubles it.
+_LISTS = 20
 # Arrow's column of no type at all: every value is null, and DuckDB takes it for INTEGER.
 _NULL_TYPE = "NullType()"
 
@@ -44,6 +46,15 @@ class Footer:
     shape: str
     untyped: tuple[str, ...] = ()
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A node of a schema: its top-level column, and how many lists it lies in."""
+
+    column: str
+    lists: int
+    is_untyped: bool
 
 
 def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer], list[Outcome]]:
@@ -104,9 +115,12 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
                    n := name, t := type, r := repetition_type, c := num_children,
                    k := converted_type, l := logical_type, s := scale, p := precision
                ) ORDER BY column_id)::VARCHAR),
-               -- The tree itself is wanted only where it has a column of no type.
-               CASE WHEN bool_or(logical_type = {literal(_NULL_TYPE)}) THEN list(struct_pack(
-                   n := name, c := num_children, u := logical_type = {literal(_NULL_TYPE)}
+               -- The tree itself is wanted only where it has a column of no type, or many lists.
+               CASE WHEN bool_or(logical_type = {literal(_NULL_TYPE)})
+                    OR count(*) FILTER (repetition_type = 'REPEATED') > {_LISTS}
+               THEN list(struct_pack(
+                   n := name, c := num_children, u := logical_type = {literal(_NULL_TYPE)},
+                   r := repetition_type = 'REPEATED'
                ) ORDER BY column_id) END,
                first(name) FILTER (precision > {_DECIMAL_DIGITS}), max(precision)
         FROM parquet_schema(?::JSON::VARCHAR[]) GROUP BY file_name
@@ -114,8 +128,9 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
         [json_array(by_uri)],
     )
     shapes = {
-        uri: (shape, _untyped(leaves or ()), _problem(wide, digits))
+        uri: (shape, _untyped(nodes), _too_wide(wide, digits) or _too_deep(nodes))
         for uri, shape, leaves, wide, digits in schemas
+        for nodes in [list(_nodes(leaves or ()))]
     }
     return [
         Footer(by_uri[uri], size_bytes, row_count, *shapes[uri])
@@ -123,7 +138,7 @@ def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:
     ]
 
 
-def _problem(wide: str | None, digits: int | None) -> str | None:
+def _too_wide(wide: str | None, digits: int | None) -> str | None:
     if wide is None:
         return None
     return (
@@ -132,22 +147,35 @@ def _problem(wide: str | None, digits: int | None) -> str | None:
     )
 
 
-def _untyped(leaves: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Top-level columns that hold a leaf of no type; a schema is its tree, depth first."""
-    found: set[str] = set()
-    open_nodes: list[int] = []
+def _too_deep(nodes: Sequence[_Node]) -> str | None:
+    deepest = max(nodes, key=lambda node: node.lists, default=None)
+    if deepest is None or deepest.lists <= _LISTS:
+        return None
+    return (
+        f"column {deepest.column} holds lists in lists, {deepest.lists} deep: DuckDB takes twice "
+        f"the time and memory for each, and {_LISTS} are the limit"
+    )
+
+
+def _untyped(nodes: Sequence[_Node]) -> tuple[str, ...]:
+    """Top-level columns that hold a leaf of no type."""
+    return tuple(sorted({node.column for node in nodes if node.is_untyped}))
+
+
+def _nodes(schema: Sequence[dict[str, Any]]) -> Iterator[_Node]:
+    """A schema is its tree, depth first; the first node is the root."""
+    open_nodes: list[list[int]] = []  # children to come, and whether it is a list
     column = ""
-    for leaf in leaves[1:]:
+    for node in schema[1:]:
         if not open_nodes:
-            column = leaf["n"]
-        if leaf["u"]:
-            found.add(column)
-        if leaf["c"]:
-            open_nodes.append(leaf["c"])
+            column = node["n"]
+        lists = sum(repeated for _, repeated in open_nodes) + bool(node["r"])
+        yield _Node(column, lists, bool(node["u"]))
+        if node["c"]:
+            open_nodes.append([node["c"], bool(node["r"])])
             continue
         while open_nodes:
-            open_nodes[-1] -= 1
-            if open_nodes[-1]:
+            open_nodes[-1][0] -= 1
+            if open_nodes[-1][0]:
                 break
             open_nodes.pop()
-    return tuple(sorted(found))

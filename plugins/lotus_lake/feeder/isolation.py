@@ -3,7 +3,8 @@
 What DuckDB calls an "IO Error" may be the file, the store or the network, and what it calls
 something else may be the same. So a batch that fails is halved until a file stands alone, whatever
 the error is, and then the store is asked about that object. Only an error of HTTP that is not about
-one object ends the batch: nothing is quarantined because a store or a network is down.
+one object ends the batch: nothing is quarantined because a store or a network is down. A footer
+that points beyond the end of its object is an error of HTTP as well: the store itself is asked.
 """
 
 from __future__ import annotations
@@ -67,9 +68,11 @@ def _halve(
         return [], []
     try:
         return read(files), []
+    except duckdb.FatalException:  # DuckDB has given itself up: each next file would seem broken
+        raise
     except duckdb.Error as error:
         raise_if_no_room(error)
-        if _is_of_the_store(error, files):
+        if _is_of_the_store(error, files) and not _gives_whole(lake, files[0], error):
             raise _storage_error(one_line(error)) from error
         if len(files) == 1:
             return _judge(lake, files[0], read, error)
@@ -88,6 +91,19 @@ def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
     for file in files:  # a key may be called HTTP, too
         said = said.replace(file.key, "")
     return isinstance(error, duckdb.IOException) and "HTTP" in said
+
+
+def _gives_whole(lake: Lake, file: PendingFile, error: duckdb.Error) -> bool:
+    """Whether the store, which gave no status to blame, gives DuckDB and us all of an object."""
+    if getattr(error, "status_code", 0):
+        return False
+    settings = lake.settings
+    try:
+        lake.rows("SELECT size FROM read_blob(?)", [settings.uri(file.key)])
+        client = s3_client(settings.s3, attempts=2)
+        return look_at(client, settings.bucket, file.key, whole=True).refusal is None
+    except (duckdb.Error, SettingsError, StorageUnavailableError):
+        return False
 
 
 def _judge(
@@ -110,9 +126,11 @@ def _judge(
         return [], [Outcome(file, "replaced", note="the object has changed since it was listed")]
     try:  # a store that answers now may have failed a moment ago
         return read([file]), []
+    except duckdb.FatalException:
+        raise
     except duckdb.Error as again:
         raise_if_no_room(again)
-        if isinstance(again, duckdb.HTTPException):
+        if isinstance(again, duckdb.HTTPException) and not _gives_whole(lake, file, again):
             raise _storage_error(one_line(again)) from again
         return [], [Outcome(file, "quarantined", note=_reason(lake, again))]
 

@@ -12,9 +12,10 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
-from lotus_lake.failures import one_line
+from lotus_lake.failures import one_line, translated
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
+from lotus_lake.feeder.child import run_child
 from lotus_lake.feeder.decision import decide, decide_again
 from lotus_lake.feeder.footers import group_by_shape, read_footers
 from lotus_lake.feeder.isolation import raise_if_catalog_fails
@@ -22,6 +23,7 @@ from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake import data_files
 from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.attempts import note_attempt, was_attempted
 from lotus_lake.ledger.commit import Change, commit
 from lotus_lake.ledger.events import LANDED, FileEvent, known_versions, landed_data_files
 from lotus_lake.ledger.guard import Cursor, Guard
@@ -75,6 +77,9 @@ class Registration:
         )
 
 
+NOTHING = Registration()
+
+
 def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registration:
     """Register what still waits of a batch; running it again changes nothing.
 
@@ -85,10 +90,46 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
         CommitConflictError: Other feeders of the stream won every time.
         SchemaMismatchError: A file of a generation cannot land, so that it is not whole.
     """
-    waiting = pending_files(lake, stream, batch.first_position, batch.last_position)
+    first, last = batch.first_position, batch.last_position
+    waiting = pending_files(lake, stream, first, last)
     if not waiting:
         log.info("%s: already registered", batch.label)
-        return Registration()
+        return NOTHING
+    if not was_attempted(lake, stream, waiting[0].position, waiting[-1].position):
+        with translated(lake.settings):
+            note_attempt(lake, stream, first, last, run_id)
+        return land_files(lake, stream, batch, run_id)
+    log.warning("%s: an earlier attempt did not end; child processes open its files", batch.label)
+    strategy = strategy_of(stream)
+    done = _land_in_children(lake, strategy, batch, run_id) if strategy.is_divisible else NOTHING
+    return done + land_files(lake, stream, batch, run_id)
+
+
+def _land_in_children(lake: Lake, strategy: Append, batch: Batch, run_id: str) -> Registration:
+    """Halve what waits until the file that crashes its reader stands alone."""
+    stream = strategy.stream
+    fields, died_of = run_child(lake.settings, stream, batch, run_id)
+    if fields is not None:
+        return Registration(**fields)
+    waiting = pending_files(lake, stream, batch.first_position, batch.last_position)
+    if died_of is None or not waiting:
+        return NOTHING
+    if len(waiting) == 1:
+        note = f"it crashes the reader ({died_of})"
+        if died_of == "SIGKILL":
+            note = "its reader was killed (SIGKILL), as when it needs more memory than there is"
+        return _commit_once(lake, strategy, [Outcome(waiting[0], "quarantined", note=note)], run_id)
+    middle = len(waiting) // 2
+    halves = [
+        replace(batch, first_position=half[0].position, last_position=half[-1].position)
+        for half in (waiting[:middle], waiting[middle:])
+    ]
+    return sum((_land_in_children(lake, strategy, half, run_id) for half in halves), NOTHING)
+
+
+def land_files(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registration:
+    """Open the files of a batch that wait, decide on them, and commit."""
+    waiting = pending_files(lake, stream, batch.first_position, batch.last_position)
     strategy = strategy_of(stream)
     chosen, outcomes = strategy.choose(lake, waiting)
     footers, bad = read_footers(lake, chosen)

@@ -97,9 +97,8 @@ def children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
 
 def is_only_text(kind: DuckDBPyType) -> bool:
     """Whether values of a type land as JSON text only: no table has such a column."""
-    if kind.id == "struct" and not all(name for name, _ in children(kind)):
-        return True
-    return kind.id == "variant"
+    names = [name for name, _ in children(kind)] if kind.id == "struct" else ["any"]
+    return kind.id == "variant" or not names or not all(names)
 
 
 def holds(kind: DuckDBPyType, wanted: Callable[[DuckDBPyType], bool]) -> bool:

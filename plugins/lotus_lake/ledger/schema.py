@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.ledger import attempts
 from lotus_lake.ledger.events import files_sql
 from lotus_lake.ledger.guard import guard_table
 from lotus_lake.sql import identifier
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS {META}.cursor_events (
     source VARCHAR, stream VARCHAR, cursor_path VARCHAR, version BIGINT, recorded_at TIMESTAMPTZ,
     dag_run_id VARCHAR
 );
+{attempts.TABLE}
 {
     "".join(
         f"ALTER TABLE {META}.file_events ADD COLUMN IF NOT EXISTS {name} {kind};"
@@ -76,7 +78,7 @@ def create_ledger(lake: Lake, stream: Stream) -> None:
 
 def missing_tables(lake: Lake, stream: Stream) -> list[str]:
     """What `create_ledger` would create or bring up to date, for people."""
-    wanted = ("file_events", "cursor_events", f"guard_{stream.id}")
+    wanted = ("file_events", "cursor_events", "attempts", f"guard_{stream.id}")
     there = lake.tables("meta")
     tables = [f"table meta.{name}" for name in wanted if name not in there]
     guard = f"guard_{stream.id}"

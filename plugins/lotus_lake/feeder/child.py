@@ -1,0 +1,69 @@
+"""Land files in a child process: a file that crashes DuckDB's reader crashes that process only.
+
+Started as `python -m lotus_lake.feeder.child`, which reads what to do from its standard input.
+It costs 0.7 s, so only what a process has died of before is landed like this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+
+import duckdb
+
+from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.batch import Batch
+
+# How a process ends that the system stops because of what it reads.
+_CRASHES = {
+    -number: number.name
+    for number in (
+        signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGKILL
+    )
+}  # fmt: skip
+
+
+def run_child(
+    settings: Settings, stream: Stream, batch: Batch, run_id: str
+) -> tuple[dict[str, int] | None, str | None]:
+    """Land the files of a batch in a child process.
+
+    Returns:
+        Fields of its `Registration`, and the signal that it died of. Neither when it failed with
+        an error: then the caller, which meets the same one, can tell more.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=pickle.dumps((settings, stream, batch, run_id)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    if ended.returncode:
+        return None, _CRASHES.get(ended.returncode)
+    found: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
+    return found, None
+
+
+def main() -> None:
+    """Land what standard input says; print the fields of the `Registration`."""
+    from lotus_lake.feeder.register import land_files
+    from lotus_lake.lake.connection import open_lake
+
+    settings, stream, batch, run_id = pickle.loads(sys.stdin.buffer.read())  # noqa: S301  our own
+    try:
+        with open_lake(settings) as lake:
+            done = land_files(lake, stream, batch, run_id)
+    except duckdb.FatalException:  # DuckDB gives itself up
+        os.abort()
+    print(json.dumps(asdict(done)))
+
+
+if __name__ == "__main__":
+    main()
