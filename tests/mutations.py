@@ -200,6 +200,12 @@ MUTATIONS = (
         "test_two_that_schedule_one_deletion_at_once_give_two_ids",
     ),
     Mutation(
+        "objects are deleted on the condition of their ETag",
+        Text(", IfMatch=f'\"{item.etag}\"'", ""),
+        "tests/integration/test_retirement.py::"
+        "test_an_object_that_is_written_just_before_the_delete_stays",
+    ),
+    Mutation(
         "rows of a replaced object leave the landing table when it is noticed",
         Code("(taken_out := forget(...))", "taken_out := 0"),
         "tests/integration/test_replaced_before_processing.py::"

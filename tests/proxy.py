@@ -39,6 +39,7 @@ class Fault(StrEnum):
     REFUSED = "403 AccessDenied"
     ERROR = "500 InternalError"
     SLOW_DOWN = "503 SlowDown"
+    CHANGED = "412 PreconditionFailed"
     SILENT = "no answer"
     RESET = "reset before the answer"
     CUT = "cut in the body"
@@ -66,6 +67,7 @@ class Proxy(ThreadingHTTPServer):
         allows: Whether a request may pass, by its method, its target and its body.
         keys: The access keys whose requests pass; all of them when empty.
         faults: How many requests met each fault.
+        etag_of: With it, the store deletes on the condition of an ETag only, which rclone ignores.
         seconds_ahead: How far the store's clock is ahead of ours.
     """
 
@@ -80,6 +82,7 @@ class Proxy(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.allows: Callable[[str, str, bytes], bool] = lambda *_: True
         self.faults: Counter[tuple[Fault, Operation]] = Counter()
+        self.etag_of: Callable[[str], str] | None = None
         self.seconds_ahead = 0.0
         self.stopped = threading.Event()
 
@@ -119,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         operation = _operation(self.command, query)
         fault = self.server.plan(operation, url.path)
+        wanted = self.headers.get("If-Match")
+        if wanted and self.server.etag_of and wanted != self.server.etag_of(url.path):
+            fault = Fault.CHANGED
         key = _KEY.search(self.headers.get("Authorization", ""))
         known = not self.server.keys or (key is not None and key[1] in self.server.keys)
         if not known or not self.server.allows(self.command, self.path, body):
@@ -182,6 +188,7 @@ _REFUSALS = {
     Fault.REFUSED: (403, "AccessDenied"),
     Fault.ERROR: (500, "InternalError"),
     Fault.SLOW_DOWN: (503, "SlowDown"),
+    Fault.CHANGED: (412, "PreconditionFailed"),
 }
 
 

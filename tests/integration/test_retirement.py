@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
@@ -22,7 +23,7 @@ from tests import children
 from tests.catalogs import on_sqlite
 from tests.consuming import age, consume, expire_and_clean
 from tests.feeds import DAY, SHAPE, Feed, some_rows
-from tests.proxy import run_proxy
+from tests.proxy import Operation, run_proxy
 from tests.servers import S3Server
 
 MODELS = ["int_orders", "int_lines"]
@@ -299,3 +300,36 @@ def test_a_clock_that_differs_from_the_stores_expires_and_deletes_nothing(
                 work(skewed)
     assert lake.value("SELECT count(*) FROM lakehouse.snapshots()") == snapshots
     assert old_feed.objects() == set(old_feed.sent)
+
+
+@on_sqlite
+def test_an_object_that_is_written_just_before_the_delete_stays(
+    old_feed: Feed, lake: Lake, s3: S3Server
+) -> None:
+    """Where the store deletes on a condition; else a moment remains."""
+    feed = old_feed
+    consume(feed, lake, *MODELS)
+    retire_files(lake, feed.stream, MODELS, "run")
+    age(lake, timedelta(days=3))
+    expire(lake)
+    age(lake, timedelta(days=3))
+    written = feed.key("a.parquet", DAY - timedelta(days=9))
+    assert s3.access.endpoint_url
+    with run_proxy(s3.access.endpoint_url) as proxy:
+
+        def write(operation: Operation, path: str) -> None:
+            path = unquote(path)
+            if operation is Operation.DELETE and path.endswith(written):
+                feed.put("a.parquet", 9, day=DAY - timedelta(days=9))
+
+        def etag_of(path: str) -> str:
+            bucket, _, key = unquote(path).lstrip("/").partition("/")
+            return str(feed.client.head_object(Bucket=bucket, Key=key)["ETag"])
+
+        proxy.plan, proxy.etag_of = write, etag_of  # type: ignore[assignment]
+        access = dataclasses.replace(lake.settings.s3, endpoint_url=proxy.url)
+        with open_lake(dataclasses.replace(lake.settings, s3=access)) as other:
+            deleted, protected = delete(other)
+    assert len([uri for uri in deleted if "/raw/" in uri]) == 3
+    assert protected == (lake.settings.uri(written),)
+    assert written in feed.objects()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGE_KEYS = 1000
 _CHUNK_BYTES = 2**20
+_CHANGED = (404, 409, 412)  # a conditional delete met another version, a writer, or nothing
 # Answers of 4xx that tell about the bucket or the credentials, and not about an object.
 _NOT_OF_THE_OBJECT = {
     "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
@@ -241,6 +242,27 @@ def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[F
     found = present(client, bucket, (file.key for file in files))
     there = {item.identity for item in found}
     return [file for file in files if file.identity in there]
+
+
+def delete_version(client: S3Client, bucket: str, item: RawObject) -> bool:
+    """Delete an object if it is still this version; returns whether it was.
+
+    A store that knows no conditional deletes ignores the condition.
+
+    Raises:
+        StorageUnavailableError: The store did not answer, or refused.
+    """
+    try:
+        client.delete_object(Bucket=bucket, Key=item.key, IfMatch=f'"{item.etag}"')
+    except client_errors() as error:
+        answer = getattr(error, "response", None) or {}
+        if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in _CHANGED:
+            return False
+        raise StorageUnavailableError(
+            f"deleting s3://{bucket}/{item.key} failed: {error}",
+            hint="grant s3:DeleteObject and s3:GetObject on the raw prefix",
+        ) from error
+    return True
 
 
 def store_time(client: S3Client, bucket: str, prefix: str) -> datetime | None:

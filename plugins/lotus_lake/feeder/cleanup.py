@@ -1,9 +1,9 @@
 """Task `cleanup`: retire raw files that are old and consumed.
 
 Retiring deletes a day's rows from the landing table; because whole files go, DuckLake just closes
-them. The objects themselves are deleted later, and only through DuckLake, when the snapshots that
-can still see them expire (`lake_maintenance`). Objects that DuckLake never registered, because
-they are empty or landed as a copy, are put on the same list of what it will delete.
+them. The objects themselves are deleted later (`lake_maintenance`), when the snapshots that can
+still see them have expired and DuckLake has put them on its list. Objects that DuckLake never
+registered, because they are empty or landed as a copy, are put on the same list.
 """
 
 from __future__ import annotations

@@ -246,7 +246,11 @@ def _take_out_replaced(
     Whatever the policy, nobody can read the old ones, and who reads the landing table would fail.
     """
     replaced = known_versions(lake, stream, [item.key for item in unknown])
-    before = [(lake.settings.uri(key), snapshot + 1) for key in replaced]
+    before = [
+        (lake.settings.uri(key), snapshot + 1)
+        for key, versions in replaced.items()
+        if any(version.event != "retired" for version in versions)
+    ]
     if taken_out := forget(lake, stream.landing_table, before):
         log.warning(
             "%d landed objects were replaced: their rows have left the landing table", taken_out
@@ -293,7 +297,8 @@ def first_event(
     elif item.size_bytes == 0:
         event, error = "quarantined", "object has no bytes"
     elif strategy.on_overwrite != "reload" and (landed := _landed_version(versions)):
-        text = f"object was replaced in place after its version {landed.etag} had landed"
+        end = "was retired" if landed.event == "retired" else "had landed"
+        text = f"object was replaced in place after its version {landed.etag} {end}"
         if strategy.on_overwrite == "ignore":
             event, remark = "ignored", text
         else:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from lotus_lake.bucket.objects import present, s3_client
+from lotus_lake.bucket.objects import PAGE_KEYS, delete_version, present, s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.data_files import scheduled_below, unschedule
 from lotus_lake.lake.database import oldest_transaction
@@ -19,6 +22,7 @@ from lotus_lake.upkeep.clock import MAX_SKEW, check_clock
 # Longer than any transaction should take. None is trusted to: see `_oldest_needed`.
 SNAPSHOT_DAYS = 2
 FILE_DAYS = 2
+_DELETING_THREADS = 16
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +113,47 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
         unschedule(lake, protected)
         for uri in protected:
             log.warning("%s was to be deleted, and is in use again: it stays", uri)
+    moment = _as_compared(lake, untouchable_since(lake))
+    due = _cleanup(lake, moment, dry_run=True) - set(protected)
+    if not dry_run:
+        changed = _delete_raw(lake, sorted(due))
+        due = (due | _cleanup(lake, moment, dry_run=False)) - set(changed)
+        protected += changed
+    log.info("%s%d files deleted", _dry(dry_run), len(due))
+    return tuple(sorted(due)), tuple(protected)
+
+
+def _cleanup(lake: Lake, moment: datetime, *, dry_run: bool) -> set[str]:
+    """Let DuckLake delete, or name, what has been on its list since before a moment."""
+    statement = f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => ?, dry_run => ?)"
     with write_lock(lake.settings):
-        files = lake.rows(
-            f"CALL ducklake_cleanup_old_files('{LAKE}', older_than => ?, dry_run => ?)",
-            [_as_compared(lake, untouchable_since(lake)), dry_run],
-        )
-    deleted = sorted({path for (path,) in files} - set(protected))
-    log.info("%s%d files deleted", _dry(dry_run), len(deleted))
-    return tuple(deleted), tuple(protected)
+        return {path for (path,) in lake.rows(statement, [moment, dry_run])}
+
+
+def _delete_raw(lake: Lake, due: Sequence[str]) -> list[str]:
+    """Delete raw objects that are still the version that was retired; returns the others.
+
+    DuckLake deletes by address, whoever has written to it a moment ago. So they are looked at once
+    more, deleted on the condition of their ETag, and taken off DuckLake's list.
+    """
+    settings, root = lake.settings, lake.settings.uri("")
+    raw = [uri for uri in due if uri.startswith(settings.uri(settings.raw_prefix))]
+    client = s3_client(settings.s3)
+    changed: list[str] = []
+    with ThreadPoolExecutor(_DELETING_THREADS) as pool:
+        for first in range(0, len(raw), PAGE_KEYS):
+            uris = raw[first : first + PAGE_KEYS]
+            keys = [uri.removeprefix(root) for uri in uris]
+            retired = _retired(lake, keys)
+            seen = present(client, settings.bucket, keys)
+            items = [item for item in seen if item.identity in retired]
+            done = pool.map(partial(delete_version, client, settings.bucket), items)
+            gone = {item.key for item, was in zip(items, done, strict=True) if was}
+            changed += [root + item.key for item in seen if item.key not in gone]
+            unschedule(lake, uris)
+    for uri in changed:
+        log.warning("%s has another version now: it stays", uri)
+    return changed
 
 
 def _dry(dry_run: bool) -> str:
@@ -149,7 +186,17 @@ def _not_retired(lake: Lake) -> list[str]:
         return []
     root = lake.settings.uri("")
     keys = [uri.removeprefix(root) for uri in listed]
-    retired = {
+    retired = _retired(lake, keys)
+    return [
+        root + item.key
+        for item in present(s3_client(lake.settings.s3), lake.settings.bucket, keys)
+        if item.identity not in retired
+    ]
+
+
+def _retired(lake: Lake, keys: Sequence[str]) -> set[tuple[object, ...]]:
+    """Versions of these keys that were retired."""
+    return {
         tuple(row)
         for row in lake.rows(
             f"""
@@ -159,11 +206,6 @@ def _not_retired(lake: Lake) -> list[str]:
             [keys],
         )
     }
-    return [
-        root + item.key
-        for item in present(s3_client(lake.settings.s3), lake.settings.bucket, keys)
-        if item.identity not in retired
-    ]
 
 
 def file_days(settings: Settings) -> int:
