@@ -17,6 +17,7 @@ from lotus_lake.feeder.cursor import read_state
 from lotus_lake.feeder.register import Registration, register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import META, Lake
+from lotus_lake.landing.tables import table_types
 from tests.catalogs import on_sqlite
 from tests.feeds import SHAPE, Feed, parquet, some_rows
 
@@ -197,3 +198,11 @@ def test_what_is_quarantined_is_kept_and_not_looked_at_again(feed: Feed, lake: L
         f"FROM {META}.feeder_files"
     )
     assert row == ("shop", "orders", "quarantined", None, "a-run", True, 99)
+
+
+def test_a_refused_file_leaves_no_column_behind(feed: Feed, lake: Lake) -> None:
+    rows = [{**row, "extra": "x"} for row in some_rows(500)]
+    feed.put_bytes("part_0.parquet", damaged(parquet(rows, {**SHAPE, "extra": pa.string()}), ""))
+    feed.put("part_1.parquet")
+    assert feed.run(lake).total == Registration(1, 0, 1, 3)
+    assert "extra" not in table_types(lake, feed.stream)

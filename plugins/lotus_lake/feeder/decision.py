@@ -70,7 +70,8 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     if full and stream.feeder.validation == "full":
         full, misleading, bad = validate(lake, full, {c.source: c.arriving for c in columns})
         outcomes += bad
-    if full or misleading or outcomes:
+    # What is refused leaves no column behind.
+    if full or misleading or any(outcome.event == "empty" for outcome in outcomes):
         try:
             evolve(lake, stream, fit.evolution)
         except duckdb.Error as error:
