@@ -218,6 +218,12 @@ MUTATIONS = (
         "test_a_damaged_body_is_found_before_anybody_reads_it",
     ),
     Mutation(
+        "what was not published is work",
+        Code("is_published(self.consumers, look.processed_snapshot_id)", "True"),
+        "tests/dags/test_runs.py::"
+        "test_an_update_that_never_reached_airflow_is_published_by_the_next_run",
+    ),
+    Mutation(
         "a query calls only table functions that read",
         Code("_TABLE_FUNCTIONS.fullmatch(name)", "True"),
         "tests/integration/test_query.py::test_sql_that_is_only_to_read_cannot_write",

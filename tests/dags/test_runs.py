@@ -142,6 +142,8 @@ def deployment(
         variables = {"LAKE_PROJECT_DIR": str(PROJECT), "LAKE_TEMP_DIR": str(tmp_path / "tmp")}
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
+        with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database, database:
+            database.execute("DELETE FROM asset_event")  # of other lakes, at the same snapshots
         return Deployment(Settings.from_env(deployed | variables), client)
 
     return deploy
@@ -434,6 +436,26 @@ def test_a_failing_data_test_is_red_and_updates_no_asset(
     assert run.tasks["publish"] == "upstream_failed"
     assert run.tasks["feeder.cleanup"] == "success"
     assert run.events == []
+    idle = orders.run()
+    assert idle.tasks[BUILD] == "failed"  # and not skipped, although nothing has landed since
+    assert idle.events == []
+
+
+def test_an_update_that_never_reached_airflow_is_published_by_the_next_run(
+    deployment: Callable[..., Deployment],
+) -> None:
+    orders = deployment()
+    orders.drop(*FILES[:1])
+    [event] = orders.run().events
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database, database:
+        database.execute("DELETE FROM asset_event")  # as if `publish` had failed
+
+    again = orders.run()
+
+    assert again.tasks == dict.fromkeys(TASKS, "success") | {"feeder.register": "skipped"}
+    assert [found["snapshot_id"] >= event["snapshot_id"] for found in again.events] == [True]
+    idle = orders.run()
+    assert set(idle.tasks.values()) == {"skipped"}
 
 
 def test_a_wait_that_ends_in_the_worker_skips_the_run(

@@ -12,6 +12,7 @@ from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, 
 from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
+from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import task_timeout
 from lotus_lake.lake.connection import open_to_read
@@ -121,7 +122,11 @@ def skip_until_built(tables: Sequence[str], _context: Any, _operator: Any) -> No
         raise AirflowSkipException(f"not built yet: {', '.join(missing)}")
 
 
-def skip_when_consumed(context: Any, _operator: Any) -> None:
-    """Skip the task when the models have read all that has landed."""
-    if not context["ti"].xcom_pull(task_ids="feeder.cursor")["unprocessed"]:
+def skip_when_published(models: Sequence[str], context: Any, _operator: Any) -> None:
+    """Skip the task when the models have read all that has landed, and their assets say so.
+
+    A model that was built and not published failed a test, or its `publish` failed: it runs again.
+    """
+    state = context["ti"].xcom_pull(task_ids="feeder.cursor")
+    if not state["unprocessed"] and is_published(models, state["processed_snapshot_id"]):
         raise AirflowSkipException("nothing has landed since the models ran")

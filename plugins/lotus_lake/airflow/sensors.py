@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection
 from lotus_lake.airbyte.jobs import running_job
+from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.connections import (
     AWS_CONN_ID,
     airbyte_access,
@@ -110,11 +112,13 @@ class NewFilesSensor(S3KeySensor):
         return found
 
     def look(self) -> Look:
-        """Look at ledger and bucket once."""
+        """Look at ledger and bucket once, and at the assets if there is nothing to do in them."""
         settings = lake_settings(self.aws_conn_id)
         stream = find_stream(settings.streams_dir, self.source, self.stream)
         with open_lake(settings) as lake:
             look = look_for_work(lake, stream, s3_client(settings.s3), self.consumers)
+        if look.work is None and not is_published(self.consumers, look.processed_snapshot_id):
+            look = replace(look, work="processed rows wait to be published")
         self.log.info("%s: %s", stream.id, look.work or "nothing new")
         return look
 

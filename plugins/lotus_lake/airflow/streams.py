@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, BaseSensorOperator, Param, chain
 
 from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
-from lotus_lake.airflow.dbt import dbt_group, skip_when_consumed
+from lotus_lake.airflow.dbt import dbt_group, skip_when_published
 from lotus_lake.airflow.feeder import feeder
 from lotus_lake.airflow.sensors import NewFilesSensor, SyncEndedSensor
 from lotus_lake.airflow.tasks import (
@@ -89,7 +89,7 @@ def stream_dag(settings: Settings, stream: Stream, dbt: Manifest | None) -> DAG:
                 models,
                 manifest,
                 settings.project_dir,
-                [skip_when_consumed],
+                [partial(skip_when_published, consumers)],
             )
             assets = [model_asset(model) for model in models]
             chain(state, processed, _publish(assets, stream.source, stream.name, state))

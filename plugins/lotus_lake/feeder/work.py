@@ -20,7 +20,7 @@ from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.events import unknown_objects
 from lotus_lake.ledger.schema import was_fed
-from lotus_lake.ledger.watermarks import has_unprocessed
+from lotus_lake.ledger.watermarks import has_unprocessed, processed_snapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,12 +34,14 @@ class Look:
 
     Attributes:
         work: Why there is work, if there is.
+        processed_snapshot_id: Up to which every consumer has read; -1 if one never ran.
         start_after: Where the listing started.
         fingerprint: By this the trigger tells that the bucket has changed since.
         wake_at: When to look again even if it has not.
     """
 
     work: str | None
+    processed_snapshot_id: int
     start_after: str | None
     fingerprint: str
     wake_at: datetime | None
@@ -74,4 +76,5 @@ def look_for_work(lake: Lake, stream: Stream, client: S3Client, consumers: Seque
             work = f"new files, the first is {new[0].key}"
     if work is None and fed:
         work = strategy.noticed(lake, found)
-    return Look(work, start_after, digest.text(), waiting.wake_at)
+    processed = processed_snapshot(lake, stream, consumers) if fed and consumers else -1
+    return Look(work, processed, start_after, digest.text(), waiting.wake_at)
