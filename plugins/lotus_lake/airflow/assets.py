@@ -53,4 +53,6 @@ def is_published(models: Sequence[str], snapshot_id: int) -> bool:
     if snapshot_id < 0:
         return True
     newest = [InletEventsAccessor(asset_name=name).ascending(False).limit(1) for name in models]
-    return all(events and events[0].extra.get("snapshot_id") == snapshot_id for events in newest)
+    return all(
+        events and (events[0].extra or {}).get("snapshot_id") == snapshot_id for events in newest
+    )
