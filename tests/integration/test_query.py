@@ -177,8 +177,12 @@ def test_a_pivot_over_whatever_values_there_are_is_told_what_to_do(reader: Lake)
 
 @on_sqlite
 def test_ctrl_c_ends_a_long_query(reader: Lake) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of xdist has none
     press = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
     press.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_query(reader, "SELECT count(*) FROM range(30_000_000_000) AS n(i) WHERE i % 7 = 3")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_query(reader, "SELECT count(*) FROM range(30_000_000_000) AS n(i) WHERE i % 7 = 3")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert run_query(reader, "SELECT 1 AS one").rows == [(1,)]
