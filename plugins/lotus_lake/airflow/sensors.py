@@ -27,7 +27,6 @@ from airflow.sdk.exceptions import (
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
-from botocore.exceptions import BotoCoreError, ClientError
 
 from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.connections import find_connection
@@ -42,6 +41,7 @@ from lotus_lake.airflow.connections import (
 )
 from lotus_lake.bucket.objects import (
     Fingerprint,
+    client_errors,
     list_request,
     listing_error,
     page_objects,
@@ -294,7 +294,7 @@ class BucketChangedTrigger(BaseTrigger):
             yield TriggerEvent({"status": "queued"})  # type: ignore[no-untyped-call]
         except StorageUnavailableError as error:
             yield TriggerEvent({"status": "error", "message": str(error)})  # type: ignore[no-untyped-call]
-        except (BotoCoreError, ClientError, OSError) as error:
+        except client_errors(OSError) as error:
             message = str(listing_error(self.arguments["bucket"], self.arguments["prefix"], error))
             yield TriggerEvent({"status": "error", "message": message})  # type: ignore[no-untyped-call]
         else:

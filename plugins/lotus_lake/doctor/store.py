@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from lotus_lake.bucket.objects import store_time
+from lotus_lake.bucket.objects import client_errors, store_time
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
@@ -45,7 +45,7 @@ def bucket_is_listed(store: Store) -> Result:
         found = store.client.list_objects_v2(
             Bucket=settings.bucket, Prefix=settings.raw_prefix, MaxKeys=1
         )
-    except (BotoCoreError, ClientError) as error:
+    except client_errors() as error:
         where = settings.s3.endpoint_url or "AWS"
         return problem(
             f"listing {settings.raw_uri} at {where} failed: {error}", hint=_listing_hint(error)
@@ -68,7 +68,7 @@ def raw_objects_can_be_read(store: Store) -> Result:
         # Not by a range: rclone sends the checksum of the whole object then, and boto3 objects.
         with closing(store.client.get_object(Bucket=settings.bucket, Key=key)["Body"]) as body:
             body.read(4)
-    except (BotoCoreError, ClientError) as error:
+    except client_errors() as error:
         return problem(
             f"reading s3://{settings.bucket}/{key} failed: {error}",
             hint=f"grant s3:GetObject on {settings.raw_uri}/*",
@@ -84,7 +84,7 @@ def data_path_can_be_written(store: Store) -> Result:
     path = store.settings.data_path
     try:
         _write_probe(store, path)
-    except (BotoCoreError, ClientError, OSError) as error:
+    except client_errors(OSError) as error:
         return problem(
             f"writing below {path} failed: {error}",
             hint=f"grant s3:PutObject and s3:DeleteObject on {path}*"
