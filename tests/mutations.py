@@ -224,6 +224,16 @@ MUTATIONS = (
         "test_an_update_that_never_reached_airflow_is_published_by_the_next_run",
     ),
     Mutation(
+        "a merge on text asks DuckLake for no keys",
+        Text("is_incremental() and has_text_key()", "false"),
+        "tests/pipeline/test_scaffolded.py::test_a_discovered_stream_runs_at_once",
+    ),
+    Mutation(
+        "large numbers are no seconds",
+        Text("< 1e11 then", "< 1e300 then"),
+        "tests/unit/test_newest_wins.py::test_numbers_of_any_size_are_times_in_their_order",
+    ),
+    Mutation(
         "a query calls only table functions that read",
         Code("_TABLE_FUNCTIONS.fullmatch(name)", "True"),
         "tests/integration/test_query.py::test_sql_that_is_only_to_read_cannot_write",

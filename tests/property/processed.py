@@ -129,6 +129,7 @@ def _render(lake: Lake, stream: Stream, exists: bool, text: str) -> str:
         # A macro that answers other than with text needs dbt's Jinja.
         "window_start_exists": window_start_exists,
         "has_run_before": lambda: False,
+        "has_text_key": lambda: False,
         "source_name": stream.source,
         "stream_name": stream.name,
     }
@@ -152,6 +153,6 @@ _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=F
 _MACROS = "".join(
     path.read_text(encoding="utf-8") for path in sorted((PROJECT / "macros").glob("*.sql"))
 )
-for _name in ("window_start_exists", "has_run_before"):
+for _name in ("window_start_exists", "has_run_before", "has_text_key"):
     _MACROS = _MACROS.replace(f"macro {_name}()", f"macro {_name}_in_dbt()")
 assert "macro window_start_exists_in_dbt()" in _MACROS

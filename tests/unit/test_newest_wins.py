@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import jinja2
@@ -75,3 +76,46 @@ def test_when_it_was_read_comes_before_when_it_changed_and_that_before_the_raw_i
 ) -> None:
     for found in ([newer, older], [older, newer]):
         assert [row[1] for row in newest(found, "one")] == ["a"]
+
+
+def ordered(call: str, kind: str, values: Sequence[object]) -> list[Any]:
+    """What a macro makes of values of a type."""
+    macros = MACROS.read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=False).from_string(macros + "{{ " + call + " }}")
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute(f"CREATE TABLE versions (place BIGINT, value {kind})")
+        con.executemany("INSERT INTO versions VALUES (?, ?)", list(enumerate(values)))
+        found = con.execute(f"SELECT {template.render()} FROM versions ORDER BY place").fetchall()
+        (nulls,) = con.execute(
+            f"SELECT count(*) FROM versions WHERE {template.render()} IS NULL AND value IS NOT NULL"
+        ).fetchone() or (None,)
+    assert nulls == 0
+    return [value for (value,) in found]
+
+
+@given(values=st.lists(st.integers(-9 * 10**18, 9 * 10**18), min_size=1))
+@example(values=[0, 1_700_000_000, 10**11 - 1, 10**11, 12 * 10**12, 2**53, 2**53 + 1, 2**62 + 1])
+def test_whole_numbers_of_any_size_keep_their_order(values: list[int]) -> None:
+    values = sorted(set(values))
+    made = ordered("'epoch_us(' ~ number_as_time('value') ~ ')'", "BIGINT", values)
+    assert made == sorted(set(made))
+
+
+@given(values=st.lists(st.floats(allow_nan=False), min_size=1))
+@example(values=[float("-inf"), -1e300, -5.5, 0.0, 1.5, 1.7e9, 1e11, 1.2e13, 9e15, float("inf")])
+def test_numbers_of_any_size_are_times_in_their_order(values: list[float]) -> None:
+    made = ordered("'epoch_us(' ~ number_as_time('value') ~ ')'", "DOUBLE", sorted(values))
+    assert made == sorted(made)
+
+
+def test_a_cursor_that_is_text_orders_by_what_it_says() -> None:
+    for values in (
+        ["2026-03-01", "2026-03-01T10:00:00+02:00", "2026-03-01T09:00:00Z", "2026-03-01 09:00:01"],
+        ["9", "10", "100", "99999999999999999999"],
+        ["mysql-bin.000009/4", "mysql-bin.000010/1"],
+        ["", "a", "b"],
+    ):
+        made = ordered("text_version('value')", "VARCHAR", values)
+        assert made == sorted(set(made))
+    assert ordered("text_version('value')", "VARCHAR", [None]) == [""]

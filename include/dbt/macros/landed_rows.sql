@@ -100,6 +100,30 @@
         select max(snapshot_id) from {{ this.database }}.snapshots()
         where snapshot_id <= getvariable('landed_from') + 1
     );
+    {% if is_incremental() and has_text_key() -%}
+        set disabled_optimizers = 'join_filter_pushdown'
+    {%- else -%}
+        reset disabled_optimizers
+    {%- endif %};
+{%- endmacro %}
+
+
+{#
+    Whether a part of the key is text. DuckDB's join would ask DuckLake for the data files that can
+    hold the new keys, which DuckLake writes into a query of the catalog: one with the character NUL
+    ends the query, and every merge after it. A merge on text reads the key of all files instead
+    (0.09 s for 2 million rows either way).
+#}
+{% macro has_text_key() -%}
+    {%- set key = config.get('unique_key') or [] -%}
+    {%- set names = [key] if key is string else key -%}
+    {%- set found = namespace(text=false) -%}
+    {%- for column in adapter.get_columns_in_relation(this) -%}
+        {%- if column.is_string() and column.name | lower in names | map('lower') -%}
+            {%- set found.text = true -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found.text) }}
 {%- endmacro %}
 
 

@@ -47,3 +47,33 @@
 {% macro source_updated_at(column) -%}
     coalesce({{ column }}, 'epoch'::timestamptz)
 {%- endmacro %}
+
+
+{#
+    A cursor that is a number, as a time in the same order: seconds since 1970 up to the year 5138,
+    beyond that microseconds, since a position in a log is no time. Whatever the number, it is one.
+#}
+{% macro number_as_time(column) -%}
+    make_timestamptz(case
+        when isnan({{ column }}::double) then 0
+        when abs({{ column }}::double) < 1e11 then ({{ column }} * 1e6)::bigint
+        else (
+            greatest(-9e18::hugeint, least(9e18::hugeint, coalesce(
+                try_cast({{ column }} as hugeint), sign({{ column }})::hugeint * 9e18::hugeint
+            ))) + sign({{ column }})::hugeint * 1e17::hugeint
+        )::bigint
+    end)
+{%- endmacro %}
+
+
+{#
+    A cursor that is text, as text in the order of what it says: times by the instant, whole numbers
+    by their value, any other text as it is. Never null.
+#}
+{% macro text_version(column) -%}
+    coalesce(
+        strftime(try_cast({{ column }} as timestamptz), '%Y-%m-%dT%H:%M:%S.%f'),
+        case when regexp_full_match({{ column }}, '[0-9]{1,40}') then lpad({{ column }}, 40, '0') end,
+        {{ column }}, ''
+    )
+{%- endmacro %}

@@ -67,7 +67,7 @@ class ModelColumns:
     Attributes:
         columns: Ids first, then strings, numbers, booleans, dates, timestamps, nested values.
         key: Names of the key's columns.
-        cursor: SQL of the time when the record last changed.
+        cursor: Call of the macro that makes the order of versions of the cursor.
         cursor_column: The column that this SQL reads; `None` for a stream without a cursor.
     """
 
@@ -280,16 +280,17 @@ def _deep_leaf(path: Path, fields: Mapping[str, FieldSchema]) -> Column | None:
 
 
 def _cursor_expression(cursor: Column | None) -> str:
-    """The cursor as a timestamp that orders versions as the cursor does."""
+    """The macro that orders versions as the cursor does, whatever it is."""
     if cursor is None:
-        return "null"
+        return "source_updated_at('null')"
     sql = reference(cursor.path)
+    text = "'" + sql.replace("\\", "\\\\").replace("'", "\\'") + "'"
     casts = {
-        "timestamp with time zone": sql,
-        "date": f"{sql}::timestamptz",
-        "bigint": f"make_timestamptz({sql})",
-        "double": f"to_timestamp({sql})",
-        "varchar": f"try_cast({sql} as timestamptz)",
+        "timestamp with time zone": f"source_updated_at({text})",
+        "date": f"source_updated_at({text} ~ '::timestamptz')",
+        "bigint": f"source_updated_at(number_as_time({text}))",
+        "double": f"source_updated_at(number_as_time({text}))",
+        "varchar": f"text_version({text})",
     }
     if cursor.type not in casts or cursor.expression != sql:
         raise ScaffoldError(

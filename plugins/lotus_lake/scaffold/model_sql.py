@@ -18,7 +18,7 @@ def model_sql(stream: Stream, model: ModelColumns) -> str:
         + [
             f"{_INDENT}_airbyte_extracted_at",
             f"{_INDENT}_airbyte_raw_id",
-            f"{_INDENT}{{{{ source_updated_at('{model.cursor}') }}}} as _source_updated_at",
+            f"{_INDENT}{{{{ {model.cursor} }}}} as _source_updated_at",
             f"{_INDENT}_lake_snapshot_id",
             f"{_INDENT}_lake_row_id",
         ]

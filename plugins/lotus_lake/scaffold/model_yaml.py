@@ -43,7 +43,9 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
     lines.append("    columns:")
     for column in model.columns:
         lines += _column_lines(column, model, record, stream)
-    for name, (kind, doc) in _BOOKKEEPING.items():
+    for name, (usual, doc) in _BOOKKEEPING.items():
+        is_text = name == "_source_updated_at" and model.cursor.startswith("text_version(")
+        kind = "varchar" if is_text else usual
         lines += [
             f"      - name: {name}",
             f"        data_type: {kind}",
