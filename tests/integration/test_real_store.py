@@ -97,7 +97,7 @@ def test_of_writers_who_want_the_same_new_key_one_wins_and_lands(feed: Feed, lak
     assert feed.run(lake).listing.discovered == 0
     assert put(winner - 1, IfMatch=etag) == "done"
     assert feed.run(lake).listing.quarantined == 1
-    assert feed.events(lake) == {key: ["registered", "quarantined"]}
+    assert feed.events(lake) == {key: ["replaced", "quarantined"]}
 
 
 def test_a_window_of_several_pages_is_fed_to_its_last_file(
