@@ -44,7 +44,10 @@ def age(lake: Lake, by: timedelta) -> None:
 
 
 def write_manifest(
-    settings: Settings, *models: tuple[str, str], enriched: Mapping[str, Sequence[str]] = {}
+    settings: Settings,
+    *models: tuple[str, str],
+    enriched: Mapping[str, Sequence[str]] = {},
+    unique_key: str | None = None,
 ) -> None:
     """A manifest with processed models, each with the tag of its stream, and enriched ones.
 
@@ -52,6 +55,7 @@ def write_manifest(
         settings: Where the project is.
         models: Names of the processed models, with their tags.
         enriched: Names of the enriched models, with those of the models they read.
+        unique_key: Of the processed models.
     """
     folder = settings.project_dir / "include" / "dbt" / "target"
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +67,7 @@ def write_manifest(
             "tags": [tag],
             "depends_on": {"nodes": []},
             "description": "",
+            "config": {"unique_key": unique_key},
         }
         for name, tag in models
     } | {

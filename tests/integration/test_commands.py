@@ -425,3 +425,26 @@ def test_the_shell_completes_sources_and_streams(
         assert complete(f"{command} ", number=2) == {"shop"}
         assert complete(f"{command} shop ", number=3) == {"orders", "order_lines"}
         assert complete(f"{command} shop orders", number=3) == {"orders"}
+
+
+@on_sqlite
+def test_balance_ends_with_1_and_names_the_file_if_rows_are_missing(
+    fed: Feed, shell: Shell
+) -> None:
+    sheet = shell.run("balance", "shop", "orders").stdout
+    assert "balanced" in sheet
+    (found,) = shell.json("balance")
+    assert (found["files"], found["ledger_rows"], found["problems"]) == (6, 12, [])
+    with open_lake(fed.settings) as lake:
+        lake.con.execute(f"DELETE FROM {LAKE}.staging.{fed.stream.landing_table} WHERE year = 2026")
+    result = shell.attempt("balance", "--read")
+    assert result.exit_code == 1
+    assert "UNBALANCED" in result.stdout
+    assert f"  {fed.key('part_0.parquet')}: 3 landed, the table has 0" in result.stderr
+
+
+@on_sqlite
+def test_status_says_how_each_stream_is(fed: Feed, shell: Shell) -> None:
+    (found,) = shell.json("status")
+    assert (found["state"], found["reason"]) == ("broken", "1 file in quarantine")
+    assert "broken" in shell.run("status").stdout

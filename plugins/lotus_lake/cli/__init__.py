@@ -10,6 +10,7 @@ import typer
 from lotus_lake.cli import (
     add_stream,
     airbyte,
+    balance,
     discover,
     doctor,
     initialise,
@@ -43,6 +44,7 @@ add_stream.add_to(app)
 validation.add_to(app)
 status.add_to(app)
 observe.add_to(app)
+balance.add_to(app)
 query.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)

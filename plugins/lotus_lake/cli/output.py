@@ -22,6 +22,7 @@ from rich.text import Text
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import Lake
+from lotus_lake.quantities import readable_seconds
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -141,11 +142,7 @@ def age(at: datetime | None) -> str:
     """How long ago something happened: `12 min ago`."""
     if at is None:
         return ""
-    seconds = (datetime.now(UTC) - at).total_seconds()
-    for unit, length, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 48 * 3600)):
-        if seconds < limit:
-            return f"{max(seconds, 0) // length:.0f} {unit} ago"
-    return f"{seconds // 86400:.0f} days ago"
+    return f"{readable_seconds((datetime.now(UTC) - at).total_seconds())} ago"
 
 
 def minute(at: datetime | None) -> str:

@@ -25,6 +25,8 @@ _FIELDS = """\
 JSON Schema are ignored. A field named `year`, `month` or `day`,
 at any level, or as a column that DuckLake has in every table (`rowid`, `snapshot_id` and a few
 more) lands as `source_{name}` or as its `column`; files that hold it land as copies."""
+_FRESHNESS = """\
+`feeder.freshness` holds one of these or both. See [the Lake page](lake-page.md#states)."""
 _FEEDER = "`feeder` says how the stream is fed. An option that is left out has its default."
 
 
@@ -44,6 +46,9 @@ def stream_page() -> str:
         "## The feeder",
         _FEEDER,
         _properties(kinds["FeederOptions"]),
+        "## Freshness",
+        _FRESHNESS,
+        _properties(kinds["Freshness"]),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from lotus_lake.cli.output import AsJson, age, reading, say, show
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
 from lotus_lake.observe.enriched import EnrichedStatus, read_enriched
-from lotus_lake.observe.status import StreamStatus, read_status
+from lotus_lake.observe.overview import StreamOverview, read_streams
 from lotus_lake.project.manifest import built_models
 from lotus_lake.quantities import readable_bytes
 
@@ -31,6 +32,10 @@ def status(
 ) -> None:
     """Show where every stream and every enriched model stands.
 
+    A stream is `broken` if files are in quarantine or gone, `stuck` if files or landed rows have
+    waited for more than LAKE_TASK_TIMEOUT_SECONDS without progress, `late` if its `freshness` says
+    so, `empty` before its first file, and `fresh` otherwise.
+
     `landed` counts the files whose rows have landed, including retired ones. `behind` counts landed
     files that the slowest model has not read yet; it is empty if no model is known to read the
     stream. An enriched model is behind if a model that it reads has changed since it was built.
@@ -40,19 +45,20 @@ def status(
     Example: lotus-lake status --json
     """
     settings = Settings.from_env()
-    streams, broken = load_streams(settings.streams_dir)
+    _, broken = load_streams(settings.streams_dir)
     models = built_models(settings.project_dir)
     with reading(settings) as lake:
-        found = [] if enriched else read_status(lake, streams, models)
+        found = [] if enriched else read_streams(lake, models, datetime.now(UTC))
         built = read_enriched(lake, models) if enriched or not as_json else []
     if as_json:
-        show([asdict(row) for row in (built if enriched else found)], as_json=True)
+        rows = [asdict(row) for row in built] if enriched else [_plain(row) for row in found]
+        show(rows, as_json=True)
     else:
         rows = [_stream(row, settings.raw_prefix) for row in found]
         show(rows, as_json=False, dispensable=("cursor", "seen"))
         typer.echo() if found and built else None
         show([_model(row) for row in built], as_json=False)
-    if not enriched and not any(stream.seen for stream in found):
+    if not enriched and not any(stream.status.seen for stream in found):
         say("nothing was fed yet")
     for error in broken:
         say(f"error: {error}")
@@ -60,7 +66,14 @@ def status(
         raise typer.Exit(1)
 
 
-def _stream(row: StreamStatus, raw_prefix: str) -> dict[str, Any]:
+def _plain(row: StreamOverview) -> dict[str, Any]:
+    verdict = {"state": row.verdict.state, "level": row.verdict.level, "reason": row.verdict.reason}
+    days = {"rows_today": row.rows_today, "rows_usual": row.rows_usual}
+    return asdict(row.status) | verdict | days | {"models": [asdict(lag) for lag in row.models]}
+
+
+def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
+    row = found.status
     cursor = (row.cursor or "").removeprefix(f"{raw_prefix}{row.stream}/")
     since = f" since {age(row.oldest_waiting_at)}" if row.oldest_waiting_at else ""
     remarks = [
@@ -74,6 +87,7 @@ def _stream(row: StreamStatus, raw_prefix: str) -> dict[str, Any]:
     ]
     return {
         "stream": row.stream,
+        "state": found.verdict.state,
         "landed": row.landed,
         "rows": row.rows,
         "size": readable_bytes(row.landed_bytes),

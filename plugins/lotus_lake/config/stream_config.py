@@ -83,6 +83,37 @@ class FieldSchema(BaseModel):
         return tuple(name for name in names if name != "null")
 
 
+class Freshness(BaseModel):
+    """How old the newest rows of a stream may be."""
+
+    model_config = _FROZEN
+
+    warn_after_seconds: float | None = Field(
+        default=None,
+        ge=1,
+        le=366 * 86400,
+        description="The stream is late, as a warning, once nothing has landed for this long.",
+    )
+    error_after_seconds: float | None = Field(
+        default=None,
+        ge=1,
+        le=366 * 86400,
+        description="The stream is late, as an error, once nothing has landed for this long.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Freshness:
+        warn, error = self.warn_after_seconds, self.error_after_seconds
+        if warn is None and error is None:
+            raise _broken("needs warn_after_seconds or error_after_seconds", "feeder", "freshness")
+        if warn is not None and error is not None and warn > error:
+            raise _broken(
+                "warns later (warn_after_seconds) than it fails (error_after_seconds)",
+                "feeder", "freshness",
+            )  # fmt: skip
+        return self
+
+
 class FeederOptions(BaseModel):
     """Options of the feeder for one stream."""
 
@@ -170,6 +201,12 @@ class FeederOptions(BaseModel):
         "A run that has waited timeout_seconds is skipped, and the next run waits on.",
     )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries per task.")
+    freshness: Freshness | None = Field(
+        default=None,
+        description="After which silence the Lake page and `lotus-lake status` call the stream "
+        "late. Without it no silence is.",
+        examples=[{"warn_after_seconds": 7200, "error_after_seconds": 86400}],
+    )
 
     @field_validator("schedule")
     @classmethod

@@ -21,6 +21,18 @@ REGISTERED = f"""(
     AND begin_snapshot <= ? AND (end_snapshot IS NULL OR end_snapshot > ?)
 )"""
 
+# The same with the rows of each, less deleted ones; parameters: snapshot, snapshot, table,
+# snapshot, snapshot.
+REGISTERED_ROWS = f"""(
+    SELECT files.path AS data_file, files.record_count - coalesce(deleted.delete_count, 0) AS rows
+    FROM {METADATA}.ducklake_data_file AS files
+    LEFT JOIN {METADATA}.ducklake_delete_file AS deleted
+    ON deleted.data_file_id = files.data_file_id AND ? >= deleted.begin_snapshot
+    AND (deleted.end_snapshot IS NULL OR ? < deleted.end_snapshot)
+    WHERE files.table_id = ({LANDING_TABLE_ID})
+    AND ? >= files.begin_snapshot AND (files.end_snapshot IS NULL OR ? < files.end_snapshot)
+)"""
+
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours. Their ids
 # are random: counted ones would be the same in two transactions at once.
 _FIRST_OWN_ID = 2**62

@@ -5,10 +5,11 @@ Both are compared as of one snapshot, part by part, so that memory does not grow
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.data_files import REGISTERED
+from lotus_lake.lake.data_files import REGISTERED, REGISTERED_ROWS
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.events import EVENT_COLUMNS, LANDED_SQL, FileEvent, files_sql, key_ranges
 
@@ -17,6 +18,21 @@ _COMPARED_EVENTS = 50_000
 # Of a range of addresses, and of copies, which are not below the stream's prefix. The empty text
 # keeps the comparison from the catalog's server, which may order texts in another way.
 _NEAR = "(data_file || '' BETWEEN ? AND ? OR NOT starts_with(data_file, ?))"
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A file whose rows in the ledger and in the landing table are not as many.
+
+    Attributes:
+        key: Key of the object.
+        ledger_rows: Rows that have landed by the ledger; none if its object is gone.
+        table_rows: Rows of the landing table.
+    """
+
+    key: str
+    ledger_rows: int
+    table_rows: int
 
 
 def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
@@ -86,6 +102,48 @@ def count_unknown(lake: Lake, stream: Stream) -> int:
             for part in range(parts)
         ]  # fmt: skip
     return sum(int(count) for count in counts)
+
+
+def compare_rows(
+    lake: Lake, stream: Stream, snapshot: int, counted: str | None = None
+) -> tuple[int, int, list[RowDifference]]:
+    """Rows that have landed by the ledger, rows of the landing table, and files that differ.
+
+    Args:
+        lake: Open lake, within `snapshot`.
+        stream: The stream.
+        snapshot: The snapshot that is looked at.
+        counted: Relation with `data_file` and `rows` of the table; DuckLake's metadata by default.
+    """
+    bucket = lake.settings.uri("")
+    raw = lake.settings.uri(stream.prefix(lake.settings.raw_prefix))
+    table, of_table = counted or REGISTERED_ROWS, list[object]()
+    if counted is None:
+        of_table = [snapshot, snapshot, *_as_of(stream, snapshot)]
+    total = lake.value(f"SELECT coalesce(sum(rows), 0)::BIGINT FROM {table}", of_table)
+    landed, differences = 0, list[RowDifference]()
+    for first, last in key_ranges(lake, stream, _COMPARED_EVENTS):
+        for key, ledger_rows, table_rows in lake.rows(
+            f"""
+            SELECT key, ledger.rows, coalesce(registered.rows, 0) FROM (
+                SELECT coalesce(data_file, ? || key) AS data_file, any_value(key) AS key,
+                       coalesce(sum(row_count) FILTER (event IN {LANDED_SQL}), 0)::BIGINT AS rows
+                FROM {META}.feeder_files
+                WHERE source = ? AND stream = ? AND key BETWEEN ? AND ?
+                AND (event IN {LANDED_SQL} OR event = 'missing') GROUP BY ALL
+            ) AS ledger
+            LEFT JOIN (FROM {table} WHERE {_NEAR}) AS registered USING (data_file)
+            ORDER BY key
+            """,
+            [
+                bucket, stream.source, stream.name, first, last,
+                *of_table, bucket + first, bucket + last, raw,
+            ],
+        ):  # fmt: skip
+            landed += ledger_rows
+            if ledger_rows != table_rows:
+                differences.append(RowDifference(key, ledger_rows, table_rows))
+    return landed, total, differences
 
 
 def _as_of(stream: Stream, snapshot: int) -> tuple[str, int, int]:

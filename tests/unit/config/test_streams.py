@@ -204,6 +204,21 @@ BAD: list[tuple[str, Any, list[str]]] = [
         good(feeder={"on_schema_change": "ignore"}),
         ['$.feeder.on_schema_change = "ignore"', 'should be "evolve", "freeze" or "fail"'],
     ),
+    (
+        "freshness without a limit",
+        good(feeder={"freshness": {}}),
+        ["$.feeder.freshness", "needs warn_after_seconds or error_after_seconds"],
+    ),
+    (
+        "freshness that warns too late",
+        good(feeder={"freshness": {"warn_after_seconds": 9, "error_after_seconds": 5}}),
+        ["$.feeder.freshness", "warns later"],
+    ),
+    (
+        "freshness in words",
+        good(feeder={"freshness": {"warn_after_seconds": "2h"}}),
+        ['$.feeder.freshness.warn_after_seconds = "2h": should be a number, 1 to'],
+    ),
     ("empty schedule", good(feeder={"schedule": ""}), ['$.feeder.schedule = ""']),
     *(
         (f"schedule {schedule!r}", good(feeder={"schedule": schedule}),

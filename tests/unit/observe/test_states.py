@@ -1,0 +1,74 @@
+"""How a stream is, in one word: each rule, and which of them comes first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lotus_lake.config.stream_config import FeederOptions
+from lotus_lake.observe.states import Verdict, judge, paused
+from lotus_lake.observe.status import StreamStatus
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+PROMISE = FeederOptions.model_validate(
+    {"freshness": {"warn_after_seconds": 7200, "error_after_seconds": 86400}}
+)
+
+
+def look(
+    feeder: FeederOptions | None = PROMISE, error: str | None = None, **status: Any
+) -> Verdict:
+    standing = {"seen": 3, "landed": 3, "last_landed_at": NOW - HOUR} | status
+    stream = StreamStatus("shop/orders", True, **standing)
+    return judge(stream, feeder, now=NOW, patience_seconds=3600, config_error=error)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "level", "reason"),
+    [
+        ({}, "fresh", "ok", "everything that arrived has landed"),
+        ({"last_landed_at": NOW - 3 * HOUR}, "late", "warning", "landed for 3 h; 2 h are promised"),
+        ({"last_landed_at": NOW - 72 * HOUR}, "late", "error", "for 3 days; 24 h are promised"),
+        ({"quarantined": 2}, "broken", "error", "2 files in quarantine"),
+        ({"missing": 1}, "broken", "error", "1 file whose object is gone"),
+        ({"seen": 0, "landed": 0, "last_landed_at": None}, "empty", "off", "no file has arrived"),
+        (
+            {"waiting": 1, "waiting_bytes": 2000, "oldest_waiting_at": NOW - 3 * HOUR,
+             "last_landed_at": NOW - 2 * HOUR},
+            "stuck", "error", "1 file (2 kB) waiting for 3 h",
+        ),
+        (
+            {"lag_files": 2, "unread_since": NOW - 2 * HOUR, "slowest_model": "int_shop__orders"},
+            "stuck", "error", "int_shop__orders has not read 2 landed files for 2 h",
+        ),
+        # A queue that gets shorter, however old its oldest file is.
+        ({"waiting": 900, "oldest_waiting_at": NOW - 9 * HOUR}, "fresh", "ok", "on the way"),
+        ({"quarantined": 1, "last_landed_at": NOW - 72 * HOUR}, "broken", "error", "quarantine"),
+    ],
+)  # fmt: skip
+def test_a_stream_is(status: dict[str, Any], state: str, level: str, reason: str) -> None:
+    verdict = look(**status)
+    assert (verdict.state, verdict.level) == (state, level)
+    assert reason in verdict.reason
+
+
+def test_without_a_promise_no_silence_is_late_and_that_is_said() -> None:
+    verdict = look(FeederOptions(), last_landed_at=NOW - timedelta(days=90))
+    assert verdict.state == "fresh"
+    assert "no freshness is promised" in verdict.reason
+
+
+def test_a_stream_without_a_config_is_paused_and_one_with_a_bad_config_broken() -> None:
+    assert look(None).state == "paused"
+    assert look(None, error="$.stream: is required").reason.endswith("$.stream: is required")
+
+
+def test_a_paused_dag_hides_lateness_in_its_reason_and_hides_no_bad_file() -> None:
+    late = paused(look(last_landed_at=NOW - 72 * HOUR))
+    assert (late.state, late.level) == ("paused", "off")
+    assert "nothing has landed for 3 days" in late.reason
+    assert paused(look(quarantined=1)).state == "broken"
+    assert paused(look()).reason == "its Dag is paused"
