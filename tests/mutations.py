@@ -240,6 +240,22 @@ MUTATIONS = (
         "tests/unit/test_newest_wins.py::test_numbers_of_any_size_are_times_in_their_order",
     ),
     Mutation(
+        "a version whose test fails is not published",
+        Text("{{ refuse_to_publish(failed) }}", ""),
+        "tests/pipeline/test_audit.py::"
+        "test_a_version_whose_test_fails_is_seen_by_nobody_until_rule_or_data_is_mended",
+    ),
+    Mutation(
+        "failed rows outlive the transaction that they fail",
+        Text("{%- do run_query('rollback') -%}", ""),
+        "tests/pipeline/test_audit.py::test_at_most_a_hundred_rows_of_a_test_are_kept",
+    ),
+    Mutation(
+        "a test has its own settings, and not the model's",
+        Text("{%- do context.update({'config': dict(test.config, store_failures=true)}) -%}", ""),
+        "tests/pipeline/test_audit.py::test_every_kind_of_test_is_run_with_its_own_settings",
+    ),
+    Mutation(
         "a query calls only table functions that read",
         Code("_TABLE_FUNCTIONS.fullmatch(name)", "True"),
         "tests/integration/test_query.py::test_sql_that_is_only_to_read_cannot_write",

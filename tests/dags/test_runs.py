@@ -436,6 +436,9 @@ def test_a_failing_data_test_is_red_and_updates_no_asset(
     assert run.tasks["publish"] == "upstream_failed"
     assert run.tasks["feeder.cleanup"] == "success"
     assert run.events == []
+    with open_lake(orders.settings) as lake:
+        assert MODEL not in lake.tables("main")
+        assert lake.value(f"SELECT count(*) FROM lakehouse.meta.failed_rows_{MODEL}") == 1
     idle = orders.run()
     assert idle.tasks[BUILD] == "failed"  # and not skipped, although nothing has landed since
     assert idle.events == []
