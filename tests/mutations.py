@@ -251,6 +251,20 @@ MUTATIONS = (
         "tests/pipeline/test_audit.py::test_at_most_a_hundred_rows_of_a_test_are_kept",
     ),
     Mutation(
+        "what may be the store's or the catalog's fault is tried again",
+        Code(
+            "bool(_SAME_AGAIN.search(said)) and not is_gone(said) and 's3://' not in said",
+            "bool(_SAME_AGAIN.search(said))",
+        ),
+        "tests/unit/project/test_run_results.py::"
+        "test_an_error_of_sql_or_values_fails_again_and_one_of_the_world_may_not",
+    ),
+    Mutation(
+        "failed models rest before the next run",
+        Code("end if end > time.time() else None", "None"),
+        "tests/dags/test_sensor.py::test_models_rest_for_some_minutes_after_a_run_that_failed",
+    ),
+    Mutation(
         "a test has its own settings, and not the model's",
         Text("{%- do context.update({'config': dict(test.config, store_failures=true)}) -%}", ""),
         "tests/pipeline/test_audit.py::test_every_kind_of_test_is_run_with_its_own_settings",

@@ -51,6 +51,11 @@ _GONE_TEXTS = (
     'failed to execute query "rollback"',
     "current transaction is aborted, commands ignored",
 )
+# Errors of the SQL and of the values; what names an object of the store may be the store's.
+_SAME_AGAIN = re.compile(
+    r"\b(Binder|Catalog|Constraint|Conversion|Invalid Input|Mismatch Type|Not implemented|"
+    r"Out of Range|Parser|Syntax) Error: "
+)
 _NOT_FOR_OTHERS = 0o770
 # What httpfs says when an object is shorter than it was, or another one than it was a moment ago.
 _OTHER_BYTES = ("mismatches requested range", "HTTP 416", "ETag")
@@ -71,6 +76,11 @@ def is_gone(error: Exception | str) -> bool:
     """Whether an error of DuckDB, or its text, says that the catalog's server went away."""
     said = str(error).lower()
     return any(part in said for part in _GONE_TEXTS)
+
+
+def fails_again(said: str) -> bool:
+    """Whether a text tells of an error of DuckDB that the same SQL on the same rows meets again."""
+    return bool(_SAME_AGAIN.search(said)) and not is_gone(said) and "s3://" not in said
 
 
 def is_disk_full(error: Exception) -> bool:

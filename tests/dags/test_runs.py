@@ -419,10 +419,10 @@ def test_a_domain_waits_until_every_table_that_it_reads_was_built_once(
     assert "not built yet: int_shopify__order_refunds" in "".join(capfd.readouterr())
 
 
-def test_a_failing_data_test_is_red_and_updates_no_asset(
-    deployment: Callable[..., Deployment],
+def test_a_failing_data_test_is_red_at_once_says_so_once_and_updates_no_asset(
+    deployment: Callable[..., Deployment], caplog: pytest.LogCaptureFixture
 ) -> None:
-    orders = deployment()
+    orders = deployment(retries=2)
     table = pq.read_table(BytesIO(FILES[0].data))
     column = table.schema.get_field_index("id")
     ids = [None, *table["id"].to_pylist()[1:]]
@@ -433,6 +433,11 @@ def test_a_failing_data_test_is_red_and_updates_no_asset(
 
     assert run.state == "failed"
     assert run.tasks[BUILD] == "failed"
+    assert query(
+        "SELECT try_number FROM task_instance WHERE run_id = ? AND task_id = ?", run.run_id, BUILD
+    ) == [(1,)]
+    assert caplog.text.count("not_null_int_shopify__orders_order_id: 1, such as {") == 1
+    assert caplog.text.count("select * from newest") == 1  # the model's SQL
     assert run.tasks["publish"] == "upstream_failed"
     assert run.tasks["feeder.cleanup"] == "success"
     assert run.events == []

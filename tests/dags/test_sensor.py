@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -135,10 +135,11 @@ def a_sensor(feed: Feed, **arguments: Any) -> NewFilesSensor:
     )
 
 
-def a_context(run_type: str = SCHEDULED, wait_seconds: int | None = None) -> Any:
+def a_context(run_type: str = SCHEDULED, wait_seconds: int | None = None, last: Any = None) -> Any:
     """What the sensor reads of a run."""
     return {
         "dag_run": SimpleNamespace(run_type=run_type, dag_id="shop__orders"),
+        "ti": SimpleNamespace(get_previous_dagrun=lambda: last),
         "params": {"wait_seconds": wait_seconds},
     }
 
@@ -196,6 +197,25 @@ def test_it_fires_on_a_file_that_was_discovered_and_waits(
 
 def test_it_fires_on_landed_rows_that_a_model_has_not_read(feed: Feed) -> None:
     assert a_sensor(feed, consumers=["int_shop__orders"]).poke(a_context()) is True
+
+
+def test_models_rest_for_some_minutes_after_a_run_that_failed(feed: Feed) -> None:
+    now = datetime.now(UTC)
+    sensor = a_sensor(feed, consumers=["int_shop__orders"])
+    for state, ended, rests in (
+        ("failed", now - timedelta(minutes=4), True),
+        ("failed", now - timedelta(minutes=6), False),
+        ("success", now, False),
+    ):
+        last = SimpleNamespace(state=state, end_date=ended)
+        assert sensor.poke(a_context(last=last)) is not rests
+    failed = SimpleNamespace(state="failed", end_date=now)
+    assert sensor.poke(a_context(MANUAL, last=failed)) is True  # a person asks
+    waits = deferred(sensor, last=failed).trigger
+    assert isinstance(waits, BucketChangedTrigger)
+    assert waits.arguments["wake_at"] == now.timestamp() + 300
+    feed.put("part_1.parquet")
+    assert sensor.poke(a_context(last=failed)) is True  # new files are work at once
 
 
 def test_files_of_streams_with_a_similar_name_are_none_of_its_business(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
@@ -15,9 +16,11 @@ from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavi
 from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import task_timeout
+from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
 from lotus_lake.project.manifest import Model, dbt_executable, dbt_project_dir
+from lotus_lake.project.run_results import failed_nodes
 
 Interceptor = Callable[[Any, Any], None]
 
@@ -29,6 +32,11 @@ cosmos_settings.enable_telemetry = False
 # Nine lines about each group, in the log of every task: each task parses its Dag.
 for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+
+# What dbt finds itself: SQL that it cannot make, and tests that fail.
+_OWN_ERROR = re.compile("Compilation Error|Database Error|Got ")
+
+log = logging.getLogger(__name__)
 
 
 def dbt_group(
@@ -78,6 +86,7 @@ def dbt_group(
         ),
         operator_args={
             "interceptors": [*interceptors, give_access],
+            "callback": tell_failure,
             "append_env": True,
             "execution_timeout": task_timeout(is_long=True),
             "should_store_compiled_sql": False,
@@ -112,6 +121,33 @@ def give_access(_context: Any, operator: Any) -> None:
         **settings.catalog.to_env(),
         "LAKE_PROJECT_DIR": str(settings.project_dir),
     }
+
+
+def tell_failure(dbt_dir: str, **_context: Any) -> None:
+    """Fail the task when dbt has failed; the log has its message already, and gets the SQL.
+
+    Cosmos would log all of dbt's output a second time, and dbt has written the SQL to a folder that
+    is about to go.
+
+    Args:
+        dbt_dir: The copy of the dbt project that dbt ran in.
+
+    Raises:
+        AirflowFailException: A retry cannot help: SQL, values or tests have to change.
+        AirflowException: It may, such as after a conflict, or when catalog or store went away.
+    """
+    failed = failed_nodes(Path(dbt_dir, "target"))
+    if failed is None:
+        raise AirflowException("dbt ended before it built anything; see its message above")
+    for node in failed:
+        log.info("::group::SQL of %s", node.name)
+        log.info("%s", node.sql)
+        log.info("::endgroup::")
+    if failed:
+        names = ", ".join(node.name for node in failed)
+        if all(_OWN_ERROR.match(node.message) or fails_again(node.message) for node in failed):
+            raise AirflowFailException(f"{names} failed, as every retry would; see the log above")
+        raise AirflowException(f"{names} failed; see the log above")
 
 
 def skip_until_built(tables: Sequence[str], _context: Any, _operator: Any) -> None:

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 _CLIENT_SECONDS = 600
 # How often a run that waits looks whether another run of its Dag waits for it to end.
 _QUEUE_SECONDS = 20
+# After a run that failed, models alone are no work for so long; new files are, at once.
+_REST_SECONDS = 300
 _QUEUED = "another run of the Dag is queued, and looks instead of this one"
 
 log = logging.getLogger(__name__)
@@ -106,18 +108,23 @@ class NewFilesSensor(S3KeySensor):
             StorageUnavailableError: The listing failed.
             AirflowSkipException: Another run of the Dag is queued.
         """
-        found = self.look().work is not None
+        found = self.look(rests=rest_ends(context) is not None).work is not None
         if not found and (dag_id := gives_way(context)):
             skip_if_queued(dag_id)
         return found
 
-    def look(self) -> Look:
-        """Look at ledger and bucket once, and at the assets if there is nothing to do in them."""
+    def look(self, *, rests: bool = False) -> Look:
+        """Look at ledger and bucket once, and at the assets if there is nothing to do in them.
+
+        Args:
+            rests: What the models have still to do is no work.
+        """
+        consumers = [] if rests else self.consumers
         settings = lake_settings(self.aws_conn_id)
         stream = find_stream(settings.streams_dir, self.source, self.stream)
         with open_lake(settings) as lake:
-            look = look_for_work(lake, stream, s3_client(settings.s3), self.consumers)
-        if look.work is None and not is_published(self.consumers, look.processed_snapshot_id):
+            look = look_for_work(lake, stream, s3_client(settings.s3), consumers)
+        if look.work is None and not is_published(consumers, look.processed_snapshot_id):
             look = replace(look, work="processed rows wait to be published")
         self.log.info("%s: %s", stream.id, look.work or "nothing new")
         return look
@@ -161,9 +168,12 @@ class NewFilesSensor(S3KeySensor):
             raise AirflowSkipException(f"no new files in {self.bucket_key}") from None
 
     def _wait(self, context: Context, deadline: float) -> None:
-        look = self.look()
+        rest = rest_ends(context)
+        look = self.look(rests=rest is not None)
         if look.work is not None:
             return
+        wake_at = [look.wake_at.timestamp()] if look.wake_at else []
+        wake_at += [rest] if rest else []
         seconds = deadline - time.time()
         if seconds <= 0:
             raise AirflowSkipException(f"no new files in {self.bucket_key}")
@@ -178,7 +188,7 @@ class NewFilesSensor(S3KeySensor):
                 aws_conn_id=existing(self.aws_conn_id),
                 region_name=self.region_name,
                 verify=self.verify,
-                wake_at=look.wake_at.timestamp() if look.wake_at else None,
+                wake_at=min(wake_at, default=None),
                 dag_id=gives_way(context),
             ),
             method_name="execute_complete",
@@ -342,6 +352,21 @@ def gives_way(context: Context) -> str | None:
     """The Dag of which a queued run ends this wait; `None` if a person asked for this one."""
     run = context["dag_run"]
     return None if run.run_type == "manual" else run.dag_id
+
+
+def rest_ends(context: Context) -> float | None:
+    """Until when a run does not start for what models have still to do, in seconds since 1970.
+
+    A model that a retry cannot help would fail in one run after the other, without a pause. `None`
+    if the last run did not fail, or long ago, or if a person asked for this one.
+    """
+    if gives_way(context) is None:
+        return None
+    last = context["ti"].get_previous_dagrun()
+    if last is None or last.state != "failed" or last.end_date is None:
+        return None
+    end = float(last.end_date.timestamp()) + _REST_SECONDS
+    return end if end > time.time() else None
 
 
 def skip_if_queued(dag_id: str) -> None:

@@ -1,0 +1,49 @@
+"""What dbt says of its failures, and which of them a retry cannot help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lotus_lake.failures import fails_again
+from lotus_lake.project.run_results import FailedNode, failed_nodes
+
+
+def test_only_what_failed_is_told_with_its_sql(tmp_path: Path) -> None:
+    assert failed_nodes(tmp_path) is None
+    results = [
+        {"unique_id": f"model.lotus_lake.{name}", "status": name, "message": f"\n {name} \n",
+         "compiled_code": "\nselect 1\n"}
+        for name in ("success", "error", "skipped")
+    ] + [
+        {"unique_id": "test.lotus_lake.unique_id.a1b2", "status": "fail", "message": None},
+        {"unique_id": "test.lotus_lake.warned.a1b2", "status": "warn", "message": "Got 1 result"},
+    ]  # fmt: skip
+    (tmp_path / "run_results.json").write_text(json.dumps({"results": results}))
+    assert failed_nodes(tmp_path) == [
+        FailedNode("error", "error", "select 1"),
+        FailedNode("unique_id", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("Binder Error: Referenced column 'x' not found in FROM clause!", True),
+        ("Conversion Error: Could not convert string 'x' to INT64", True),
+        ("Catalog Error: Table with name x does not exist!", True),
+        ("TransactionContext Error: Failed to commit: write-write conflict", False),
+        ("IO Error: Could not set lock on file", False),
+        ("HTTP Error: HTTP GET error on 's3://b/k' (HTTP 503)", False),
+        ("Invalid Input Error: No magic bytes found at end of file 's3://b/k'", False),
+        ("Out of Memory Error: could not allocate block", False),
+        ("Catalog Error: server closed the connection unexpectedly", False),
+        ("Got killed", False),
+    ],
+)
+def test_an_error_of_sql_or_values_fails_again_and_one_of_the_world_may_not(
+    said: str, again: bool
+) -> None:
+    assert fails_again(f"Runtime Error in model int_a__b (models/a.sql)\n  {said}") is again
