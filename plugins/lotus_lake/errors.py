@@ -6,6 +6,7 @@ LotusLakeError
 │   │   └── DbtProjectError   dbt cannot parse its project
 │   ├── StreamConfigError     a stream JSON is wrong
 │   ├── SchemaMismatchError   a landing table cannot take what the config or a file asks for
+│   ├── RegistrationError     the lake has registered other files than the ledger says
 │   ├── CatalogMessageError   not the output of a connector's `discover`
 │   ├── UpkeepRefusedError    upkeep would delete what may still be needed
 │   ├── ScaffoldError         a stream's files cannot be made from what is known of it
@@ -72,6 +73,10 @@ class StreamConfigError(PermanentError):
 
 class SchemaMismatchError(PermanentError):
     """A landing table cannot take what the config or a file asks for."""
+
+
+class RegistrationError(PermanentError):
+    """The lake has registered other files than the ledger says."""
 
 
 class CatalogMessageError(PermanentError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.footers import FOOTER_THREADS
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, META
 from tests import children
@@ -109,6 +110,7 @@ def _run(settings: Settings, stream: Stream, run_id: str, barrier: Barrier, log:
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
     logging.basicConfig(level=logging.INFO, force=True)
-    start = {"postgres": "CALL ducklake_add_data_files", "sqlite": "SET threads"}
+    footers = f"SET threads = {FOOTER_THREADS}"
+    start = {"postgres": "CALL ducklake_add_data_files", "sqlite": footers}
     hook = children.MeetBefore(barrier, start[settings.catalog.kind])
     children.feed(settings, stream, run_id, hook)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import json_array, literal
 
+# More than cores: most of them wait for the store.
 FOOTER_THREADS = 32
 # DuckDB's widest decimal: it reads wrong values of wider ones, and crashes on their bounds.
 _DECIMAL_DIGITS = 38
@@ -68,7 +68,7 @@ def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer]
     """
     # What is read here is not asked for, nor parsed, again by validation and registration.
     lake.con.execute("SET enable_http_metadata_cache = true; SET parquet_metadata_cache = true")
-    with threads(lake, FOOTER_THREADS):
+    with lake.threads(max(FOOTER_THREADS, lake.settings.threads)):
         footers, bad = isolate(lake, files, lambda some: _footers(lake, some))
     bad += [Outcome(f.file, "quarantined", note=f.problem) for f in footers if f.problem]
     footers = [footer for footer in footers if not footer.problem]
@@ -86,16 +86,6 @@ def group_by_shape(footers: Sequence[Footer]) -> list[list[Footer]]:
     for footer in footers:
         shapes[footer.shape].append(footer)
     return list(shapes.values())
-
-
-@contextmanager
-def threads(lake: Lake, count: int) -> Iterator[None]:
-    """More threads than cores: most of them wait for the store."""
-    lake.con.execute(f"SET threads = {max(count, lake.settings.threads)}")
-    try:
-        yield
-    finally:
-        lake.con.execute(f"SET threads = {lake.settings.threads}")
 
 
 def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:

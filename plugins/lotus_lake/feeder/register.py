@@ -12,6 +12,7 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
+from lotus_lake.errors import RegistrationError
 from lotus_lake.failures import one_line, translated
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
@@ -89,6 +90,7 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
         ResourcesExhaustedError: Memory or disk ran out; nothing is half done.
         CommitConflictError: Other feeders of the stream won every time.
         SchemaMismatchError: A file of a generation cannot land, so that it is not whole.
+        RegistrationError: The lake has not registered what the ledger says.
     """
     first, last = batch.first_position, batch.last_position
     waiting = pending_files(lake, stream, first, last)
@@ -219,7 +221,24 @@ def _commit_once(
     if strategy.is_divisible:  # else rows of earlier generations go in the transaction itself
         _forget_earlier(lake, stream, outcomes)
     message = f"register {len(outcomes)} files"
-    return Registration.of(commit(lake, stream, message, run_id, change))
+    events = commit(lake, stream, message, run_id, change)
+    _prove(lake, stream, events)
+    return Registration.of(events)
+
+
+def _prove(lake: Lake, stream: Stream, events: Sequence[FileEvent]) -> None:
+    """See that DuckLake has registered what the ledger says: it was given a glob, and no list.
+
+    Raises:
+        RegistrationError: It has not.
+    """
+    landed = {event.data_file for event in events if event.event in LANDED}
+    if landed and (wrong := landed ^ data_files.last_registered(lake, stream.landing_table)):
+        raise RegistrationError(
+            f"{stream.id}: ledger and lake disagree about {counted(len(wrong), 'file')} of the "
+            f"last commit, such as {min(map(str, wrong))}",
+            hint=f"lotus-lake reconcile {stream.source} {stream.name}",
+        )
 
 
 def _still_waiting(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
-from lotus_lake.feeder.footers import FOOTER_THREADS, Footer, threads
+from lotus_lake.feeder.footers import FOOTER_THREADS, Footer
 from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
@@ -65,7 +65,7 @@ def validate(
             misleading[wanted[uri]] = f"the bounds of column {name} in its footer are wrong"
         return [by_file[file] for file in files]
 
-    with threads(lake, FOOTER_THREADS if small else lake.settings.threads):
+    with lake.threads(max(FOOTER_THREADS if small else 1, lake.settings.threads)):
         found, bad = isolate(lake, list(by_file), read)
     return [footer for footer in found if footer not in misleading], misleading, bad
 

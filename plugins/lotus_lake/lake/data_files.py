@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lotus_lake.lake.one_glob import one_glob
 from lotus_lake.lake.session import LAKE, METADATA, Lake
 from lotus_lake.lake.tables import LANDING_TABLE_ID
 from lotus_lake.sql import json_array, literal
@@ -49,15 +50,31 @@ def register(lake: Lake, table: str, uris: Sequence[str], *, ignore_extra_column
         uris: Addresses of the objects.
         ignore_extra_columns: Leave out columns that the table does not have, instead of failing.
     """
-    lake.con.execute(
-        f"""
-        CALL ducklake_add_data_files(
-            {literal(LAKE)}, ?, ?::JSON::VARCHAR[], schema => 'staging',
-            allow_missing => true, ignore_extra_columns => {literal(ignore_extra_columns)}
+    with one_glob(lake, uris) as pattern:
+        lake.con.execute(
+            f"""
+            CALL ducklake_add_data_files(
+                {literal(LAKE)}, ?, ?, schema => 'staging',
+                allow_missing => true, ignore_extra_columns => {literal(ignore_extra_columns)}
+            )
+            """,
+            [table, pattern],
         )
-        """,
-        [table, json_array(uris)],
-    )
+
+
+def last_registered(lake: Lake, table: str) -> set[str]:
+    """Addresses of what this connection's last commit has registered in a landing table.
+
+    A transaction cannot ask this of itself: DuckLake writes its tables when it commits, and to read
+    the file names of rows that are not committed opens the footer of every file of the table.
+    """
+    snapshot = int(lake.value(f"SELECT id FROM {LAKE}.last_committed_snapshot()"))
+    table_id = int(lake.value(LANDING_TABLE_ID, [table]))
+    query = f"""
+        SELECT path FROM ducklake_data_file
+        WHERE table_id = {table_id} AND begin_snapshot = {snapshot}
+    """
+    return {path for (path,) in lake.metadata_rows(query)}
 
 
 def forget(lake: Lake, table: str, before: Sequence[tuple[str, int]]) -> int:

@@ -98,6 +98,17 @@ class Lake:
             with contextlib.suppress(duckdb.Error):  # what failed before says more
                 self.con.execute("ROLLBACK")
 
+    @contextlib.contextmanager
+    def threads(self, count: int) -> Iterator[None]:
+        """Let DuckDB use so many threads until the block ends, however it ends."""
+        before = self.value("SELECT current_setting('threads')")
+        self.con.execute(f"SET threads = {count}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(duckdb.Error):  # what failed before says more
+                self.con.execute(f"SET threads = {before}")
+
     def commit(self, message: str, unit: Callable[[], Result]) -> Result:
         """Run `unit` in one transaction, that is, one DuckLake snapshot.
 
@@ -161,7 +172,9 @@ class Lake:
             self.con.execute("BEGIN TRANSACTION")
             try:
                 yield
-                self.con.execute("COMMIT")
+                # DuckLake writes its tables in many small statements: threads only add to each.
+                with self.threads(1):
+                    self.con.execute("COMMIT")
             except BaseException:
                 # After a failed COMMIT there is no transaction left to roll back.
                 with contextlib.suppress(duckdb.Error):
