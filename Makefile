@@ -18,7 +18,7 @@ export PYTHONPATH := plugins:.
 # With it every process compiles what it imports, which for Airflow takes as long as the imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -128,6 +128,11 @@ mutants: $(READY) ## Remove one protection at a time, and see its test fail
 
 walkthrough: $(READY) ## Repeat a new user's first steps, and write docs/walkthrough.md
 	@$(BIN)/python -m tests.walkthrough
+
+CHROMIUM ?= chromium
+picture: ## Photograph the Lake page of a running demo-ui with Chromium, for the docs
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=25000 --window-size=1440,900 \
+		--user-data-dir=$$(mktemp -d) --screenshot=docs/images/lake.png http://127.0.0.1:$(PORT)/plugin/lake
 
 simulate: $(READY) ## Simulate 30 days of hourly syncs for the figures in docs/maintenance.md
 	@$(BIN)/python -m tests.simulation $(ARGS)

@@ -144,6 +144,22 @@ MUTATIONS = (
         "test_ducklake_writes_for_the_glob_what_it_writes_for_the_list",
     ),
     Mutation(
+        "the Lake page shows only Dags that the user may read",
+        Code('row["stream_id"] in readable', "True"),
+        "tests/unit/airflow/test_choosing.py::"
+        "test_streams_of_dags_that_are_not_readable_are_not_counted",
+    ),
+    Mutation(
+        "the Lake page asks for a user",
+        Code("[Depends(requires_authenticated())]", "[]"),
+        "tests/dags/test_lake_page.py::test_nobody_sees_anything",
+    ),
+    Mutation(
+        "what others wrote is text on the Lake page",
+        Text("autoescape=True", "autoescape=False"),
+        "tests/dags/test_lake_page.py::test_what_others_wrote_is_text_and_no_secret_is_shown",
+    ),
+    Mutation(
         "identity by ETag and size",
         Code("item.identity not in known", "item.key not in {key for key, *_ in known}"),
         "tests/integration/test_replaced_object.py",

@@ -90,7 +90,9 @@ def find_files(
     *,
     event: str | None = None,
     key_prefix: str | None = None,
+    day: date | None = None,
     limit: int = 100,
+    offset: int = 0,
 ) -> list[LedgerFile]:
     """Files of the ledger, those that something happened to last first.
 
@@ -100,7 +102,9 @@ def find_files(
         stream: Only streams of this name.
         event: Only files whose latest event is this one.
         key_prefix: Only keys that begin so, or whose part below the stream's prefix does.
+        day: Only files whose key is of this day.
         limit: Greatest number of files.
+        offset: Files of the order that are left out first.
     """
     if not was_fed(lake):
         return []
@@ -112,11 +116,12 @@ def find_files(
         WHERE {_CHOSEN} AND (?::VARCHAR IS NULL OR event = ?)
         AND (?::VARCHAR IS NULL OR starts_with(key, ?)
              OR starts_with(key, ? || source || '/' || stream || '/' || ?))
-        ORDER BY updated_at DESC, key DESC LIMIT ?
+        AND (?::DATE IS NULL OR partition_date = ?)
+        ORDER BY updated_at DESC, key DESC LIMIT ? OFFSET ?
         """,
         [
             source, source, stream, stream, event, event,
-            key_prefix, key_prefix, lake.settings.raw_prefix, key_prefix, limit,
+            key_prefix, key_prefix, lake.settings.raw_prefix, key_prefix, day, day, limit, offset,
         ],
     )  # fmt: skip
     return [LedgerFile(*row) for row in rows]

@@ -1,0 +1,197 @@
+"""The page as a FastAPI app, which the api-server mounts: rights, addresses, templates.
+
+Airflow does not guard the apps of plugins: every route here asks for a user, and shows only Dags
+that Airflow lets the user read. Routes are plain functions: Airflow runs them beside its event
+loop. There are only GET routes; what changes something is Airflow's own form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_authenticated
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from sqlalchemy import select
+
+from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.page.choosing import SORTS, Choice, choose, visible
+from lotus_lake.airflow.page.looking import Looking, Seen
+from lotus_lake.observe.states import STATES
+from lotus_lake.quantities import counted, readable_bytes, readable_seconds
+
+_HERE = Path(__file__).parent
+_STATIC = {
+    "lake.css": "text/css",
+    "lake.js": "text/javascript",
+    "lake.svg": "image/svg+xml",
+    "lake-dark.svg": "image/svg+xml",
+}
+# No markup from anywhere but these files runs or loads anything, and nobody else frames the page.
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_FILES_PER_PAGE = 50
+_VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
+# What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
+_OPERATIONS = "lake_operations"
+_EVENTS = (
+    "discovered", "registered", "copied", "empty", "quarantined", "ignored", "retired", "replaced",
+    "missing",
+)  # fmt: skip
+
+app = FastAPI(
+    title="Lake",
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    dependencies=[Depends(requires_authenticated())],
+)
+looking = Looking(lake_settings)
+templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+templates.filters |= {
+    "bytes": readable_bytes,
+    "seconds": readable_seconds,
+    "number": lambda number: f"{number:,.0f}",
+}
+templates.globals |= {"counted": counted, "STATES": STATES, "SORTS": SORTS, "VIEWS": _VIEWS}
+
+
+@app.get("/", response_class=HTMLResponse)
+def all_streams(request: Request, user: GetUserDep) -> Response:
+    """All streams and marts that the user may see."""
+    seen, readable = looking.see("overview"), _readable(user)
+    choice = Choice.of(request.query_params)
+    if seen.found is None:
+        return _render("waiting.html", seen, title="Lake")
+    streams = visible(seen.found["streams"], readable, _paused())
+    marts = [mart for mart in seen.found["marts"] if _domain_dag(mart["domain"]) in readable]
+    return _render(
+        "overview.html",
+        seen,
+        title="Lake",
+        choice=choice,
+        chosen=choose(streams, choice),
+        marts=marts,
+        operations=_may_operate(user),
+    )
+
+
+@app.get("/stream", response_class=HTMLResponse)
+def one_dag(request: Request, user: GetUserDep) -> Response:
+    """The stream, or the marts, of a Dag; one that the user may not read is not there."""
+    dag_id = request.query_params.get("dag_id", "")
+    readable = _readable(user)
+    if dag_id not in readable:
+        return _not_there()
+    seen = looking.see("overview", old_will_do=True)
+    if seen.found is None:
+        return _render("waiting.html", seen, title=dag_id)
+    for row in visible(seen.found["streams"], {dag_id}, _paused()):
+        return _one_stream(request.query_params, row, seen, _may_operate(user))
+    marts = [mart for mart in seen.found["marts"] if _domain_dag(mart["domain"]) == dag_id]
+    return _render("other.html", seen, title=dag_id, marts=marts)
+
+
+@app.get("/static/{name}")
+def static(name: str) -> Response:
+    """Style, script and icons."""
+    if name not in _STATIC:
+        return _not_there()
+    headers = {**_HEADERS, "cache-control": "private, max-age=300"}
+    return Response((_HERE / "static" / name).read_bytes(), 200, headers, _STATIC[name])
+
+
+def _one_stream(
+    given: Mapping[str, str], row: Mapping[str, Any], overview: Seen, operations: bool
+) -> Response:
+    view = given.get("view", "files") if given.get("view") in _VIEWS else "files"
+    source, _, stream = row["status"]["stream"].partition("/")
+    wanted, problem = _wanted(view, given)
+    seen = Seen() if problem else looking.see(view, source=source, stream=stream, **wanted)
+    return _render(
+        "stream.html",
+        seen if view != "files" or not problem else overview,
+        title=row["stream_id"],
+        row=row,
+        view=view,
+        wanted=wanted,
+        problem=problem,
+        events=_EVENTS,
+        per_page=_FILES_PER_PAGE,
+        operations=operations,
+    )
+
+
+def _wanted(view: str, given: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
+    """What a view of a stream is asked for, and what is wrong with that."""
+    if view == "rows":
+        return {"table": given.get("table", "")[:200] or None}, None
+    if view == "balance":
+        return {"read": given.get("read") == "1"}, None
+    if view == "schema":
+        return {}, None
+    event, day, offset = (given.get(name, "") for name in ("event", "day", "offset"))
+    wanted = {
+        "event": event if event in _EVENTS else None,
+        "day": day or None,
+        "key": given.get("key", "")[:1024].strip() or None,
+        "limit": _FILES_PER_PAGE,
+        "offset": int(offset) if offset.isdecimal() and len(offset) < 9 else 0,
+    }
+    try:
+        date.fromisoformat(day or "2000-01-01")
+    except ValueError:
+        return wanted, f"{day[:40]!r} is not a day; days are written as 2026-03-10"
+    return wanted, None
+
+
+def _readable(user: Any) -> set[str]:
+    return get_auth_manager().get_authorized_dag_ids(user=user)
+
+
+def _may_operate(user: Any) -> bool:
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="POST",
+            access_entity=DagAccessEntity.RUN,
+            details=DagDetails(id=_OPERATIONS),
+            user=user,
+        )
+    )
+
+
+def _paused() -> set[str]:
+    with create_session() as session:
+        return set(session.scalars(select(DagModel.dag_id).where(DagModel.is_paused)))
+
+
+def _domain_dag(domain: str) -> str:
+    return f"enriched__{domain}"
+
+
+def _not_there() -> Response:
+    return _render("missing.html", Seen(), status=404, title="Lake")
+
+
+def _render(template: str, seen: Seen, *, status: int = 200, **values: Any) -> Response:
+    html = templates.get_template(template).render(seen=seen, **values)
+    return HTMLResponse(html, status, _HEADERS)

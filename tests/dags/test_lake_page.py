@@ -1,0 +1,323 @@
+"""The Lake page as a browser asks for it, in Airflow's own app: rights, wrong inputs, markup."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lotus_lake.lake.connection import open_lake
+from tests.consuming import consume, write_manifest
+from tests.dags.conftest import PROJECT
+from tests.feeds import DAY, FIELDS, SOURCE, Feed, some_rows, write_stream
+from tests.limited_rights import HIDDEN, LIMITED
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+MARKUP = "<script>alert(1)</script>"
+PAGES = (
+    "/lake/",
+    "/lake/?q=orders&state=broken&sort=rows",
+    *(f"/lake/stream?dag_id=shop__orders&view={v}" for v in ("files", "rows", "schema", "balance")),
+    "/lake/stream?dag_id=shop__orders&view=balance&read=1",
+    "/lake/stream?dag_id=enriched__sales",
+    "/lake/stream?dag_id=lake_maintenance",
+)
+STREAMS = ("shop__orders", "shop__refunds", f"{HIDDEN}payroll")
+
+
+class _Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+class Browser:
+    """Somebody who is logged in, or nobody."""
+
+    def __init__(self, client: TestClient, user: str | None = None, role: str = "") -> None:
+        from airflow.api_fastapi.app import get_auth_manager
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+        self.client, self.headers = client, dict[str, str]()
+        if user:
+            found = SimpleAuthManagerUser(username=user, role=role)
+            token = get_auth_manager().generate_jwt(found)
+            self.headers = {"authorization": f"Bearer {token}"}
+
+    def get(self, path: str) -> Any:
+        """One answer."""
+        return self.client.get(path, headers=self.headers)
+
+    def see(self, path: str) -> Any:
+        """What stands there once the lake has answered."""
+        while "looks again by itself" in (answer := self.get(path)).text:
+            time.sleep(0.2)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+
+@pytest.fixture(scope="module")
+def server(airflow_database: None) -> Iterator[TestClient]:
+    """Airflow's api-server, with its plugins, for some Dags."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.session import create_session
+    from fastapi.testclient import TestClient
+
+    others = ("enriched__sales", "lake_maintenance", "lake_operations")
+    with create_session() as session:
+        session.merge(DagBundleModel(name="page"))
+        session.flush()
+        for dag_id in (*STREAMS, *others):
+            session.merge(DagModel(dag_id=dag_id, bundle_name="page", is_paused=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.limited_rights.LimitedAuthManager")
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
+        patch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+        purge_cached_app()
+        yield TestClient(create_app(apps="core"), raise_server_exceptions=False)
+        purge_cached_app()
+
+
+@pytest.fixture
+def page(
+    server: TestClient, deployed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> TestClient:
+    """The api-server, which has not seen this test's lake yet."""
+    from lotus_lake.airflow.connections import lake_settings
+    from lotus_lake.airflow.page import app
+    from lotus_lake.airflow.page.looking import Looking
+
+    monkeypatch.setattr(app, "looking", Looking(lake_settings))
+    return server
+
+
+@pytest.fixture
+def viewer(page: TestClient) -> Browser:
+    return Browser(page, "viewer", "VIEWER")
+
+
+@pytest.fixture
+def fed(make_feed: Callable[..., Feed]) -> Feed:
+    """Files that landed and one in quarantine, with markup wherever somebody can write some."""
+    fields = {**FIELDS, "status": {"type": "string", "description": MARKUP}}
+    feed = make_feed("orders", fields)
+    write_manifest(feed.settings, ("int_shop__orders", feed.stream.id), enriched={"fct": []})
+    with open_lake(feed.settings) as lake:
+        feed.put("part_0.parquet", [{**row, "status": MARKUP} for row in some_rows(3)])
+        feed.run(lake, f"run {MARKUP}")
+        consume(feed, lake, "int_shop__orders")
+        feed.put_bytes(f"{MARKUP}.parquet", b"x" * 99)
+        feed.put("part_1.parquet", 2, day=DAY + timedelta(days=1))
+        feed.run(lake)
+    secret = feed.settings.streams_dir / "secret" / "payroll.json"
+    write_stream(feed.settings.streams_dir, "refunds")
+    secret.parent.mkdir()
+    secret.write_text(
+        (feed.settings.streams_dir / SOURCE / "refunds.json")
+        .read_text()
+        .replace('"refunds"', '"payroll"')
+    )
+    return feed
+
+
+def test_nobody_sees_anything(page: TestClient, fed: Feed) -> None:
+    nobody = Browser(page)
+    for path in (*PAGES, "/lake/static/lake.css", "/lake/static/lake.js", "/lake/static/x"):
+        answer = nobody.get(path)
+        assert answer.status_code == 401, path
+        assert "shop" not in answer.text
+    bad = page.get("/lake/", headers={"authorization": "Bearer nonsense"})
+    assert bad.status_code in (401, 403)
+
+
+def test_a_viewer_sees_every_stream_and_why_it_is_so(viewer: Browser, fed: Feed) -> None:
+    text = _Page(viewer.see("/lake/").text).text
+    for word in (
+        "shop/orders",
+        "broken",
+        "1 file in quarantine",
+        "shop/refunds",
+        "empty",
+        "secret/payroll",
+        "no file has arrived yet",
+        "int_shop__orders: 1 file behind",
+    ):
+        assert word in text  # fmt: skip
+    files = _Page(viewer.see("/lake/stream?dag_id=shop__orders").text).text
+    for word in ("part_0.parquet", "registered", "quarantined", "not safe to register"):
+        assert word in files
+
+
+def test_a_dag_that_a_user_may_not_read_is_not_there(page: TestClient, fed: Feed) -> None:
+    limited = Browser(page, LIMITED, "VIEWER")
+    seen = limited.see("/lake/").text
+    assert "shop/orders" in seen
+    assert "payroll" not in seen
+    assert "secret" not in seen
+    assert "Streams, 2 in all" in seen
+    hidden = limited.get(f"/lake/stream?dag_id={HIDDEN}payroll")
+    unknown = limited.get("/lake/stream?dag_id=nothing__here")
+    assert (hidden.status_code, hidden.text) == (404, unknown.text)
+    assert "payroll" in Browser(page, "viewer", "VIEWER").see("/lake/").text
+
+
+def test_only_who_may_trigger_it_is_led_to_the_operations_dag(page: TestClient, fed: Feed) -> None:
+    for path in ("/lake/", "/lake/stream?dag_id=shop__orders"):
+        assert "lake_operations" not in Browser(page, "v", "VIEWER").see(path).text
+        assert "lake_operations" in Browser(page, "u", "USER").see(path).text
+
+
+def test_nothing_can_be_changed_here(page: TestClient) -> None:
+    from lotus_lake.airflow.page.app import app
+
+    methods = [route.methods for route in app.routes]  # type: ignore[attr-defined]
+    assert len(methods) == 3
+    assert all(method <= {"GET", "HEAD"} for method in methods)
+    admin = Browser(page, "admin", "ADMIN")
+    for path in ("/lake/", "/lake/stream"):
+        assert page.post(path, headers=admin.headers).status_code == 405
+
+
+def test_what_others_wrote_is_text_and_no_secret_is_shown(
+    viewer: Browser, fed: Feed, deployed: dict[str, str]
+) -> None:
+    secret = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])["password"]
+    shown = 0
+    for path in PAGES:
+        answer = viewer.see(path)
+        page = _Page(answer.text)
+        shown += page.text.count(MARKUP)
+        scripts = [attrs for tag, attrs in page.tags if tag == "script"]
+        assert scripts == [{"src": "static/lake.js"}], path
+        assert not [a for _, attrs in page.tags for a in attrs if a.startswith("on")], path
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert secret not in answer.text
+    assert shown >= 5  # key, run, description, and each row of the preview
+
+
+def test_every_address_is_relative_so_that_any_base_path_works(viewer: Browser, fed: Feed) -> None:
+    found = set()
+    for path in PAGES:
+        for _, attrs in _Page(viewer.see(path).text).tags:
+            found |= {attrs[name] or "" for name in ("href", "src", "action") if name in attrs}
+    assert len(found) > 10
+    assert not [link for link in found if re.match(r"/|[a-z]+:", link)]
+    from airflow import plugins_manager
+
+    views, _ = plugins_manager._get_ui_plugins()
+    ours = [view for view in views if view["name"] == "Lake"]
+    assert {view["url_route"] for view in ours} == {"lake", "lake-stream"}
+    assert all(not view["href"].startswith("/") for view in ours)
+
+
+def test_a_wrong_input_is_told_in_words(viewer: Browser, fed: Feed) -> None:
+    for query, told in {
+        "day=2026-13-99": "days are written as 2026-03-10",
+        f"day={MARKUP}": "days are written as",
+        "offset=-1&event=nothing": "part_0.parquet",
+        "offset=99999999&day=2026-03-10": "No file fits",
+        "key=' OR 1=1 --": "No file fits",
+        "key=%00%ff": "No file fits",
+        "view=nothing&read=2": "part_0.parquet",
+        "view=rows&table=x'; DROP TABLE y; --": "shop__orders has no table",
+        f"view=rows&table={MARKUP}": "shop__orders has no table",
+    }.items():
+        page = _Page(viewer.see(f"/lake/stream?dag_id=shop__orders&{query}").text)
+        scripts = [attrs for tag, attrs in page.tags if tag == "script"]
+        assert scripts == [{"src": "static/lake.js"}], query
+        assert told in page.text, query
+    for query in ("page=abc", "page=-1", "page=9999", "state=x&sort=y"):
+        assert "shop/orders" in viewer.see(f"/lake/?{query}").text
+    for query in (f"q={MARKUP}", f"q={'x' * 999}"):
+        assert "No stream fits" in (answer := viewer.see(f"/lake/?{query}").text)
+        assert MARKUP not in answer
+
+
+def test_files_are_filtered_by_what_became_of_them_by_day_and_by_key(
+    viewer: Browser, fed: Feed
+) -> None:
+    base = "/lake/stream?dag_id=shop__orders"
+    bad = f"{MARKUP}.parquet"
+    for query, shown in {
+        "": {"part_0", "part_1", bad},
+        "&event=quarantined": {bad},
+        f"&day={DAY}": {"part_0"},  # a key that is not of the grammar has no day
+        "&key=year=2026/month=03/day=11/": {"part_1"},
+        "&event=registered&offset=1": {"part_0"},
+    }.items():
+        page = _Page(viewer.see(base + query).text)
+        found = {name for name in ("part_0", "part_1", bad) if name in page.text}
+        assert found == shown, query
+
+
+def test_a_paused_dag_is_told(viewer: Browser, fed: Feed) -> None:
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    def pause(value: bool) -> None:
+        with create_session() as session:
+            session.get(DagModel, "shop__refunds").is_paused = value
+
+    pause(True)
+    try:
+        text = _Page(viewer.see("/lake/?state=paused").text).text
+    finally:
+        pause(False)
+    assert "its Dag is paused" in text
+    assert "shop/refunds" in text
+
+
+def test_a_lake_that_does_not_answer_keeps_no_page_waiting(
+    page: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv(
+            "LAKE_CATALOG", f"postgres:host=127.0.0.1 port={port} dbname=lake user=lake"
+        )
+        monkeypatch.setenv("PGPASSWORD", "hunter2")
+        viewer = Browser(page, "viewer", "VIEWER")
+        answer = viewer.get("/lake/")
+        assert answer.status_code == 200
+        assert "Looking at the lake" in answer.text
+        assert '<meta http-equiv="refresh"' in answer.text
+        silent.accept()[0].close()
+    said = viewer.see("/lake/").text
+    assert "opening the catalog" in said
+    assert "hunter2" not in said
+
+
+def test_the_page_brings_no_duckdb_into_the_api_server() -> None:
+    code = "import sys, lotus_lake.airflow.page.app; sys.exit('duckdb' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}/plugins:{PROJECT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
