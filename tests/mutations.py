@@ -470,6 +470,12 @@ MUTATIONS = (
         "test_a_dag_that_airflow_refuses_is_an_import_error_and_hides_no_other",
     ),
     Mutation(
+        "models are built from the project as it last parsed",
+        Code("copy if copy.exists() else dbt_dir", "dbt_dir"),
+        "tests/unit/project/test_manifest.py::"
+        "test_a_project_that_does_not_parse_keeps_its_last_good_manifest",
+    ),
+    Mutation(
         "the last good manifest stays",
         Code("beside = target / _BESIDE", "beside = target"),
         "tests/unit/project/test_manifest.py::"

@@ -422,6 +422,8 @@ def test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on(
     for dag_id in STREAM_FILES:
         tasks = parsed.dags[dag_id].task_dict
         assert f"processed.int_{dag_id}_model_build" in tasks
+        last_good = tmp_path / "include/dbt/target/last_good"
+        assert Path(tasks[f"processed.int_{dag_id}_model_build"].project_dir) == last_good
         # A model that is not known yet may read what would be retired.
         assert tasks["feeder.cleanup"].op_kwargs["consumers"] is None
 

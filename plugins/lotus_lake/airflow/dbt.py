@@ -19,7 +19,7 @@ from lotus_lake.airflow.tasks import task_timeout
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
-from lotus_lake.project.manifest import Model, dbt_executable, dbt_project_dir
+from lotus_lake.project.manifest import Model, dbt_executable
 from lotus_lake.project.run_results import failed_nodes
 
 Interceptor = Callable[[Any, Any], None]
@@ -44,7 +44,7 @@ def dbt_group(
     select: str,
     models: Sequence[Model],
     manifest: Path,
-    project_dir: Path,
+    dbt_dir: Path,
     interceptors: Sequence[Interceptor] = (),
 ) -> DbtTaskGroup:
     """Render the selected models as a task group.
@@ -57,10 +57,9 @@ def dbt_group(
         select: dbt selector, such as `tag:shopify__orders`.
         models: The models that it selects.
         manifest: Manifest that has at least these models; the smaller, the faster.
-        project_dir: The checkout.
+        dbt_dir: The dbt project, or a copy of it that parses.
         interceptors: Called with (context, operator) just before dbt starts.
     """
-    dbt_dir = dbt_project_dir(project_dir)
     group = DbtTaskGroup(
         group_id=group_id,
         project_config=ProjectConfig(

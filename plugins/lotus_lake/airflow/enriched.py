@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetAny
@@ -16,6 +15,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.errors import DbtProjectError, PermanentError
 from lotus_lake.project.domains import domain_problems, enriched_domains, inputs_of
 from lotus_lake.project.manifest import (
+    Manifest,
     Model,
     dbt_project_dir,
     ensure_manifest,
@@ -43,7 +43,7 @@ def build_domains() -> Built:
         {
             f"{DAG_ID_PREFIX}{domain}": (
                 folder / domain,
-                partial(enriched_dag, settings, domain, dbt.file),
+                partial(enriched_dag, domain, dbt),
             )
             for domain in enriched_domains(load_models(dbt.file))
         }
@@ -63,15 +63,14 @@ def check_models() -> None:
     raise_errors(build_domains().errors)
 
 
-def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:
+def enriched_dag(domain: str, dbt: Manifest) -> DAG:
     """The Dag of a domain: enriched -> publish.
 
     Args:
-        settings: Of the lake.
         domain: Folder below `models/enriched`.
-        manifest: Manifest of the whole dbt project.
+        dbt: Manifest of the whole dbt project.
     """
-    all_models = load_models(manifest)
+    all_models = load_models(dbt.file)
     if problem := domain_problems(all_models).get(domain):
         raise PermanentError(problem, hint="lotus-lake validate")
     models = enriched_domains(all_models)[domain]
@@ -87,8 +86,8 @@ def enriched_dag(settings: Settings, domain: str, manifest: Path) -> DAG:
             "enriched",
             f"path:models/enriched/{domain}",
             models,
-            group_manifest(manifest, "enriched", domain),
-            settings.project_dir,
+            group_manifest(dbt.file, "enriched", domain),
+            dbt.dbt_dir,
             [partial(skip_until_built, [model.name for model in inputs])],
         )
         group >> _publish([model_asset(model) for model in models], domain)

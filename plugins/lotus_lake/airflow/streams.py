@@ -82,13 +82,13 @@ def stream_dag(settings: Settings, stream: Stream, dbt: Manifest | None) -> DAG:
         waits = _sensors(settings, stream, consumers)
         state = feeder(stream.source, stream.name, consumers, bool(dbt and dbt.is_current))
         chain(*waits, dag.task_dict["feeder.list"])
-        if manifest and models:
+        if dbt and manifest and models:
             processed = dbt_group(
                 "processed",
                 f"tag:{stream.id}",
                 models,
                 manifest,
-                settings.project_dir,
+                dbt.dbt_dir,
                 [partial(skip_when_published, consumers)],
             )
             assets = [model_asset(model) for model in models]

@@ -1,10 +1,11 @@
 """dbt's manifest, always current: which models there are, and what they read.
 
 `dbt parse` writes it whenever a file of the dbt project has changed, so that a bare checkout needs
-no build step; an image contains it. A project that does not parse leaves the last good manifest in
-place, and is not parsed again until a file of it changes or some minutes pass. Beside the manifest
-lies a small one for every group of models that a Dag renders: for each Dag, Cosmos reads a
-manifest and visits all its nodes.
+no build step; an image contains it. Beside the manifest lies a copy of the files that it was made
+from. A project that does not parse leaves both in place, so that models can be built from them, and
+is not parsed again until a file of it changes or some minutes pass. Beside the manifest also lies a
+small one for every group of models that a Dag renders: for each Dag, Cosmos reads a manifest and
+visits all its nodes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _GROUPS = "groups"
 _STAMP = "lotus_lake_inputs.json"
 _FAILURE = "lotus_lake_failure.json"
 _BESIDE = "parsing"
+_LAST_GOOD = "last_good"
 _PARSE_TIMEOUT_SECONDS = 300
 # The cause may lie outside the project, such as a full disk.
 _FAILURE_SECONDS = 600
@@ -45,10 +47,13 @@ class Manifest:
     Attributes:
         file: The manifest.
         is_current: Whether it is the project as it is now, or as it was when it last parsed.
+        dbt_dir: A dbt project that it is the manifest of: the project itself, or a copy of its
+            files as they last parsed.
     """
 
     file: Path
     is_current: bool
+    dbt_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +121,14 @@ def ensure_manifest(project_dir: Path, *, again: bool = False) -> Path:
 
 def last_good_manifest(project_dir: Path) -> Manifest | None:
     """The manifest of the project as it last parsed; `None` if it never did. For Dags."""
+    dbt_dir = dbt_project_dir(project_dir)
     try:
-        return Manifest(ensure_manifest(project_dir), True)
+        return Manifest(ensure_manifest(project_dir), True, dbt_dir)
     except DbtProjectError:
         manifest = manifest_file(project_dir)
-        return Manifest(manifest, False) if manifest.exists() else None
+        copy = manifest.with_name(_LAST_GOOD)
+        parsed = copy if copy.exists() else dbt_dir
+        return Manifest(manifest, False, parsed) if manifest.exists() else None
 
 
 def group_manifest(manifest: Path, layer: str, name: str) -> Path:
@@ -212,7 +220,8 @@ def _signature(dbt_dir: Path) -> dict[str, list[int]]:
 
 def _is_fresh(manifest: Path, stamp: Path, signature: Mapping[str, list[int]]) -> bool:
     try:
-        return manifest.exists() and json.loads(stamp.read_text()) == signature
+        made = manifest.exists() and manifest.with_name(_LAST_GOOD).exists()
+        return made and json.loads(stamp.read_text()) == signature
     except (OSError, ValueError):
         return False
 
@@ -249,9 +258,27 @@ def _replace_manifest(project_dir: Path, signature: Mapping[str, list[int]]) -> 
         failure.write_text(json.dumps(text), encoding="utf-8")
         raise
     _write_groups(beside / "manifest.json")
+    _keep_copy(dbt_dir, target / _LAST_GOOD)
     _move(beside, target)
     (target / _STAMP).write_text(json.dumps(signature))
     failure.unlink(missing_ok=True)
+
+
+def _keep_copy(dbt_dir: Path, copy: Path) -> None:
+    """Copy what dbt has parsed, for the time when it can be parsed no more."""
+    new = copy.with_name(f"{_LAST_GOOD}_new")
+    for folder in (new, copy.with_name(f"{_LAST_GOOD}_old")):
+        shutil.rmtree(folder, ignore_errors=True)
+    new.mkdir()
+    for name in (*_INPUTS, "dbt_packages"):
+        source = dbt_dir / name
+        if source.is_dir():
+            shutil.copytree(source, new / name)
+        elif source.exists():
+            shutil.copy2(source, new / name)
+    if copy.exists():
+        copy.rename(copy.with_name(f"{_LAST_GOOD}_old"))
+    new.rename(copy)
 
 
 def _move(beside: Path, target: Path) -> None:

@@ -60,10 +60,18 @@ def test_a_project_that_does_not_parse_keeps_its_last_good_manifest(
     monkeypatch.setattr("subprocess.run", None)  # nothing parses it again
     with pytest.raises(DbtProjectError, match="fct_broken"):
         ensure_manifest(tmp_path)
-    assert last_good_manifest(tmp_path) == Manifest(good, is_current=False)
+    found = last_good_manifest(tmp_path)
+    assert found == Manifest(good, False, good.with_name("last_good"))
     monkeypatch.undo()
+    copied = {path.relative_to(found.dbt_dir) for path in found.dbt_dir.rglob("*.sql")}
     model.unlink()
-    assert last_good_manifest(tmp_path) == Manifest(good, is_current=True)
+    dbt_dir = tmp_path / "include" / "dbt"
+    assert copied == {
+        path.relative_to(dbt_dir)
+        for folder in ("models", "macros", "tests")
+        for path in (dbt_dir / folder).rglob("*.sql")
+    }
+    assert last_good_manifest(tmp_path) == Manifest(good, True, dbt_dir)
 
 
 def test_without_a_good_manifest_there_is_none(tmp_path: Path) -> None:
