@@ -70,6 +70,11 @@ with orders as (
 
 select order_id, status, amount from orders
 """
+FACTS_PYTHON = """\
+def model(dbt, session):
+    dbt.config(materialized='table', contract={'enforced': False})
+    return dbt.ref('int_shop__orders').project('order_id, status, amount')
+"""
 NONE_IS_BAD = "select * from {{ ref('%s') }} where status = 'BAD'"
 
 
@@ -313,6 +318,21 @@ def test_at_most_a_hundred_rows_of_a_test_are_kept(shop: Callable[..., Shop]) ->
     orders.land("part_0.parquet", *["BAD"] * 250)
     assert "none_is_bad: 250, such as" in orders.refused(MODEL)
     assert len(orders.failed_rows()) == 100
+
+
+@on_sqlite
+def test_a_model_in_python_is_tested_before_it_is_seen(shop: Callable[..., Shop]) -> None:
+    orders = shop()
+    file = orders.pipeline.dbt_dir / "models" / "enriched" / "shop" / f"{FACTS}.sql"
+    file.unlink()
+    file.with_suffix(".py").write_text(FACTS_PYTHON)
+    orders.add_test("none_is_bad", NONE_IS_BAD % FACTS)
+    orders.land("part_0.parquet", "BAD")
+
+    assert "none_is_bad: 1, such as" in orders.refused()
+
+    assert orders.statuses(FACTS) is None
+    assert orders.statuses() == ["BAD"]
 
 
 def test_a_kill_between_model_test_and_commit_loses_and_doubles_nothing(
