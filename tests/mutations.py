@@ -413,6 +413,16 @@ MUTATIONS = (
         "tests/property/test_any_order_of_batches.py",
     ),
     Mutation(
+        "a delete is remembered",
+        Text("{{ version(rows) }} < {{ version('kept_out') }}", "false"),
+        "tests/property/test_deletes.py",
+    ),
+    Mutation(
+        "a record that comes back is no longer kept out",
+        Text("'merged', 'kept_out') }} )", "'merged', 'kept_out') }} and false )"),
+        "tests/property/test_deletes.py",
+    ),
+    Mutation(
         "a row is told from its copies",
         Text("on {{ rows }}._lake_row_id = older._lake_row_id and", "on"),
         "tests/property/test_any_order_of_batches.py",

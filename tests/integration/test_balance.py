@@ -114,6 +114,12 @@ def test_processed_keys_are_those_that_have_landed(feed: Feed, lake: Lake) -> No
     assert balance(feed, lake, read=True).problems == (f"{MODEL} has 4 rows and 3 keys",)
     lake.con.execute(f"DELETE FROM {table} WHERE order_id = 2")
     assert balance(feed, lake, read=True).problems == (f"{MODEL} has 2 keys; 3 have landed",)
+    lake.con.execute(
+        f"CREATE TABLE {META}.kept_out_{MODEL} AS "
+        "SELECT unnest([2, NULL]) AS order_id, unnest(['deleted', 'no key']) AS _lake_reason"
+    )
+    (model,) = balance(feed, lake, read=True).models
+    assert (model.kept_out, model.problem) == ({"deleted": 1, "no key": 1}, None)
 
 
 @on_sqlite

@@ -35,7 +35,7 @@ renamed as not materialized (
     select
         id as order_id, status, amount::decimal(18, 4) as amount,
         _airbyte_extracted_at, _airbyte_raw_id, 'epoch'::timestamptz as _source_updated_at,
-        _lake_row_id
+        _lake_snapshot_id, _lake_row_id
     from landed
 ),
 

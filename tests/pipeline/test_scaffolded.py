@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
+from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream, source_schema
@@ -71,6 +73,20 @@ CATALOG: dict[str, Any] = {
             "supported_sync_modes": ["full_refresh"],
             "source_defined_primary_key": [["order"], ["line"]],
         },
+        {
+            "name": "accounts",
+            "json_schema": {
+                "properties": {
+                    "id": ID,
+                    "owner": TEXT,
+                    "_ab_cdc_lsn": NUMBER,
+                    "_ab_cdc_deleted_at": TEXT,
+                }
+            },
+            "supported_sync_modes": ["full_refresh", "incremental"],
+            "default_cursor_field": ["_ab_cdc_lsn"],
+            "source_defined_primary_key": [["id"]],
+        },
     ]
 }
 # Versions of records in the order they arrive; EXTRACTED says when Airbyte read them.
@@ -91,7 +107,7 @@ MORE_LINES = [
 ]
 EXTRACTED = (
     "2026-03-10 12:00", "2026-03-10 12:01", "2026-03-10 12:02", "2026-03-10 11:00",
-    "2026-03-10 12:03",
+    "2026-03-10 12:03", "2026-03-10 12:04",
 )  # fmt: skip
 
 
@@ -181,6 +197,72 @@ def test_a_stream_known_from_a_file_only_runs_at_once(
         assert lake.rows(
             "SELECT contact_id, contact_name, is_flags_vip FROM lakehouse.main.int_shop__contacts"
         ) == [(1, "Ann", True)]
+
+
+# In the order of the log; the times are in EXTRACTED.
+ACCOUNTS = [
+    "1, 'Ann', 1, null",
+    "2, 'Bob', 2, null",
+    "1, null, 3, '2026-03-10T12:00:00Z'",
+    # Older than its delete, which is already there.
+    "3, 'Cid', 1, null",
+    "3, null, 4, '2026-03-10T12:00:00Z'",
+    "1, 'Ann again', 5, null",
+]
+
+
+@on_sqlite
+def test_a_deleted_record_is_in_no_table_until_it_comes_back(
+    environment: dict[str, str], client: S3Client, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(environment)
+    write_source_schemas(settings, "shop", CATALOG)
+    accounts = _scaffold(settings, "accounts", Choices(fields=("owner",)))
+    enriched = settings.project_dir / "include" / "dbt" / "models" / "enriched" / "shop"
+    enriched.mkdir()
+    (enriched / "fct_accounts.sql").write_text(
+        "{{ config(contract={'enforced': false}) }} "
+        "select account_id, owner from {{ ref('int_shop__accounts') }}"
+    )
+    assert find_problems(settings) == []
+
+    def arrive(*numbers: int) -> list[tuple[Any, ...]]:
+        for number in numbers:
+            _put(settings, client, accounts, [ACCOUNTS[number]], tmp_path, first=number)
+        with open_lake(settings) as lake:
+            feed_stream(lake, accounts, client)
+        _build(settings, environment, tmp_path, "int_shop__accounts+")
+        with open_lake(settings) as lake:
+            found = lake.rows(QUERY.format("int_shop__accounts"))
+            assert found == lake.rows(QUERY.format("fct_accounts"))
+        return found
+
+    def kept_out() -> list[tuple[Any, ...]]:
+        with open_lake(settings) as lake:
+            return lake.rows("SELECT account_id, _lake_reason FROM lakehouse.meta." + KEPT_OUT)
+
+    assert arrive(0, 1) == [(1, "Ann"), (2, "Bob")]
+    assert arrive(2, 4) == [(2, "Bob")]
+    assert sorted(kept_out()) == [(1, "deleted"), (3, "deleted")]
+    assert arrive(3, 5) == [(1, "Ann again"), (2, "Bob")]
+    assert kept_out() == [(3, "deleted")]
+
+    # The catalog is lost; rows that are few would be lost with it.
+    with open_lake(settings) as lake:
+        for schema in ("main", "meta"):
+            lake.con.execute(
+                f"CALL ducklake_flush_inlined_data('lakehouse', schema_name => '{schema}')"
+            )
+    Path(environment["LAKE_CATALOG"].removeprefix("sqlite:")).unlink()
+    run = CliRunner().invoke(app, ["rebuild", "--json"], env=environment)
+    assert run.exit_code == 0, run.output
+    with open_lake(settings) as lake:
+        assert lake.rows(QUERY.format("int_shop__accounts")) == [(1, "Ann again"), (2, "Bob")]
+    assert kept_out() == [(3, "deleted")]
+
+
+QUERY = "SELECT account_id, owner FROM lakehouse.main.{} ORDER BY ALL"
+KEPT_OUT = "kept_out_int_shop__accounts"
 
 
 def _scaffold(

@@ -21,13 +21,14 @@
         (
             select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id
             from {{ landing }}
+            where true {{ without_deletes() }}
         )
     {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}
         {{- refuse_to_lose_retired_rows(source_name, stream_name) -}}
         (
             select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
             from {{ landing }}
-            where year is not null
+            where year is not null {{ without_deletes() }}
         )
     {%- elif window_start_exists() -%}
         (
@@ -37,14 +38,22 @@
                 getvariable('landed_start'), getvariable('landed_to')
             )
             where snapshot_id > getvariable('landed_from') and year is not null
+                {{ without_deletes() }}
         )
     {%- else -%}
         (
             select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
             from {{ landing }}
             where snapshot_id > getvariable('landed_from') and year is not null
+                {{ without_deletes() }}
         )
     {%- endif -%}
+{%- endmacro %}
+
+
+{# Leaves out deletes where the model ignores them, so that the version before stays the newest. #}
+{% macro without_deletes() -%}
+    {%- if deletes() == 'ignore' -%}and _ab_cdc_deleted_at is null{%- endif -%}
 {%- endmacro %}
 
 

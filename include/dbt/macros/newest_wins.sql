@@ -2,7 +2,8 @@
     One row per key: the newest version among `rows`, a relation or a CTE with `_lake_row_id`. The
     order is total, so that it does not matter how versions are spread over files and batches;
     `merge_update_condition` in dbt_project.yml compares the same columns with the rows that are
-    there already.
+    there already. An increment also leaves out what is older than a version that was kept out of
+    the table (see kept_out.sql). Rows without the key, or a part of it, are all left as they are.
 
     Older versions are looked for in the key and the columns of the order alone, and only among
     keys that are there more than once, so that whole rows are neither sorted nor kept in memory.
@@ -31,13 +32,23 @@
         ) > 1
     ) as older
         on {{ rows }}._lake_row_id = older._lake_row_id and {{ same_values(columns, rows, 'older') }}
+    {{ unless_kept_out_is_newer(rows, columns) }}
 {%- endmacro %}
 
 
-{# That two relations have the same values in some columns; NULL is the same as NULL. #}
+{# What the order of versions compares. #}
+{% macro version(relation) -%}
+    (
+        coalesce({{ relation }}._airbyte_extracted_at, 'epoch'::timestamptz),
+        {{ relation }}._source_updated_at, coalesce({{ relation }}._airbyte_raw_id, '')
+    )
+{%- endmacro %}
+
+
+{# That two relations have the same values in some columns, and values at all. #}
 {% macro same_values(columns, one, other) -%}
     {%- for column in columns -%}
-        {{ one }}.{{ column }} is not distinct from {{ other }}.{{ column }}
+        {{ one }}.{{ column | trim }} = {{ other }}.{{ column | trim }}
         {{- ' and ' if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

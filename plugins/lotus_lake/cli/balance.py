@@ -82,7 +82,13 @@ def _show_read(sheet: StreamBalance) -> None:
         for s in sheet.syncs
     ]
     models = [
-        {"model": m.model, "rows": m.rows, "keys": m.keys, "keys landed": m.landed_keys}
+        {
+            "model": m.model,
+            "rows": m.rows,
+            "keys": m.keys,
+            "keys landed": m.landed_keys,
+            "kept out": ", ".join(f"{rows} {why}" for why, rows in sorted(m.kept_out.items())),
+        }
         for m in sheet.models
     ]
     for rows in filter(None, (syncs, models)):

@@ -29,6 +29,9 @@ VIRTUAL_COLUMNS = (
     "begin_snapshot", "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id",
 )  # fmt: skip
 
+# Where Airbyte's sources that read a change log say that, and when, a record was deleted.
+DELETED_AT = "_ab_cdc_deleted_at"
+
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -257,6 +260,13 @@ class StreamConfig(BaseModel):
         'as ["updated_at"]. It begins with one of the fields.',
         examples=[["updated_at"]],
     )
+    deletes: Literal["hard", "soft", "ignore"] = Field(
+        default="hard",
+        description=f"Only for a stream with the field {DELETED_AT}: what a delete at the source "
+        "does to the processed model. hard: the record is not in the table. soft: its row stays, "
+        "with what the delete says of it, and with the time in _deleted_at. ignore: the version "
+        "before the delete stays.",
+    )
     selected: bool = Field(default=True, description="false leaves the stream without a Dag.")
     backfill: bool = Field(
         default=False, description="true asks Airbyte to send everything again, once."
@@ -267,6 +277,11 @@ class StreamConfig(BaseModel):
     feeder: FeederOptions = Field(
         default=FeederOptions(), description="How the stream is fed. Every option has a default."
     )
+
+    @property
+    def tells_deletes(self) -> bool:
+        """Whether the stream has rows that tell of a deleted record."""
+        return DELETED_AT in self.fields
 
     @field_validator("fields")
     @classmethod
@@ -294,6 +309,8 @@ class StreamConfig(BaseModel):
                 if path and path[0] not in self.fields:
                     known = did_you_mean(path[0], self.fields)
                     raise _broken(f"{'.'.join(path)!r} is not one of the fields; {known}", name)
+        if "deletes" in self.model_fields_set and not self.tells_deletes:
+            raise _broken(f"needs the field {DELETED_AT}, which tells of deletes", "deletes")
         return self
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.failures import one_line
@@ -61,6 +62,8 @@ class ModelBalance:
         keys: Distinct keys among them.
         landed_keys: Distinct primary keys among the landed rows that it has read; `None` if its key
             has not as many columns as the stream's, so that they cannot be compared.
+        kept_out: Newest versions of records that its readers do not see, by the reason: `deleted`,
+            `no key` (rows, not records).
         has_older: Whether it may hold keys of rows that have left the landing table since.
     """
 
@@ -68,6 +71,7 @@ class ModelBalance:
     rows: int
     keys: int
     landed_keys: int | None
+    kept_out: Mapping[str, int]
     has_older: bool
 
     @property
@@ -75,10 +79,13 @@ class ModelBalance:
         """What does not balance."""
         if self.rows != self.keys:
             return f"{self.model} has {self.rows} rows and {self.keys} keys"
-        missing = self.landed_keys is not None and self.keys < self.landed_keys
-        extra = self.landed_keys is not None and self.keys > self.landed_keys
+        hidden = sum(rows for reason, rows in self.kept_out.items() if reason != "no key")
+        known = self.keys + hidden
+        missing = self.landed_keys is not None and known < self.landed_keys
+        extra = self.landed_keys is not None and known > self.landed_keys
         if missing or (extra and not self.has_older):
-            return f"{self.model} has {self.keys} keys; {self.landed_keys} have landed"
+            beside = f" and {hidden} kept out" if hidden else ""
+            return f"{self.model} has {self.keys} keys{beside}; {self.landed_keys} have landed"
         return None
 
 
@@ -237,18 +244,28 @@ def _models(
             # As of this snapshot, unlike `watermarks`, which may be ahead of it.
             mark = lake.value(f"SELECT max(snapshot_id_to) FROM {watermark_table(model.name)}")
             landed = _landed_keys(lake, stream, mark)
-        found.append(ModelBalance(model.name, rows, distinct, landed, has_older))
+        kept_out = f"kept_out_{model.name}"
+        hidden = lake.rows(
+            f"SELECT _lake_reason, count(*) FROM {META}.{identifier(kept_out)} GROUP BY ALL"
+            if kept_out in marked
+            else "SELECT NULL, 0 LIMIT 0"
+        )
+        found.append(ModelBalance(model.name, rows, distinct, landed, dict(hidden), has_older))
     return tuple(found)
 
 
 def _landed_keys(lake: Lake, stream: Stream, mark: int) -> int:
     """Distinct primary keys among the rows that landed up to a snapshot."""
-    paths = ", ".join(identifier(*path) for path in stream.config.primary_key)
+    parts = [identifier(*path) for path in stream.config.primary_key]
+    conditions = "".join(f" AND {part} IS NOT NULL" for part in parts)
+    if stream.config.tells_deletes and stream.config.deletes == "ignore":
+        conditions += f" AND {DELETED_AT} IS NULL"
     return int(
         lake.value(
             f"""
-            SELECT count(DISTINCT ({paths})) FROM {STAGING}.{identifier(stream.landing_table)}
-            WHERE snapshot_id <= ? AND year IS NOT NULL
+            SELECT count(DISTINCT ({", ".join(parts)}))
+            FROM {STAGING}.{identifier(stream.landing_table)}
+            WHERE snapshot_id <= ? AND year IS NOT NULL{conditions}
             """,
             [mark],
         )

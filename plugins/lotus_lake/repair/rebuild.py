@@ -2,7 +2,8 @@
 
 A processed table holds the newest version of each record. Every version that was ever merged was
 written to a file of the table's folder, so the newest version among all files there, those of the
-past included, is what the table held. Landing tables need none of this: their files land again.
+past included, is what the table held, unless it is one that was kept out of it (see the macro
+`keep_out`). Landing tables need none of this: their files land again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lotus_lake.sql import identifier
 # time it was written at.
 _VERSION = ("_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id")
 # dbt makes a table under a name of its own, renames it, and DuckLake keeps the folder.
-_FOLDER = r"{root}main/{model}(__dbt_tmp|__dbt_backup)?/.*\.parquet"
+_FOLDER = r"{folder}(__dbt_tmp|__dbt_backup)?/.*\.parquet"
 _DELETIONS = "-delete.parquet"
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,10 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
             f"main.{model.name} is there already",
             hint="rebuild into an empty catalog, before any model has run",
         )
-    files = _data_files(lake, model.name)
+    files = _data_files(lake, f"main/{model.name}")
     if not files:
         return None
+    kept_out = _data_files(lake, f"meta/kept_out_{model.name}")
     columns = _columns(lake, files)
     if absent := {*_VERSION, *model.unique_key} - set(columns):
         raise SchemaMismatchError(
@@ -85,7 +87,7 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
         )
 
     def decide(_: Guard) -> Change:
-        return Change([_create(lake, model, files, columns)])
+        return Change([_create(lake, model, files, columns, kept_out)])
 
     [event] = commit(lake, stream, f"rebuild {model.name}", run_id, decide)
     rows = event.row_count or 0
@@ -93,10 +95,10 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
     return Rebuilt(model.name, len(files), rows)
 
 
-def _data_files(lake: Lake, model: str) -> list[str]:
-    root = lake.settings.data_path
-    pattern = _FOLDER.format(root=re.escape(root), model=re.escape(model))
-    found = lake.rows("SELECT file FROM glob(?) ORDER BY file", [f"{root}main/{model}*/**"])
+def _data_files(lake: Lake, table: str) -> list[str]:
+    folder = f"{lake.settings.data_path}{table}"
+    pattern = _FOLDER.format(folder=re.escape(folder))
+    found = lake.rows("SELECT file FROM glob(?) ORDER BY file", [f"{folder}*/**"])
     return [
         file for (file,) in found if re.fullmatch(pattern, file) and not file.endswith(_DELETIONS)
     ]
@@ -108,21 +110,35 @@ def _columns(lake: Lake, files: Sequence[str]) -> list[str]:
     return [row[0] for row in described if not row[0].startswith("_ducklake_internal")]
 
 
-def _create(lake: Lake, model: Model, files: Sequence[str], columns: Sequence[str]) -> FileEvent:
+def _create(
+    lake: Lake,
+    model: Model,
+    files: Sequence[str],
+    columns: Sequence[str],
+    kept_out: Sequence[str],
+) -> FileEvent:
     table = identifier(LAKE, "main", model.name)
-    # The snapshots of the lost catalog mean nothing in this one.
-    chosen = ", ".join(
-        "-1::BIGINT AS _lake_snapshot_id" if name == "_lake_snapshot_id" else identifier(name)
-        for name in columns
-    )
+    key = ", ".join(map(identifier, model.unique_key))
     order = ", ".join(f"{name} DESC" for name in _VERSION)
-    lake.con.execute(
-        f"CREATE TABLE {table} AS SELECT {chosen} "
-        "FROM read_parquet(?, union_by_name => true, filename => '_data_file') "
-        f"QUALIFY row_number() OVER (PARTITION BY {', '.join(map(identifier, model.unique_key))} "
-        f"ORDER BY {order}, parse_filename(_data_file) DESC) = 1",
-        [list(files)],
-    )
+
+    def create(name: str, names: Sequence[str], condition: str) -> None:
+        # The snapshots of the lost catalog mean nothing in this one.
+        chosen = ", ".join(
+            "-1::BIGINT AS _lake_snapshot_id" if name == "_lake_snapshot_id" else identifier(name)
+            for name in names
+        )
+        lake.con.execute(
+            f"CREATE TABLE {name} AS SELECT {chosen} "
+            "FROM read_parquet(?, union_by_name => true, filename => '_data_file') "
+            f"QUALIFY row_number() OVER (PARTITION BY {key} "
+            f"ORDER BY {order}, parse_filename(_data_file) DESC) = 1 AND {condition}",
+            [[*files, *kept_out], f"{lake.settings.data_path}meta/"],
+        )
+
+    create(table, columns, "NOT starts_with(_data_file, ?)")
+    if kept_out:
+        remembered = identifier(LAKE, "meta", f"kept_out_{model.name}")
+        create(remembered, _columns(lake, kept_out), "starts_with(_data_file, ?)")
     # As the macro advance_watermark makes it: the model has read nothing of this catalog.
     lake.con.execute(
         f"""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lotus_lake.config.stream_config import VIRTUAL_COLUMNS, FieldSchema
+from lotus_lake.config.stream_config import DELETED_AT, VIRTUAL_COLUMNS, FieldSchema
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.types import airbyte_name, column_name, column_type
@@ -18,12 +18,13 @@ from lotus_lake.sql import folded, is_plain_name
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 
 MONEY = "decimal(18, 4)"
-# What every processed model carries besides the record's own columns.
+# What processed models carry besides the record's own columns; the last one where deletes are told.
 BOOKKEEPING = (
     "_airbyte_extracted_at",
     "_airbyte_raw_id",
     "_source_updated_at",
     "_lake_snapshot_id",
+    "_deleted_at",
 )
 _KINDS: tuple[Kind, ...] = ("id", "string", "number", "boolean", "date", "timestamp", "nested")
 _KIND_OF_TYPE: dict[str, Kind] = {
@@ -140,6 +141,8 @@ class _Leaf:
 def _leaves(fields: Mapping[str, FieldSchema], keys: Collection[Path]) -> Iterator[_Leaf]:
     found: set[Path] = set()
     for name, schema in fields.items():
+        if name == DELETED_AT:
+            continue
         path = (column_name(name, schema),)
         inner: list[tuple[Path, FieldSchema]] = [(path, schema)]
         if is_flattened(schema):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
 from lotus_lake.scaffold.columns import ModelColumns
 
@@ -15,6 +16,8 @@ def model_sql(stream: Stream, model: ModelColumns) -> str:
     """Text of `int_{source}__{stream}.sql`: new rows, renamed and cast, and the newest per key."""
     columns = ",\n".join(
         [_selected(column.expression, column.name) for column in model.columns]
+        + [f"{_INDENT}{{{{ deleted_at('{DELETED_AT}') }}}} as _deleted_at"]
+        * stream.config.tells_deletes
         + [
             f"{_INDENT}_airbyte_extracted_at",
             f"{_INDENT}_airbyte_raw_id",
@@ -45,7 +48,7 @@ select * from newest
 
 
 def config_call(stream: Stream, key: Sequence[str]) -> str:
-    """The model's config: its key and its tag, and a table where the stream overwrites."""
+    """The model's config: its key, its tag, and what follows from the stream's config."""
     names = [f"'{name}'" for name in key]
     arguments = [
         f"unique_key={names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'}",
@@ -54,6 +57,8 @@ def config_call(stream: Stream, key: Sequence[str]) -> str:
     if str(stream.config.destination_sync_mode) == "overwrite":
         # The landing table, too, no longer holds records that the source has deleted.
         arguments.insert(0, "materialized='table'")
+    if stream.config.tells_deletes:
+        arguments.append(f"meta={{'deletes': '{stream.config.deletes}'}}")
     line = f"{{{{ config({', '.join(arguments)}) }}}}"
     if len(line) <= WIDTH:
         return line

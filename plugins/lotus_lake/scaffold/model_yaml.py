@@ -9,6 +9,7 @@ from lotus_lake.scaffold.yaml_text import entry, prose, scalar
 
 # processed.md describes the bookkeeping columns once for all models.
 _BOOKKEEPING = {
+    "_deleted_at": ("timestamp with time zone", "deleted_at"),
     "_airbyte_extracted_at": ("timestamp with time zone", "airbyte_extracted_at"),
     "_airbyte_raw_id": ("varchar", "airbyte_raw_id"),
     "_source_updated_at": ("timestamp with time zone", "source_updated_at"),
@@ -44,6 +45,8 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
     for column in model.columns:
         lines += _column_lines(column, model, record, stream)
     for name, (usual, doc) in _BOOKKEEPING.items():
+        if name == "_deleted_at" and not stream.config.tells_deletes:
+            continue
         is_text = name == "_source_updated_at" and model.cursor.startswith("text_version(")
         kind = "varchar" if is_text else usual
         lines += [

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from lotus_lake.config.json_words import json_problems
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import (
+    DELETED_AT,
     SCHEMA_FILE,
     FieldSchema,
     StreamConfig,
@@ -184,5 +185,6 @@ def _chosen_fields(
             f"{known.origin} has no field {', '.join(dict.fromkeys(unknown))}",
             hint=f"it has {', '.join(known.fields) or 'none'}",
         )
-    wanted = {*choices.fields, *required} if choices.fields else set(known.fields)
+    # Without it, a delete would look like a version whose other fields are all null.
+    wanted = {*choices.fields, *required, DELETED_AT} if choices.fields else set(known.fields)
     return {name: schema for name, schema in known.fields.items() if name in wanted}

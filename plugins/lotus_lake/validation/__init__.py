@@ -29,6 +29,7 @@ DBT_CHECKS: list[Check] = [
     models.every_model_has_a_stream,
     models.keys,
     models.overwritten,
+    models.deletes,
     models.sources,
     layout.built_by_a_dag,
     layout.domains,

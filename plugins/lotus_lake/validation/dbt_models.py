@@ -21,6 +21,7 @@ class ProcessedModel:
         tags: Its tags, wherever they are set.
         unique_key: Columns of its key; empty if it has none.
         materialized: How dbt builds it.
+        deletes: What it does with deletes at the source; empty if it says nothing.
         reads: Source and name of each dbt source that it reads, by itself or through a macro.
         macros: Names of the macros that it calls.
         column_tests: Names of the data tests of each column.
@@ -34,6 +35,7 @@ class ProcessedModel:
     tags: tuple[str, ...]
     unique_key: tuple[str, ...]
     materialized: str
+    deletes: str
     reads: tuple[tuple[str, str], ...]
     macros: frozenset[str]
     column_tests: Mapping[str, frozenset[str]]
@@ -161,6 +163,7 @@ def _model(
         tags=tuple(node["tags"]),
         unique_key=(key,) if isinstance(key, str) else tuple(key),
         materialized=config["materialized"],
+        deletes=str(config["meta"].get("deletes", "")),
         reads=tuple((source, name) for source, name in node["sources"]),
         macros=frozenset(macro.rpartition(".")[2] for macro in node["depends_on"]["macros"]),
         column_tests={column: names for column, names in tests.items() if column},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.scaffold.source_yaml import source_file
@@ -13,8 +14,14 @@ from lotus_lake.validation.model_sql import config_line, listed_columns, macro_c
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project
 
-# The columns of the order of versions, and the one that tells rows apart.
-_NEWEST_NEEDS = ("_airbyte_extracted_at", "_airbyte_raw_id", "_source_updated_at", "_lake_row_id")
+# The columns of the order of versions, and those that tell increments and rows apart.
+_NEWEST_NEEDS = (
+    "_airbyte_extracted_at",
+    "_airbyte_raw_id",
+    "_source_updated_at",
+    "_lake_snapshot_id",
+    "_lake_row_id",
+)
 
 
 def every_stream_has_a_model(project: Project) -> Iterator[Problem]:
@@ -185,6 +192,27 @@ def overwritten(project: Project) -> Iterator[Problem]:
                 "config(materialized='table', ...)",
                 config_line(model.code),
             )
+
+
+def deletes(project: Project) -> Iterator[Problem]:
+    """A model does with deletes what its stream's config says, and knows which rows are deletes."""
+    telling = {stream.id: stream for stream in project.streams if stream.config.tells_deletes}
+    for model in project.models:
+        for stream in (telling[tag] for tag in model.tags if tag in telling):
+            wanted = stream.config.deletes
+            if model.deletes != wanted:
+                yield Problem(
+                    model.file,
+                    f"says {model.deletes or 'nothing'} of deletes, its stream {wanted}",
+                    f"config(meta={{'deletes': '{wanted}'}}, ...)",
+                    config_line(model.code),
+                )
+            if "deleted_at" not in model.macros:
+                yield Problem(
+                    model.file,
+                    "does not tell deletes from other versions: a delete would be a row of nulls",
+                    f"{{{{ deleted_at('{DELETED_AT}') }}}} as _deleted_at",
+                )
 
 
 def sources(project: Project) -> Iterator[Problem]:

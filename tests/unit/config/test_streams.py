@@ -239,6 +239,11 @@ BAD: list[tuple[str, Any, list[str]]] = [
         ["$.cursor_field = [\"at\"]: 'at' is not one of the fields; known: id"],
     ),
     (
+        "deletes that nothing tells",
+        good(deletes="soft"),
+        ['$.deletes = "soft": needs the field _ab_cdc_deleted_at, which tells of deletes'],
+    ),
+    (
         "field without a name",
         good(fields={"id": {}, "due": {"items": {"properties": {"": {}}}}}),
         ["$.fields.due", "field 'due.' has no usable name"],

@@ -30,7 +30,10 @@ from lotus_lake.sql import identifier, literal
 
 PROJECT = FilePath(__file__).resolve().parents[3]
 INCLUDE = PROJECT / "include"
-MACROS = INCLUDE / "dbt" / "macros" / "newest_wins.sql"
+MACROS = "".join(
+    (INCLUDE / "dbt" / "macros" / f"{name}.sql").read_text("utf-8")
+    for name in ("newest_wins", "kept_out")
+)
 ID = {"type": "integer"}
 MOMENT = {"type": "string", "format": "date-time"}
 
@@ -233,8 +236,8 @@ def rendered(sql: str, landed: str) -> str:
     """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
     rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
     stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
-    template = jinja2.Environment(autoescape=False).from_string(MACROS.read_text() + stub + sql)
-    return template.render(config=lambda **_: "")
+    template = jinja2.Environment(autoescape=False).from_string(MACROS + stub + sql)
+    return template.render(config=lambda **_: "", is_incremental=lambda: False)
 
 
 def check_model(

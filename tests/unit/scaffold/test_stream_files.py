@@ -141,6 +141,17 @@ def test_the_sync_mode_follows_from_the_cursor(
     assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == (mode, cursor)
 
 
+def test_a_stream_that_tells_deletes_is_never_without_them(settings: Settings) -> None:
+    told = {"_ab_cdc_deleted_at": {"type": "string"}, "_ab_cdc_lsn": {"type": "number"}}
+    discover(settings, json_schema={"properties": {**FIELDS, **told}})
+    write_files(plan(settings, fields=("title",)))
+    assert "_ab_cdc_deleted_at" in config(settings)["fields"]
+    sql = (settings.project_dir / FILES[3]).read_text()
+    assert "meta={'deletes': 'hard'}" in sql
+    assert "{{ deleted_at('_ab_cdc_deleted_at') }} as _deleted_at," in sql
+    assert sql.count("deleted_at") == 3
+
+
 @pytest.mark.parametrize("name", ["year", "Month", "snapshot_id"])
 def test_a_field_under_a_name_that_is_taken_gets_a_column_of_its_own(
     settings: Settings, name: str

@@ -432,6 +432,18 @@ def test_the_model_of_an_overwriting_stream_is_a_table(
     assert all("its stream overwrites" in problem.message for problem in found)
 
 
+def test_a_model_does_with_deletes_what_its_stream_says(settings: Settings, edit: Edit) -> None:
+    edit(ORDERS, '"fields": {', '"fields": {"_ab_cdc_deleted_at": {"type": "string"},')
+    project = read_project(settings)
+    found = sorted(problem.message for problem in models.deletes(project))
+    assert [text.partition(" deletes")[0] for text in found] == ["does not tell", "says nothing of"]
+    made = [
+        replace(model, deletes="hard", macros=model.macros | {"deleted_at"})
+        for model in project.models
+    ]
+    assert list(models.deletes(replace(project, models=tuple(made)))) == []
+
+
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     added = Problem(settings.project_dir / "include" / "x.json", "is stale", "make it")
     monkeypatch.setattr(validation, "CHECKS", [*validation.CHECKS, lambda _: [added]])

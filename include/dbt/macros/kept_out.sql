@@ -1,0 +1,104 @@
+{#
+    The newest version of a record can be one that readers must not see: it tells that the record
+    was deleted, or it lacks the key. A post-hook takes it out of the model's table, in the
+    transaction that merged it, and remembers it in `meta.kept_out_{model}`. There it remains the
+    newest: `newest_wins` leaves out what is older and arrives later, however late, and a newer
+    version takes its place. So the order of arrival does not matter here either, and the files of
+    both may be retired.
+#}
+{% macro keep_out() -%}
+    {%- if config.get('unique_key') -%}
+        {{ create_kept_out() }}
+        delete from {{ kept_out() }} as kept_out
+        where
+            exists (
+                select 1 from {{ this }} as merged
+                where
+                    merged._lake_snapshot_id > getvariable('landed_from')
+                    and {{ same_values(key_columns().split(','), 'merged', 'kept_out') }}
+            )
+            -- Rows without a key are read again together with all others of their window.
+            or (_lake_reason = 'no key' and _lake_snapshot_id > getvariable('landed_from'));
+        insert into {{ kept_out() }} by name
+            select {{ kept_out_columns() }}, {{ keep_out_reason() }} as _lake_reason
+            from {{ this }}
+            where {{ is_kept_out() }};
+        delete from {{ this }} where {{ is_kept_out() }};
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# Pre-hook: an increment asks for what was kept out; a model that is built anew forgets it. #}
+{% macro begin_to_keep_out() -%}
+    {%- if config.get('unique_key') and is_incremental() -%}
+        {{ create_kept_out() }}
+    {%- elif config.get('unique_key') -%}
+        drop table if exists {{ kept_out() }};
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro unless_kept_out_is_newer(rows, columns) -%}
+    {%- if is_incremental() and model.resource_type != 'unit_test' -%}
+        anti join {{ kept_out() }} as kept_out
+            on {{ version(rows) }} < {{ version('kept_out') }}
+                and {{ same_values(columns, rows, 'kept_out') }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro create_kept_out() -%}
+    create table if not exists {{ kept_out() }} as
+        select {{ kept_out_columns() }}, null::varchar as _lake_reason from {{ this }} where false;
+{%- endmacro %}
+
+
+{% macro kept_out() -%}
+    {{ this.database }}.meta.kept_out_{{ this.identifier }}
+{%- endmacro %}
+
+
+{% macro kept_out_columns() -%}
+    {{ key_columns() }}, _airbyte_extracted_at, _source_updated_at, _airbyte_raw_id,
+    _lake_snapshot_id
+{%- endmacro %}
+
+
+{# Why a version is not for readers; NULL if it is. #}
+{% macro keep_out_reason() -%}
+    {%- set lacks_key = key_columns().split(',') | join(' is null or ') ~ ' is null' -%}
+    {%- set reasons = ["when " ~ lacks_key ~ " then 'no key'"] -%}
+    {%- if deletes() == 'hard' -%}
+        {%- set reasons = reasons + ["when _deleted_at is not null then 'deleted'"] -%}
+    {%- endif -%}
+    case {{ reasons | join(' ') }} end
+{%- endmacro %}
+
+
+{% macro is_kept_out() -%}
+    {{ keep_out_reason() }} is not null and _lake_snapshot_id > getvariable('landed_from')
+{%- endmacro %}
+
+
+{% macro key_columns() -%}
+    {%- set key = config.get('unique_key') -%}
+    {{ key if key is string else key | join(', ') }}
+{%- endmacro %}
+
+
+{#
+    What the model does with the deletes of its stream: `hard`, `soft`, `ignore`, or nothing if the
+    stream tells none. As in the stream's JSON, which `lotus-lake validate` compares.
+#}
+{% macro deletes() -%}
+    {{ (config.get('meta') or {}).get('deletes', '') }}
+{%- endmacro %}
+
+
+{# When a record was deleted, as a change log tells it; NULL for a version that is no delete. #}
+{% macro deleted_at(column) -%}
+    case
+        when {{ column }} is not null
+            then coalesce(try_cast({{ column }} as timestamptz), 'epoch'::timestamptz)
+    end
+{%- endmacro %}
