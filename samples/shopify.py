@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
@@ -13,12 +13,16 @@ from samples.timeline import Change, Clock, Record, Timeline, Version, evolve
 
 NULLED = Change("total_spent", "NULLED", "DESTINATION_SERIALIZATION_ERROR")
 REFUNDED_AMOUNTS = (Decimal("113.49"), Decimal("98.94"))
+# Orders and refunds of a history that starts later have numbers of their own, up to a scale of 80.
+_FIRST_DAY = date(2026, 3, 1)
+_NUMBERS_A_DAY = 10_000
 
 
 @dataclass(slots=True)
 class Shop:
     """A shop's records: what the regular connection syncs, and what only a catch-up reads."""
 
+    first_number: int
     orders: list[Timeline] = field(default_factory=list)
     customers: list[Timeline] = field(default_factory=list)
     refunds: list[Timeline] = field(default_factory=list)
@@ -40,7 +44,7 @@ def build_shop(seed: int, scale: int, clock: Clock) -> Shop:
     five customers whose data are erased.
     """
     rng = Random(f"{seed}/shopify")
-    shop = Shop()
+    shop = Shop(first_number=_NUMBERS_A_DAY * (clock.start - _FIRST_DAY).days)
     customers = [_customer(rng, n, _long_ago(rng, clock)) for n in range(96 * scale)]
     quiet, buyers = customers[: 5 * scale + 2], customers[5 * scale + 2 :]
     desk = _Desk(rng, shop, buyers)
@@ -55,7 +59,11 @@ def build_shop(seed: int, scale: int, clock: Clock) -> Shop:
             buyers.append(_customer(rng, len(quiet) + len(buyers), moment - timedelta(minutes=4)))
         desk.sell(moment)
     shop.archived_orders = [
-        evolve(_order(rng, -1 - n, clock.at(-200, minute=-n), None), "updated_at", [])
+        evolve(
+            _order(rng, shop.first_number - 1 - n, clock.at(-200, minute=-n), None),
+            "updated_at",
+            [],
+        )
         for n in range(8 * scale)
     ]
     shop.customers = [
@@ -101,7 +109,11 @@ class _Desk:
         guest = lines is None and self.rng.random() < 0.04
         buyer = None if guest else self.rng.choice(self.buyers)
         order = _order(
-            self.rng, 1000 + len(self.shop.orders), moment, buyer.record if buyer else None, lines
+            self.rng,
+            self.shop.first_number + 1000 + len(self.shop.orders),
+            moment,
+            buyer.record if buyer else None,
+            lines,
         )
         if buyer is not None:
             buyer.purchases.append((moment, _total(order)))
@@ -137,7 +149,7 @@ class _Desk:
     def _refund(
         self, order: Record, moment: datetime, amounts: Sequence[Decimal], status: str
     ) -> tuple[datetime, Record]:
-        refund_id = 880_000_000_000 + 4_099 * len(self.shop.refunds)
+        refund_id = 880_000_000_000 + 4_099 * (self.shop.first_number + len(self.shop.refunds))
         record = refund_record(self.rng, refund_id, order, moment, amounts)
         self.shop.refunds.append([Version(moment, record)])
         return moment + timedelta(seconds=2), {"financial_status": status}

@@ -105,6 +105,13 @@ def test_another_start_moves_every_file() -> None:
     assert moved.files[-1].written_at < datetime(2026, 1, 3, tzinfo=UTC)
 
 
+def test_a_later_history_has_orders_of_its_own(history: History) -> None:
+    later = generate(seed=8, start=date(2026, 3, 7))
+    orders = [{row["order_id"] for row in h.expected("fct_sales")} for h in (history, later)]
+    assert all(orders)
+    assert orders[0].isdisjoint(orders[1])
+
+
 def test_too_short_a_history_is_refused() -> None:
     with pytest.raises(ValueError, match="days >= 4"):
         generate(days=3)
