@@ -90,6 +90,20 @@ def test_feeding_again_gives_what_loading_from_zero_gives(fed: Feed, lake: Lake)
 
 
 @on_sqlite
+def test_many_files_are_queued_again_in_several_commits(
+    fed: Feed, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_lake.repair.requeue._FILES_A_COMMIT", 4)
+    found = plan(fed, lake, Point())
+    before = lake.current_snapshot()
+    assert rewind(lake, fed.stream, found, "by hand", fed.client) == 6
+    assert lake.current_snapshot() == before + 3  # the cursor and the watermark, then 4 and 2 files
+    assert fed.run_afresh().total == Registration(6, 0, 0, 18)
+    with open_lake(fed.settings) as fresh:
+        assert fed.landed(fresh) == fed.rows_of(fed.sent)
+
+
+@on_sqlite
 def test_feeding_again_brings_the_columns_that_freeze_had_left_out(
     make_feed: Callable[..., Feed], lake: Lake
 ) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.commit import Change, commit
 from lotus_lake.ledger.events import FileEvent, known_versions
 from lotus_lake.ledger.guard import Guard
+
+# A commit holds its files a few times over, as events and as parameters of statements.
+_FILES_A_COMMIT = 10_000
 
 
 def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
@@ -17,6 +21,7 @@ def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str)
 
     Files that something has become of meanwhile are left out, and so are those whose object has
     another version in the queue: of two that wait, both would land from the one object there is.
+    Many files are queued in several commits, unless they have to land as one.
 
     Args:
         lake: Open lake.
@@ -27,9 +32,14 @@ def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str)
     Returns:
         How many were queued.
     """
-    if not files:
-        return 0
+    size = _FILES_A_COMMIT if strategy_of(stream).is_divisible else len(files)
+    return sum(
+        _requeue(lake, stream, files[first : first + size], run_id)
+        for first in range(0, len(files), size or 1)
+    )
 
+
+def _requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
     def decide(guard: Guard) -> Change | None:
         versions = known_versions(lake, stream, [file.key for file in files])
         chosen = [file for file in files if _may_wait(file, versions[file.key])]
