@@ -29,7 +29,9 @@ TLS_HINT = (
 )
 _ERROR_CHARS = 600
 # DuckDB's advice for those who write its SQL themselves.
-_ADVICE = re.compile(r"\s*(Possible solutions:|Authentication Failure - |You can override ).*")
+_ADVICE = re.compile(
+    r"\s*(Possible solutions:|Authentication Failure - |You can override |\* Set \w+ => ).*"
+)
 _CONNECTING = re.compile(r".*Unable to connect to Postgres at \"[^\"]*\": ")
 # A SQLite in WAL mode cannot even be read without room for its shared index; it says "disk I/O".
 _ROOM_BYTES = 1_000_000
