@@ -1,0 +1,250 @@
+"""Each kind of bad thing against each thing that has to go on beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lotus_lake.bucket.objects import s3_client
+from lotus_lake.config.streams import find_stream
+from lotus_lake.errors import LotusLakeError, StorageUnavailableError
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.quarantine import list_quarantined
+from lotus_lake.upkeep.compaction import compact
+from lotus_lake.upkeep.expiry import delete, expire, untouchable_since
+from lotus_lake.upkeep.orphans import schedule_orphans
+from lotus_lake.validation import find_problems
+from samples import History, SampleFile
+from tests.catalogs import on_sqlite
+from tests.pipeline.driver import PROJECT, Pipeline, feed_stream
+from tests.proxy import Fault, Operation, Proxy, run_proxy
+from tests.servers import S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+pytestmark = on_sqlite
+
+FED = ("shopify__orders", "shopify__order_refunds")
+MODELS = (*(f"int_{stream}" for stream in FED), "fct_sales")
+STREAMS_DIR = PROJECT / "include" / "streams"
+DAY = "raw/shopify/orders/year=2026/month=03/day=02"
+_DAGS = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("dags")
+print(json.dumps(sorted(bag.dags)))
+"""
+
+
+@dataclass
+class Shop:
+    """A lake with the shop's streams and models, and what is bad about it.
+
+    Attributes:
+        pipeline: From the bucket to the tables.
+        proxy: What the store is reached through.
+        history: The good files; orders are what is poisoned.
+        client: Talks to the store without the proxy.
+        stopped: The Dag that the bad thing may stop.
+    """
+
+    pipeline: Pipeline
+    proxy: Proxy
+    history: History
+    client: S3Client
+    stopped: set[str] = field(default_factory=set)
+
+    @property
+    def files(self) -> list[SampleFile]:
+        """The good files of the streams that are fed, in the order of their arrival."""
+        return [file for file in self.history.files if f"{file.source}__{file.stream}" in FED]
+
+    def put(self, key: str, body: bytes) -> None:
+        """Let an object arrive."""
+        self.client.put_object(Bucket=self.pipeline.settings.bucket, Key=key, Body=body)
+
+    def an_order_file(self) -> bytes:
+        """A good file of orders."""
+        return next(f.data for f in self.history.files if f.stream == "orders" and f.row_count)
+
+    def copy_of(self, folder: str, variable: str) -> Path:
+        """A copy of a folder of this project, which the lake then uses."""
+        copy = self.pipeline.target.parent / "project" / folder
+        shutil.copytree(PROJECT / folder, copy, ignore=shutil.ignore_patterns("target", "logs"))
+        self.pipeline.environment[variable] = str(copy)
+        return copy
+
+
+def stream_json(shop: Shop) -> str:
+    streams = shop.copy_of("include/streams", "LAKE_STREAMS_DIR")
+    (streams / "klaviyo" / "events.json").write_text('{"fields": ')
+    shop.stopped = {"klaviyo__events"}
+    return "klaviyo/events.json"
+
+
+def schedule(shop: Shop) -> str:
+    path = shop.copy_of("include/streams", "LAKE_STREAMS_DIR") / "klaviyo" / "events.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schedule": "every hour"}))
+    shop.stopped = {"klaviyo__events"}
+    return "every hour"
+
+
+def key(shop: Shop) -> str:
+    for day in ("year=2099/month=01/day=01", "year=2026/month=13/day=01"):
+        shop.put(f"raw/shopify/orders/{day}/part_0.parquet", shop.an_order_file())
+    shop.put(f"{DAY}/it's %25 \t ö.parquet", b"no file of Parquet")
+    return "month=13"
+
+
+def refused_object(shop: Shop) -> str:
+    shop.put(f"{DAY}/locked.parquet", shop.an_order_file())
+    shop.proxy.plan = lambda operation, path: (
+        Fault.REFUSED if operation is Operation.GET and "locked" in path else None
+    )
+    return "locked.parquet"
+
+
+def broken_object(shop: Shop) -> str:
+    shop.put(f"{DAY}/broken.parquet", shop.an_order_file())
+    shop.proxy.plan = lambda operation, path: (
+        Fault.ERROR if operation is Operation.GET and "broken" in path else None
+    )
+    return "broken.parquet"
+
+
+def footer(shop: Shop) -> str:
+    body = bytearray(shop.an_order_file())
+    body[-60:-10] = bytes(50)
+    shop.put(f"{DAY}/footer.parquet", bytes(body))
+    return "footer.parquet"
+
+
+def body(shop: Shop) -> str:
+    data = bytearray(shop.an_order_file())
+    data[40:400] = bytes(360)
+    shop.put(f"{DAY}/body.parquet", bytes(data))
+    return "body.parquet"
+
+
+def schema(shop: Shop) -> str:
+    table = pq.read_table(io.BytesIO(shop.an_order_file()))
+    at = table.schema.get_field_index("id")
+    spoilt = table.set_column(at, "id", pa.array(["no number"] * len(table)))
+    out = io.BytesIO()
+    pq.write_table(spoilt, out)
+    shop.put(f"{DAY}/schema.parquet", out.getvalue())
+    return "schema.parquet"
+
+
+def connection(shop: Shop) -> str:
+    shop.proxy.plan = lambda _, path: Fault.REFUSED if "/klaviyo/" in path else None
+    stream = find_stream(shop.pipeline.settings.streams_dir, "klaviyo", "events")
+    with open_lake(shop.pipeline.settings) as lake, pytest.raises(StorageUnavailableError):
+        feed_stream(lake, stream, shop.pipeline.client)
+    return ""
+
+
+KINDS: list[Callable[[Shop], str]] = [
+    stream_json, schedule, key, refused_object, broken_object, footer, body, schema, connection,
+]  # fmt: skip
+
+
+@pytest.fixture
+def shop(pipeline: Pipeline, history: History, client: S3Client, s3: S3Server) -> Iterator[Shop]:
+    """The lake, with half of its files landed and built."""
+    assert s3.access.endpoint_url is not None
+    with run_proxy(s3.access.endpoint_url) as proxy:
+        pipeline.environment["AWS_ENDPOINT_URL"] = proxy.url
+        shop = Shop(
+            replace(pipeline, client=s3_client(pipeline.settings.s3)), proxy, history, client
+        )
+        pipeline.drop(shop.files[: len(shop.files) // 2])
+        pipeline.feed(*FED)
+        yield shop
+
+
+@pytest.mark.parametrize("poison", KINDS, ids=lambda kind: kind.__name__)
+def test_one_bad_thing_stops_one_thing(shop: Shop, poison: Callable[[Shop], str]) -> None:
+    told = poison(shop)
+    pipeline = shop.pipeline
+    later = [file for file in shop.files if file.key not in pipeline.arrived]
+    pipeline.drop(later)
+    for stream_id in FED:
+        with open_lake(pipeline.settings) as lake:
+            stream = find_stream(pipeline.settings.streams_dir, *stream_id.split("__"))
+            feed_stream(lake, stream, pipeline.client)
+    pipeline.dbt("build", "+fct_sales,resource_type:model", "+fct_sales,resource_type:test")
+    wrong = pipeline.wrong_tables(shop.history, MODELS)
+    assert {
+        "other files": _not_landed(shop),
+        "processed": {model: wrong[model] for model in wrong if model != "fct_sales"},
+        "enriched": wrong.get("fct_sales"),
+        "Dags": _missing_dags(pipeline) - shop.stopped,
+        "upkeep": _upkeep(pipeline),
+        "told": told in _said(pipeline),
+    } == {
+        "other files": set(),
+        "processed": {},
+        "enriched": None,
+        "Dags": set(),
+        "upkeep": "",
+        "told": True,
+    }
+
+
+def _not_landed(shop: Shop) -> set[str]:
+    """The good files of all streams that have not landed."""
+    with open_lake(shop.pipeline.settings) as lake:
+        landed = lake.rows(
+            "SELECT key FROM lakehouse.meta.feeder_files "
+            "WHERE event IN ('registered', 'copied', 'empty')"
+        )
+    good = {f"{shop.pipeline.settings.raw_prefix}{file.key}" for file in shop.files}
+    return good - {key for (key,) in landed}
+
+
+def _missing_dags(pipeline: Pipeline) -> set[str]:
+    """The Dags of this project that Airflow does not find in a changed one."""
+    if pipeline.environment["LAKE_STREAMS_DIR"] == str(STREAMS_DIR):
+        return set()
+    wanted = {f"{path.parent.name}__{path.stem}" for path in STREAMS_DIR.glob("*/[!_]*.json")}
+    home = pipeline.target.parent / "airflow"
+    variables = {**os.environ, **pipeline.environment, "AIRFLOW_HOME": str(home)}
+    found = subprocess.run(
+        [sys.executable, "-c", _DAGS],
+        cwd=PROJECT, env=variables, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return wanted - set(json.loads(found.stdout.splitlines()[-1]))
+
+
+def _upkeep(pipeline: Pipeline) -> str:
+    """What fails in a night's upkeep."""
+    try:
+        with open_lake(pipeline.settings) as lake:
+            expire(lake)
+            delete(lake)
+            compact(lake)
+            schedule_orphans(lake, untouchable_since(lake))
+    except LotusLakeError as error:
+        return str(error)
+    return ""
+
+
+def _said(pipeline: Pipeline) -> str:
+    """All that a person is told of bad files and configs."""
+    with open_lake(pipeline.settings) as lake:
+        files = [f"{file.key}: {file.error}" for file in list_quarantined(lake, None, None)]
+    return "\n".join([*files, *(str(problem) for problem in find_problems(pipeline.settings))])
