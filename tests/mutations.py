@@ -223,6 +223,21 @@ MUTATIONS = (
         "tests/integration/test_refused_objects.py::test_the_pauses_grow_up_to_a_day",
     ),
     Mutation(
+        "an object that the store fails on stops no other",
+        Code("any(_gives_whole(lake, key) for key in dict.fromkeys(asked))", "False"),
+        "tests/integration/test_poison.py::test_an_object_that_the_store_fails_on_stops_no_other",
+    ),
+    Mutation(
+        "an answer of the store that never ends is given up",
+        Code("thread.join(seconds)", "thread.join()"),
+        "tests/unit/bucket/test_answers.py",
+    ),
+    Mutation(
+        "a task that waits for a frozen catalog ends",
+        Code("faulthandler.dump_traceback_later(...)", "None"),
+        "tests/dags/test_time_limits.py",
+    ),
+    Mutation(
         "no snapshot expires that an open transaction needs",
         Code("min(moment, began - MAX_SKEW)", "moment"),
         "tests/integration/test_expiry_beside_feeders.py",
@@ -327,7 +342,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an error of HTTP is not taken for that of the store",
-        Code("not _gives_whole(lake, files[0], error)", "True"),
+        Code("not _store_gives(lake, suspects, batch)", "True"),
         "tests/integration/test_damaged_files.py::test_no_damaged_file_stops_another",
     ),
     Mutation(

@@ -21,6 +21,7 @@ _ANSWERED_BY_US = {"connection", "content-length", "date", "server", "transfer-e
 # How long a silent or slow proxy keeps its client waiting.
 SILENCE_SECONDS = 60.0
 SLOW_SECONDS = 0.5
+DRIP_SECONDS = 1.0
 
 
 class Operation(StrEnum):
@@ -44,6 +45,7 @@ class Fault(StrEnum):
     RESET = "reset before the answer"
     CUT = "cut in the body"
     SLOW = "slow answer"
+    DRIP = "a byte a second"
 
 
 Plan = Callable[[Operation, str], Fault | None]
@@ -142,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if fault is Fault.SLOW:
                 self.server.stopped.wait(SLOW_SECONDS)
-            self._answer(*self._ask(body), cut=fault is Fault.CUT)
+            self._answer(*self._ask(body), cut=fault is Fault.CUT, drips=fault is Fault.DRIP)
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         # The signature covers the header Host, so it goes on as it came.
@@ -154,7 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
             return response.status, dict(response.headers), response.read()
 
     def _answer(
-        self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False
+        self,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        cut: bool = False,
+        drips: bool = False,
     ) -> None:
         self.send_response(status)
         length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
@@ -167,6 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         self.end_headers()
+        while drips and len(body) > 1 and not self.server.stopped.wait(DRIP_SECONDS):
+            self.wfile.write(body[:1])
+            body = body[1:]
         self.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             self._reset()

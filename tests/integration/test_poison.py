@@ -15,6 +15,7 @@ import pytest
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import STAGING, Lake
+from lotus_lake.ledger.events import REFUSED
 from tests import children
 from tests.catalogs import on_sqlite
 from tests.damage import empty_group
@@ -137,6 +138,21 @@ def test_an_object_that_the_store_refuses_is_quarantined_alone(proxied: Feed, pr
         done = feed.run(lake).total
         assert (done.registered, done.quarantined) == (2, 1)
         assert "the store refuses to give it" in feed.errors(lake)[key]
+
+
+def test_an_object_that_the_store_fails_on_stops_no_other(proxied: Feed, proxy: Proxy) -> None:
+    keys = [proxied.put(f"part_{number}.parquet") for number in range(5)]
+    proxy.plan = lambda operation, path: (
+        Fault.ERROR if operation is Operation.GET and path.endswith("part_2.parquet") else None
+    )
+    with open_lake(proxied.settings) as lake:
+        assert proxied.run(lake).total.quarantined == 1
+        assert proxied.landed(lake) == proxied.rows_of(keys[:2] + keys[3:])
+        assert "InternalError" in proxied.errors(lake)[keys[2]]
+        ((remark,),) = lake.rows(
+            "SELECT remark FROM lakehouse.meta.feeder_files WHERE event = 'quarantined'"
+        )
+        assert remark == REFUSED
 
 
 def test_when_no_object_can_be_read_nothing_is_quarantined(proxied: Feed, proxy: Proxy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,15 @@ def test_a_server_that_lets_nobody_in_is_named(
             refused(CatalogUnavailableError, f"postgres:{address}", "LAKE_CATALOG", *words),
             open_lake(elsewhere, read_only=read_only),
         ):
+            pass
+
+
+@on_postgres
+def test_a_server_that_never_answers_is_given_up(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=lake user=postgres"
+        frozen = dataclasses.replace(settings, catalog=CatalogAddress("postgres", address))
+        with refused(CatalogUnavailableError, "timeout expired"), open_lake(frozen):
             pass
 
 

@@ -15,7 +15,7 @@ from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavi
 
 from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.tasks import task_timeout
+from lotus_lake.airflow.tasks import killed_at_limit, task_timeout
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
@@ -149,9 +149,9 @@ def tell_failure(dbt_dir: str, **_context: Any) -> None:
         raise AirflowException(f"{names} failed; see the log above")
 
 
-def skip_until_built(tables: Sequence[str], _context: Any, _operator: Any) -> None:
+def skip_until_built(tables: Sequence[str], _context: Any, operator: Any) -> None:
     """Skip the task while a table that it reads was never built: its first update starts it."""
-    with open_to_read(lake_settings()) as lake:
+    with killed_at_limit(operator), open_to_read(lake_settings()) as lake:
         missing = sorted({*tables} - lake.tables("main") - lake.views("main"))
     if missing:
         raise AirflowSkipException(f"not built yet: {', '.join(missing)}")

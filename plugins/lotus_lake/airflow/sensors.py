@@ -39,7 +39,9 @@ from lotus_lake.airflow.connections import (
     lake_settings,
     use_embedded_s3,
 )
+from lotus_lake.airflow.tasks import killed_at_limit
 from lotus_lake.bucket.objects import (
+    ANSWER_SECONDS,
     Fingerprint,
     client_errors,
     list_request,
@@ -122,7 +124,7 @@ class NewFilesSensor(S3KeySensor):
         consumers = [] if rests else self.consumers
         settings = lake_settings(self.aws_conn_id)
         stream = find_stream(settings.streams_dir, self.source, self.stream)
-        with open_lake(settings) as lake:
+        with killed_at_limit(self), open_lake(settings) as lake:
             look = look_for_work(lake, stream, s3_client(settings.s3), consumers)
         if look.work is None and not is_published(consumers, look.processed_snapshot_id):
             look = replace(look, work="processed rows wait to be published")
@@ -343,7 +345,8 @@ class BucketChangedTrigger(BaseTrigger):
         request = list_request(
             *(self.arguments[name] for name in ("bucket", "prefix", "start_after"))
         )
-        async for page in client.get_paginator("list_objects_v2").paginate(**request):
+        pages = aiter(client.get_paginator("list_objects_v2").paginate(**request))
+        while page := await asyncio.wait_for(anext(pages, None), ANSWER_SECONDS):
             digest.update(page_objects(page))
         return digest.text() != str(self.arguments["fingerprint"])
 

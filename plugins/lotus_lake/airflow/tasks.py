@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ OWNER = "lotus-lake"
 START_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 # Models, upkeep and repairs read whole tables or buckets; a task of the feeder is bounded.
 _LONG_TASKS = 6
+# Airflow ends a task at its limit; a process that it could not end is killed a little later.
+_KILL_AFTER = 1.1
 
 
 def wanted_dag_id() -> str | None:
@@ -90,6 +94,21 @@ def task_timeout(*, is_long: bool = False) -> timedelta:
     return timedelta(seconds=seconds * (_LONG_TASKS if is_long else 1))
 
 
+@contextmanager
+def killed_at_limit(operator: Any) -> Iterator[None]:
+    """Kill the process if the block outlasts the time limit of a task, its operator.
+
+    Airflow's own limit is a signal, which Python handles when a call into DuckDB has returned. One
+    that waits for a catalog which has frozen never does. The stacks of all threads are printed.
+    """
+    seconds = operator.execution_timeout.total_seconds() * _KILL_AFTER
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def lake_dag(
     dag_id: str,
     *,
@@ -126,8 +145,9 @@ def lake_dag(
 
 
 def lake_task(doc_md: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`@task` for functions of this library: a permanent error fails the task at once.
+    """`@task` for functions of this library.
 
+    A permanent error fails the task at once; a process that outlasts its time limit is killed.
     Tasks say in their log what they did; the `repr` of what they return is left out of it.
 
     Args:
@@ -137,18 +157,19 @@ def lake_task(doc_md: str, **options: Any) -> Callable[[Callable[..., Any]], Any
 
     def decorate(function: Callable[..., Any]) -> Any:
         decorator = task(doc_md=doc_md, show_return_value_in_logs=False, **options)
-        return decorator(no_retry_on_permanent(function))
+        return decorator(_guarded(function))
 
     return decorate
 
 
-def no_retry_on_permanent(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Fail at once where a retry cannot help."""
+def _guarded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Fail at once where a retry cannot help, and at the time limit whatever it waits for."""
 
     @functools.wraps(function)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            return function(*args, **kwargs)
+            with killed_at_limit(get_current_context()["task"]):
+                return function(*args, **kwargs)
         except PermanentError as error:
             raise AirflowFailException(str(error)) from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 PAGE_KEYS = 1000
 _CHUNK_BYTES = 2**20
+# Connecting, and each wait for the next bytes.
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+# A whole answer, should a store send a byte now and then: a page of a listing, or a chunk.
+ANSWER_SECONDS = 120
 _CHANGED = (404, 409, 412)  # a conditional delete met another version, a writer, or nothing
 # Answers of 4xx that tell about the bucket or the credentials, and not about an object.
 _NOT_OF_THE_OBJECT = {
@@ -54,6 +60,7 @@ class _File(Protocol):
 
 
 FileT = TypeVar("FileT", bound=_File)
+Answer = TypeVar("Answer")
 
 
 def s3_client(access: S3Access, attempts: int = 5) -> S3Client:
@@ -113,8 +120,8 @@ def _client(access: S3Access, attempts: int) -> S3Client:
             access.session_token.get_secret_value() if access.session_token else None
         ),
         config=Config(
-            connect_timeout=10,
-            read_timeout=60,
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "max_attempts": attempts},
             s3={"addressing_style": "path"} if access.endpoint_url else {},
         ),
@@ -193,6 +200,34 @@ def page_objects(page: Mapping[str, Any]) -> list[RawObject]:
     ]
 
 
+def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
+    """What a call to the store returns or raises, if its whole answer comes in time.
+
+    botocore limits each wait for bytes, and not their sum. A call that is given up is left to a
+    thread that ends with the process.
+
+    Raises:
+        TimeoutError: It did not; an `OSError`, like other failures of the network.
+    """
+    said: list[Answer] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            said.append(ask())
+        except BaseException as error:  # noqa: BLE001  raised where the answer is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not said:
+        raise TimeoutError(f"no whole answer within {seconds:.0f} seconds")
+    return said[0]
+
+
 def list_objects(
     client: S3Client, bucket: str, prefix: str, start_after: str | None = None
 ) -> Iterator[RawObject]:
@@ -208,13 +243,13 @@ def list_objects(
         StorageUnavailableError: The store did not answer, or refused; an empty prefix is fine.
     """
     read_listings_fast(client)
-    pages = client.get_paginator("list_objects_v2").paginate(
-        **list_request(bucket, prefix, start_after)  # type: ignore[arg-type]
-    )
+    paginator = client.get_paginator("list_objects_v2")
+    request = list_request(bucket, prefix, start_after)
+    pages = iter(paginator.paginate(**request))  # type: ignore[arg-type]
     try:
-        for page in pages:
+        while page := within(ANSWER_SECONDS, lambda: next(pages, None)):
             yield from page_objects(page)
-    except client_errors() as error:
+    except client_errors(OSError) as error:
         raise listing_error(bucket, prefix, error) from error
 
 
@@ -233,15 +268,20 @@ def present(client: S3Client, bucket: str, keys: Iterable[str]) -> list[RawObjec
     ]
 
 
-def still_there(client: S3Client, bucket: str, files: Sequence[FileT]) -> list[FileT]:
-    """The files whose object has neither gone nor changed.
+def still_there(client: S3Client, bucket: str, files: Iterable[FileT]) -> list[FileT]:
+    """The files whose object has neither gone nor changed, folder by folder.
 
     Raises:
         StorageUnavailableError: The store did not answer or refused.
     """
-    found = present(client, bucket, (file.key for file in files))
-    there = {item.identity for item in found}
-    return [file for file in files if file.identity in there]
+    by_folder: dict[str, list[FileT]] = {}
+    for file in files:
+        by_folder.setdefault(file.key.rsplit("/", 1)[0] + "/", []).append(file)
+    found: list[FileT] = []
+    for folder, wanted in by_folder.items():
+        there = {item.identity for item in list_objects(client, bucket, folder)}
+        found += [file for file in wanted if file.identity in there]
+    return found
 
 
 def delete_version(client: S3Client, bucket: str, item: RawObject) -> bool:
@@ -303,10 +343,13 @@ def look_at(client: S3Client, bucket: str, key: str, *, whole: bool = False) -> 
     from botocore.exceptions import ClientError
 
     try:
-        opened = client.get_object(Bucket=bucket, Key=key)
-        with contextlib.closing(opened["Body"]) as body:
-            while body.read(_CHUNK_BYTES) and whole:
-                pass
+        opened = within(ANSWER_SECONDS, lambda: client.get_object(Bucket=bucket, Key=key))
+        size_bytes, body = opened["ContentLength"], opened["Body"]
+        left = size_bytes if whole else min(size_bytes, 1)
+        while left > 0 and (chunk := within(ANSWER_SECONDS, lambda: body.read(_CHUNK_BYTES))):
+            left -= len(chunk)
+        body.close()
+        return Sight(opened["ETag"].strip('"'), size_bytes)
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = error.response.get("Error", {}).get("Code", "")
@@ -315,7 +358,6 @@ def look_at(client: S3Client, bucket: str, key: str, *, whole: bool = False) -> 
         return Sight(refusal=f"the store refuses to give it: {error}")
     except client_errors(OSError) as error:
         raise reading_error(bucket, key, error) from error
-    return Sight(opened["ETag"].strip('"'), opened["ContentLength"])
 
 
 def reading_error(bucket: str, key: str, error: Exception) -> StorageUnavailableError:

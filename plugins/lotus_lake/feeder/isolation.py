@@ -1,10 +1,11 @@
 """Which file of a batch cannot be read, and why.
 
 What DuckDB calls an "IO Error" may be the file, the store or the network, and what it calls
-something else may be the same. So a batch that fails is halved until a file stands alone, whatever
-the error is, and then the store is asked about that object. Only an error of HTTP that is not about
-one object ends the batch: nothing is quarantined because a store or a network is down. A footer
-that points beyond the end of its object is an error of HTTP as well: the store itself is asked.
+something else may be the same. So a batch that fails is divided until a file stands alone, whatever
+the error is, and then the store is asked about that object. Only if the store gives no other object
+either does an error of HTTP end the batch: nothing is quarantined because a store or a network is
+down. The error of a single object may look the same: that of a footer that points beyond the end of
+its object, or of an object that comes so slowly that it never ends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 import duckdb
 
@@ -30,15 +32,15 @@ def isolate(
     files: Sequence[PendingFile],
     read: Callable[[Sequence[PendingFile]], list[Found]],
 ) -> tuple[list[Found], list[Outcome]]:
-    """Read all at once; when that fails, halve until the files that cannot be read stand alone.
+    """Read all at once; when that fails, divide until the files that cannot be read stand alone.
 
     Raises:
         StorageUnavailableError: The store does not answer, or lets nobody read at all.
         ResourcesExhaustedError: A disk is full.
     """
-    found, bad = _halve(lake, files, read)
+    found, bad = _divide(lake, files, files, read)
     refused = [outcome for outcome in bad if outcome.is_refused]
-    if refused and not found and not _another_is_readable(lake):
+    if refused and not found and not _gives_whole(lake, _landed_last(lake)):
         raise _storage_error(refused[0].note or "")
     return found, bad
 
@@ -59,9 +61,10 @@ def raise_if_catalog_fails(lake: Lake, error: duckdb.Error, doing: str) -> None:
     ) from error
 
 
-def _halve(
+def _divide(
     lake: Lake,
     files: Sequence[PendingFile],
+    batch: Sequence[PendingFile],
     read: Callable[[Sequence[PendingFile]], list[Found]],
 ) -> tuple[list[Found], list[Outcome]]:
     if not files:
@@ -72,18 +75,33 @@ def _halve(
         raise
     except duckdb.Error as error:
         raise_if_no_room(error)
-        if _is_of_the_store(error, files) and not _gives_whole(lake, files[0], error):
+        suspects, others = _suspects(error, files)
+        if _is_of_the_store(error, files) and not _store_gives(lake, suspects, batch):
             raise _storage_error(one_line(error)) from error
         if len(files) == 1:
-            return _judge(lake, files[0], read, error)
-    middle = len(files) // 2
-    left, left_bad = _halve(lake, files[:middle], read)
-    right, right_bad = _halve(lake, files[middle:], read)
-    return left + right, left_bad + right_bad
+            return _judge(lake, files[0], batch, read, error)
+    found, bad = _divide(lake, others, batch, read)
+    more, more_bad = _divide(lake, suspects, batch, read)
+    return found + more, bad + more_bad
+
+
+def _suspects(
+    error: duckdb.Error, files: Sequence[PendingFile]
+) -> tuple[Sequence[PendingFile], Sequence[PendingFile]]:
+    """The files that an error names, or else one half of them; and the others."""
+    said = str(error)
+    named = {file.key for file in files if file.key in said or quote(file.key) in said}
+    if 0 < len(named) < len(files):
+        return (
+            [file for file in files if file.key in named],
+            [file for file in files if file.key not in named],
+        )
+    middle = (len(files) + 1) // 2
+    return files[:middle], files[middle:]
 
 
 def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
-    """Whether an error of HTTP tells about more than one object."""
+    """Whether an error of HTTP may tell about more than one object."""
     if isinstance(error, duckdb.HTTPException):
         # No answer at all has no status.
         return "NoSuchBucket" in str(error) or not 400 <= getattr(error, "status_code", 0) < 500
@@ -93,22 +111,33 @@ def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
     return isinstance(error, duckdb.IOException) and "HTTP" in said
 
 
-def _gives_whole(lake: Lake, file: PendingFile, error: duckdb.Error) -> bool:
-    """Whether the store, which gave no status to blame, gives DuckDB and us all of an object."""
-    if getattr(error, "status_code", 0):
+def _store_gives(lake: Lake, suspects: Sequence[PendingFile], batch: Sequence[PendingFile]) -> bool:
+    """Whether the store gives any object at all; others than the suspects are asked for first."""
+    suspected = {file.key for file in suspects}
+    others = [file.key for file in batch if file.key not in suspected]
+    asked = [*others[:1], *others[-1:], _landed_last(lake), suspects[0].key]
+    return any(_gives_whole(lake, key) for key in dict.fromkeys(asked))
+
+
+def _gives_whole(lake: Lake, key: str | None) -> bool:
+    """Whether the store gives all of an object, to us and to DuckDB."""
+    if key is None:
         return False
     settings = lake.settings
     try:
-        lake.rows("SELECT size FROM read_blob(?)", [settings.uri(file.key)])
         client = s3_client(settings.s3, attempts=2)
-        return look_at(client, settings.bucket, file.key, whole=True).refusal is None
+        if look_at(client, settings.bucket, key, whole=True).refusal is not None:
+            return False
+        lake.rows("SELECT size FROM read_blob(?)", [settings.uri(key)])
     except (duckdb.Error, SettingsError, StorageUnavailableError):
         return False
+    return True
 
 
 def _judge(
     lake: Lake,
     file: PendingFile,
+    batch: Sequence[PendingFile],
     read: Callable[[Sequence[PendingFile]], list[Found]],
     error: duckdb.Error,
 ) -> tuple[list[Found], list[Outcome]]:
@@ -118,7 +147,9 @@ def _judge(
         seen = look_at(s3_client(settings.s3, attempts=2), settings.bucket, file.key)
     except (SettingsError, StorageUnavailableError) as unanswered:
         said = str(unanswered).partition("\nhint: ")[0]
-        raise _storage_error(f"{one_line(error)}; {said}") from unanswered
+        if not _store_gives(lake, [file], batch):
+            raise _storage_error(f"{one_line(error)}; {said}") from unanswered
+        return [], [Outcome(file, "quarantined", note=said, is_refused=True)]
     if seen.refusal is not None:
         note = f"the store refuses to give it: {one_line(error)}"
         return [], [Outcome(file, "quarantined", note=note, is_refused=True)]
@@ -130,20 +161,22 @@ def _judge(
         raise
     except duckdb.Error as again:
         raise_if_no_room(again)
-        if isinstance(again, duckdb.HTTPException) and not _gives_whole(lake, file, again):
-            raise _storage_error(one_line(again)) from again
-        return [], [Outcome(file, "quarantined", note=_reason(lake, again))]
+        is_refused = False
+        if _is_of_the_store(again, [file]):
+            if not _store_gives(lake, [file], batch):
+                raise _storage_error(one_line(again)) from again
+            # Without a status the file may lie about itself; then all of it can be had.
+            is_refused = bool(getattr(again, "status_code", 0)) or not _gives_whole(lake, file.key)
+        note = _reason(lake, again)
+        return [], [Outcome(file, "quarantined", note=note, is_refused=is_refused)]
 
 
-def _another_is_readable(lake: Lake) -> bool:
-    """Whether the object that landed last can be read: then the credentials are right."""
-    settings = lake.settings
-    key = lake.value(
+def _landed_last(lake: Lake) -> str | None:
+    """Key of the object that landed last: if it can be read, then the credentials are right."""
+    key: str | None = lake.value(
         f"SELECT arg_max(key, recorded_at) FROM {META}.file_events WHERE event = 'registered'"
     )
-    if key is None:
-        return False
-    return look_at(s3_client(settings.s3, attempts=2), settings.bucket, key).refusal is None
+    return key
 
 
 def _reason(lake: Lake, error: duckdb.Error) -> str:

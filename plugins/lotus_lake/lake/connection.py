@@ -26,6 +26,14 @@ from lotus_lake.sql import literal
 
 _CATALOG_SECRET = "lotus_lake_catalog"  # noqa: S105  the name of one
 
+# libpq's words for a server that cannot be reached any more; its own answer is to wait for hours.
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,
+}
 _DUCKLAKE_RETRIES = 20
 _CREATE_ATTEMPTS = 10
 # DuckLake's words for a database without its tables.
@@ -173,5 +181,14 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
         options.append("READ_ONLY")
     if catalog.password:
         options.append(f"META_SECRET {literal(_CATALOG_SECRET)}")
-    uri = literal(f"ducklake:{catalog.kind}:{catalog.address}")
+    address = catalog.address if catalog.kind == "sqlite" else _patient(catalog.address)
+    uri = literal(f"ducklake:{catalog.kind}:{address}")
     return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
+
+
+def _patient(address: str) -> str:
+    """An address of Postgres with our time limits, unless it says others."""
+    words = [f"{name}={value}" for name, value in _PATIENCE.items() if name not in address]
+    if "://" not in address:
+        return " ".join([address, *words])
+    return address + ("&" if "?" in address else "?") + "&".join(words)

@@ -18,6 +18,10 @@ from lotus_lake.lake.extensions import load_extensions
 from lotus_lake.lake.session import is_conflict
 from tests.unsigned import connect_signed
 
+PATIENCE = (
+    "connect_timeout=10 keepalives_idle=60 keepalives_interval=10 keepalives_count=6 "
+    "tcp_user_timeout=120000"
+)
 HOSTILE = "it's \"a\" \\ secret'); DROP SCHEMA main; --"
 
 
@@ -38,7 +42,7 @@ def test_a_postgres_catalog_is_attached_without_one(tmp_path: Path) -> None:
         tmp_path, LAKE_CATALOG="postgres:host=db dbname=lake", LAKE_DATA_PATH="s3://bucket/lake"
     )
     assert attach_statement(read, read_only=True) == (
-        "ATTACH 'ducklake:postgres:host=db dbname=lake' AS lakehouse "
+        f"ATTACH 'ducklake:postgres:host=db dbname=lake {PATIENCE}' AS lakehouse "
         "(DATA_PATH 's3://bucket/lake/', READ_ONLY)"
     )
 
@@ -48,8 +52,19 @@ def test_quotes_in_an_address_are_doubled(tmp_path: Path) -> None:
         tmp_path, LAKE_CATALOG="postgres:options='-c x=y' dbname=a", LAKE_DATA_PATH="/o'lake"
     )
     assert attach_statement(read) == (
-        "ATTACH 'ducklake:postgres:options=''-c x=y'' dbname=a' AS lakehouse "
+        f"ATTACH 'ducklake:postgres:options=''-c x=y'' dbname=a {PATIENCE}' AS lakehouse "
         "(DATA_PATH '/o''lake/')"
+    )
+
+
+def test_an_address_may_have_time_limits_of_its_own(tmp_path: Path) -> None:
+    own = PATIENCE.replace("=10 ", "=3 ", 1)
+    read = settings(tmp_path, LAKE_CATALOG=f"postgres:host=db {own}")
+    assert f"'ducklake:postgres:host=db {own}'" in attach_statement(read)
+    uri = settings(tmp_path, LAKE_CATALOG="postgres:postgresql://db/lake?sslmode=require")
+    limits = PATIENCE.replace(" ", "&")
+    assert f"'ducklake:postgres:postgresql://db/lake?sslmode=require&{limits}'" in attach_statement(
+        uri
     )
 
 
