@@ -160,6 +160,18 @@ MUTATIONS = (
         "tests/dags/test_lake_page.py::test_what_others_wrote_is_text_and_no_secret_is_shown",
     ),
     Mutation(
+        "no thread of DuckDB is lost in a fork",
+        Code("duckdb.default_connection().close()", "None"),
+        "tests/dags/test_warm.py::"
+        "test_a_forked_process_has_what_its_parent_loaded_and_no_thread_or_socket_of_it",
+    ),
+    Mutation(
+        "a module that cannot be loaded stops no part of Airflow",
+        Text("except Exception:  # whoever needs it", "except ZeroDivisionError:  #"),
+        "tests/dags/test_warm.py::"
+        "test_a_module_that_cannot_be_imported_is_logged_and_stops_nothing",
+    ),
+    Mutation(
         "identity by ETag and size",
         Code("item.identity not in known", "item.key not in {key for key, *_ in known}"),
         "tests/integration/test_replaced_object.py",

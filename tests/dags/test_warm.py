@@ -1,0 +1,85 @@
+"""Scheduler and Dag processor load what their forked processes need; a broken module stops none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A part of Airflow starts, and forks: what does the child have?
+START_AND_FORK = """
+import json, os, sys
+from airflow.jobs.job import Job
+Job()  # calls the listeners of the plugins, as scheduler, triggerer and Dag processor do
+from lotus_lake.airflow.warm import MODULES
+threads = len(os.listdir("/proc/self/task"))
+sockets = sum("socket:" in os.readlink(f"/proc/self/fd/{fd.name}")
+              for fd in os.scandir("/proc/self/fd") if os.path.lexists(fd.path))
+sys.stdout.flush()
+if os.fork() == 0:
+    loaded = [name for name in MODULES if name in sys.modules]
+    import boto3, duckdb
+    assert duckdb.sql("SELECT count(*) FROM range(1000000)").fetchone() == (1000000,)
+    print("found", json.dumps([threads, sockets, loaded, list(MODULES),
+                               boto3.DEFAULT_SESSION is not None]))
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+
+
+def start_and_fork(**variables: str) -> list[object]:
+    done = subprocess.run(
+        [sys.executable, "-c", START_AND_FORK],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("found ")]
+    found: list[object] = json.loads(line.removeprefix("found "))
+    return found
+
+
+def test_a_forked_process_has_what_its_parent_loaded_and_no_thread_or_socket_of_it() -> None:
+    threads, sockets, loaded, wanted, has_session = start_and_fork()
+    assert loaded == wanted
+    assert (threads, sockets, has_session) == (1, 0, True)
+
+
+def test_it_can_be_switched_off() -> None:
+    _, _, loaded, _, has_session = start_and_fork(LAKE_WARM_PROCESSES="false")
+    assert "lotus_lake.airflow.streams" not in loaded  # type: ignore[operator]
+    assert not has_session
+
+
+def test_a_module_that_cannot_be_imported_is_logged_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lotus_lake.airflow import warm
+
+    (tmp_path / "broken_for_warm.py").write_text("raise SystemError('broken')\n")
+    (tmp_path / "fine_for_warm.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    warm.load(["broken_for_warm", "no_such_module", "fine_for_warm"])
+    said = capsys.readouterr().out  # where Airflow logs
+    for name in ("broken_for_warm", "no_such_module"):
+        assert f"{name} is not loaded before processes are forked" in said
+    assert "fine_for_warm" in sys.modules
+
+
+def test_a_task_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has been forked already, and imports what it needs itself."""
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+
+    from lotus_lake.airflow import warm
+
+    def unexpected(modules: object) -> None:
+        pytest.fail("a task loads modules")
+
+    monkeypatch.setattr(warm, "load", unexpected)
+    warm.on_starting(TaskRunnerMarker())
