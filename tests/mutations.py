@@ -280,7 +280,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what was not published is work",
-        Code("is_published(self.consumers, look.processed_snapshot_id)", "True"),
+        Code("is_published(consumers, look.processed_snapshot_id)", "True"),
         "tests/dags/test_runs.py::"
         "test_an_update_that_never_reached_airflow_is_published_by_the_next_run",
     ),

@@ -20,7 +20,7 @@ from lotus_lake.lake.connection import open_lake
 from tests.consuming import consume, write_manifest
 from tests.dags.conftest import PROJECT
 from tests.feeds import DAY, FIELDS, SOURCE, Feed, some_rows, write_stream
-from tests.limited_rights import HIDDEN, LIMITED
+from tests.limited_rights import HIDDEN, LIMITED, STRANGER
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -183,6 +183,16 @@ def test_a_dag_that_a_user_may_not_read_is_not_there(page: TestClient, fed: Feed
     unknown = limited.get("/lake/stream?dag_id=nothing__here")
     assert (hidden.status_code, hidden.text) == (404, unknown.text)
     assert "payroll" in Browser(page, "viewer", "VIEWER").see("/lake/").text
+
+
+def test_who_may_read_no_dag_learns_nothing_of_the_lake(
+    page: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_CATALOG", "postgres:host=127.0.0.1 port=1 dbname=lake user=lake")
+    assert "127.0.0.1" in Browser(page, "viewer", "VIEWER").see("/lake/").text
+    text = _Page(Browser(page, STRANGER, "VIEWER").see("/lake/").text).text
+    assert "No stream can be seen here" in text
+    assert "127.0.0.1" not in text
 
 
 def test_only_who_may_trigger_it_is_led_to_the_operations_dag(page: TestClient, fed: Feed) -> None:

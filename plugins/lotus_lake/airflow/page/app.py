@@ -44,6 +44,8 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _FILES_PER_PAGE = 50
+# What somebody sees who may read no Dag: not even that the lake is down.
+_NOTHING = Seen({"at": None, "streams": [], "marts": []})
 _VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
 # What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
 _OPERATIONS = "lake_operations"
@@ -78,7 +80,8 @@ templates.globals |= {"counted": counted, "STATES": STATES, "SORTS": SORTS, "VIE
 @app.get("/", response_class=HTMLResponse)
 def all_streams(request: Request, user: GetUserDep) -> Response:
     """All streams and marts that the user may see."""
-    seen, readable = looking.see("overview"), _readable(user)
+    readable = _readable(user)
+    seen = looking.see("overview") if readable else _NOTHING
     choice = Choice.of(request.query_params)
     if seen.found is None:
         return _render("waiting.html", seen, title="Lake")
