@@ -301,6 +301,12 @@ MUTATIONS = (
         "test_a_version_whose_test_fails_is_seen_by_nobody_until_rule_or_data_is_mended",
     ),
     Mutation(
+        "what builds an enriched table is one transaction",
+        Text('+pre-hook: "select 1"', ""),
+        "tests/pipeline/test_audit.py::"
+        "test_a_model_that_dbt_would_commit_at_once_is_tested_before_it_is_seen",
+    ),
+    Mutation(
         "failed rows outlive the transaction that they fail",
         Text("{%- do run_query('rollback') -%}", ""),
         "tests/pipeline/test_audit.py::test_at_most_a_hundred_rows_of_a_test_are_kept",

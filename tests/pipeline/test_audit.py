@@ -70,11 +70,17 @@ with orders as (
 
 select order_id, status, amount from orders
 """
-FACTS_PYTHON = """\
+PARTITIONED = """\
+{{ config(
+    materialized='incremental', partitioned_by='status', on_schema_change='append_new_columns'
+) }}
+"""
+PYTHON = """\
 def model(dbt, session):
     dbt.config(materialized='table', contract={'enforced': False})
     return dbt.ref('int_shop__orders').project('order_id, status, amount')
 """
+OTHER_FACTS = {"partitioned": (".sql", PARTITIONED + FACTS_SQL), "python": (".py", PYTHON)}
 NONE_IS_BAD = "select * from {{ ref('%s') }} where status = 'BAD'"
 
 
@@ -321,11 +327,14 @@ def test_at_most_a_hundred_rows_of_a_test_are_kept(shop: Callable[..., Shop]) ->
 
 
 @on_sqlite
-def test_a_model_in_python_is_tested_before_it_is_seen(shop: Callable[..., Shop]) -> None:
+@pytest.mark.parametrize(("suffix", "code"), OTHER_FACTS.values(), ids=OTHER_FACTS)
+def test_a_model_that_dbt_would_commit_at_once_is_tested_before_it_is_seen(
+    shop: Callable[..., Shop], suffix: str, code: str
+) -> None:
     orders = shop()
     file = orders.pipeline.dbt_dir / "models" / "enriched" / "shop" / f"{FACTS}.sql"
     file.unlink()
-    file.with_suffix(".py").write_text(FACTS_PYTHON)
+    file.with_suffix(suffix).write_text(code)
     orders.add_test("none_is_bad", NONE_IS_BAD % FACTS)
     orders.land("part_0.parquet", "BAD")
 
