@@ -554,7 +554,7 @@ MUTATIONS = (
     ),
     Mutation(
         "nothing is retired while the project does not parse",
-        Code("Manifest(manifest, False)", "Manifest(manifest, True)"),
+        Code("Manifest(manifest, False, parsed)", "Manifest(manifest, True, parsed)"),
         "tests/dags/test_integrity.py::"
         "test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on",
     ),
