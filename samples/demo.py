@@ -386,15 +386,12 @@ def compare(lake: Lake, history: History) -> Iterator[str]:
 def table_rows(lake: Lake, model: str) -> list[dict[str, Any]]:
     """Rows of a model, in key order, without the columns that only the increment needs."""
     cursor = lake.con.execute(
-        f"SELECT * EXCLUDE ({HIDDEN}) FROM lakehouse.main.{model} ORDER BY ALL"
-        if model != "fct_sales"
-        else f"SELECT * FROM lakehouse.main.{model} ORDER BY ALL"
+        f"SELECT COLUMNS(name -> name[1] <> '_') FROM lakehouse.main.{model} ORDER BY ALL"
     )
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-HIDDEN = "_airbyte_extracted_at, _airbyte_raw_id, _source_updated_at, _lake_snapshot_id"
 MODELS = (
     "int_klaviyo__campaigns",
     "int_klaviyo__events",

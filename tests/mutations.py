@@ -446,6 +446,15 @@ MUTATIONS = (
         "tests/property/test_any_order_of_batches.py",
     ),
     Mutation(
+        "a bad value stops no model",
+        Text(
+            "try_cast({{ column }} as {{ type }}) as {{ column }}",
+            "cast({{ column }} as {{ type }}) as {{ column }}",
+        ),
+        "tests/unit/scaffold/test_model.py::"
+        "test_a_value_that_its_column_cannot_hold_is_null_and_named",
+    ),
+    Mutation(
         "a delete is remembered",
         Text("{{ version(rows) }} < {{ version('kept_out') }}", "false"),
         "tests/property/test_deletes.py",

@@ -94,7 +94,7 @@ PRODUCTS = [
     "1, 5, 0.1 + 0.2, true, {'id': 7, 'name': 'Ann', 'address': {'city': 'Łódź'}}, ['a', 'b'], "
     "timestamptz '2026-03-02'",
     "1, 6, 10.25, false, {'id': 8, 'name': 'Bob', 'address': null}, null, timestamptz '2026-03-03'",
-    "2, null, null, null, null, [], null",
+    "2, null, 'NaN'::double, null, null, [], null",
     "1, 4, 9, true, null, null, timestamptz '2026-03-01'",
 ]
 # The character NUL in a key has to survive a merge.
@@ -104,13 +104,18 @@ MORE_LINES = [
     "1, 'a' || chr(0) || 'b', 3.5, date '2026-03-02'",
     "1, 'b', 9.5, null",
     "2, 'a', 4.5, null",
+    # Without a key, and with a value that is kept out.
+    "null, 'a', 4.5, null",
+    "3, 'a', 'inf'::double, null",
 ]
 EXTRACTED = (
     "2026-03-10 12:00", "2026-03-10 12:01", "2026-03-10 12:02", "2026-03-10 11:00",
     "2026-03-10 12:03", "2026-03-10 12:04",
+    "2026-03-10 12:05",
 )  # fmt: skip
 
 
+NAN = '{"price":"nan is no decimal(18, 4)"}'
 LINES_QUERY = (
     "SELECT order_line_order, line, amount::varchar, left_date::varchar "
     "FROM lakehouse.main.int_shop__order_lines ORDER BY ALL"
@@ -153,26 +158,42 @@ def test_a_discovered_stream_runs_at_once(
     with open_lake(settings) as lake:
         assert lake.rows(
             "SELECT product_id, vendor_id, vendor_name, product_order, price::varchar, is_active, "
-            "updated_at::date::varchar, vendor_address_json, tags "
+            "updated_at::date::varchar, vendor_address_json, tags, _lake_bad_values "
             "FROM lakehouse.main.int_shop__products ORDER BY product_id"
         ) == [
-            (1, 8, "Bob", 6, "10.2500", False, "2026-03-03", None, None),
-            (2, None, None, None, None, None, None, None, []),
+            (1, 8, "Bob", 6, "10.2500", False, "2026-03-03", None, None, None),
+            (2, None, None, None, None, None, None, None, [], NAN),
         ]
         assert lake.rows(LINES_QUERY) == [
             (1, "a\0b", "1.5000", "2026-03-01"),
             (1, "b", "2.5000", None),
         ]
 
+    sql = settings.project_dir / "include/dbt/models/processed/shop/int_shop__order_lines.sql"
+    replaced = sql.read_text().replace("tags=", "meta={'keep_out': ['amount']}, tags=")
+    sql.write_text(replaced)
     _put(settings, client, lines, MORE_LINES, tmp_path, first=len(LINES))
+    file = tmp_path / "without_key.parquet"
+    _write_parquet(f"SELECT {_airbyte(6)}, 'x' AS line, 1.0::double AS amount", file)
+    _upload(settings, client, lines, file, "without_key.parquet")
     with open_lake(settings) as lake:
-        feed_stream(lake, lines, client)
-    _build(settings, environment, tmp_path, "int_shop__order_lines")
+        assert feed_stream(lake, lines, client).quarantined == 0
+    output = _build(settings, environment, tmp_path, "int_shop__order_lines")
+    assert "int_shop__order_lines: 2 new rows with no key, kept out" in output
+    assert "int_shop__order_lines: 1 new rows with bad value, kept out" in output
     with open_lake(settings) as lake:
         assert lake.rows(LINES_QUERY) == [
             (1, "a\0b", "3.5000", "2026-03-02"),
             (1, "b", "2.5000", None),
             (2, "a", "4.5000", None),
+        ]
+        assert lake.rows(
+            "SELECT order_line_order, line, _lake_reason "
+            "FROM lakehouse.meta.kept_out_int_shop__order_lines ORDER BY ALL"
+        ) == [
+            (3, "a", 'bad value: {"amount":"inf is no decimal(18, 4)"}'),
+            (None, "a", "no key"),
+            (None, "x", "no key"),
         ]
 
 

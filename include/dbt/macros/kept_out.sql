@@ -1,10 +1,11 @@
 {#
     The newest version of a record can be one that readers must not see: it tells that the record
-    was deleted, or it lacks the key. A post-hook takes it out of the model's table, in the
-    transaction that merged it, and remembers it in `meta.kept_out_{model}`. There it remains the
-    newest: `newest_wins` leaves out what is older and arrives later, however late, and a newer
-    version takes its place. So the order of arrival does not matter here either, and the files of
-    both may be retired.
+    was deleted, it lacks the key, or it has a bad value in a column that `meta={'keep_out': [...]}`
+    of the model names. A post-hook takes it out of the model's table, in the transaction that
+    merged it, and remembers it in `meta.kept_out_{model}`. There it remains the newest:
+    `newest_wins` leaves out what is older and arrives later, however late, and a newer version
+    takes its place. So the order of arrival does not matter here either, and the files of both may
+    be retired.
 #}
 {% macro keep_out() -%}
     {%- if config.get('unique_key') -%}
@@ -69,8 +70,12 @@
     {%- set lacks_key = key_columns().split(',') | join(' is null or ') ~ ' is null' -%}
     {%- set reasons = ["when " ~ lacks_key ~ " then 'no key'"] -%}
     {%- if deletes() == 'hard' -%}
-        {%- set reasons = reasons + ["when _deleted_at is not null then 'deleted'"] -%}
+        {%- set _ = reasons.append("when _deleted_at is not null then 'deleted'") -%}
     {%- endif -%}
+    {%- for column in (config.get('meta') or {}).get('keep_out', []) -%}
+        {%- set exists = "json_exists(_lake_bad_values, '$." ~ column ~ "')" -%}
+        {%- set _ = reasons.append("when " ~ exists ~ " then 'bad value: ' || _lake_bad_values") -%}
+    {%- endfor -%}
     case {{ reasons | join(' ') }} end
 {%- endmacro %}
 

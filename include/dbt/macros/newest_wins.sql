@@ -60,6 +60,12 @@
 {%- endmacro %}
 
 
+{# A cursor that is a date, as a time; a year that no calendar has is no time. #}
+{% macro date_as_time(column) -%}
+    case when year({{ column }}) between 1 and 9999 then {{ column }} end::timestamptz
+{%- endmacro %}
+
+
 {#
     A cursor that is a number, as a time in the same order: seconds since 1970 up to the year 5138,
     beyond that microseconds, since a position in a log is no time. Whatever the number, it is one.

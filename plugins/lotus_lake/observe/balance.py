@@ -63,7 +63,7 @@ class ModelBalance:
         landed_keys: Distinct primary keys among the landed rows that it has read; `None` if its key
             has not as many columns as the stream's, so that they cannot be compared.
         kept_out: Newest versions of records that its readers do not see, by the reason: `deleted`,
-            `no key` (rows, not records).
+            `no key` (rows, not records), `bad value`.
         has_older: Whether it may hold keys of rows that have left the landing table since.
     """
 
@@ -244,12 +244,12 @@ def _models(
             # As of this snapshot, unlike `watermarks`, which may be ahead of it.
             mark = lake.value(f"SELECT max(snapshot_id_to) FROM {watermark_table(model.name)}")
             landed = _landed_keys(lake, stream, mark)
-        kept_out = f"kept_out_{model.name}"
-        hidden = lake.rows(
-            f"SELECT _lake_reason, count(*) FROM {META}.{identifier(kept_out)} GROUP BY ALL"
-            if kept_out in marked
-            else "SELECT NULL, 0 LIMIT 0"
-        )
+        hidden: list[tuple[str, int]] = []
+        if (kept_out := f"kept_out_{model.name}") in marked:
+            hidden = lake.rows(
+                "SELECT split_part(_lake_reason, ':', 1), count(*) "
+                f"FROM {META}.{identifier(kept_out)} GROUP BY ALL"
+            )
         found.append(ModelBalance(model.name, rows, distinct, landed, dict(hidden), has_older))
     return tuple(found)
 

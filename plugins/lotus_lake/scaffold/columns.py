@@ -18,13 +18,14 @@ from lotus_lake.sql import folded, is_plain_name
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 
 MONEY = "decimal(18, 4)"
-# What processed models carry besides the record's own columns; the last one where deletes are told.
+# What processed models carry besides the record's own columns; the last two where they are needed.
 BOOKKEEPING = (
     "_airbyte_extracted_at",
     "_airbyte_raw_id",
     "_source_updated_at",
     "_lake_snapshot_id",
     "_deleted_at",
+    "_lake_bad_values",
 )
 _KINDS: tuple[Kind, ...] = ("id", "string", "number", "boolean", "date", "timestamp", "nested")
 _KIND_OF_TYPE: dict[str, Kind] = {
@@ -50,6 +51,7 @@ class Column:
         expression: Its SQL over the landing table.
         type: Its DuckDB type.
         kind: The group of columns that it is listed in.
+        is_converted: Whether its type is another one than the field's.
         description: The source's description of the field; may be empty.
     """
 
@@ -59,6 +61,7 @@ class Column:
     type: str
     kind: Kind
     description: str = ""
+    is_converted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class ModelColumns:
     key: tuple[str, ...]
     cursor: str
     cursor_column: Column | None
+
+    @property
+    def converted(self) -> tuple[Column, ...]:
+        """The columns whose values may not fit their type."""
+        return tuple(column for column in self.columns if column.is_converted)
 
     def by_name(self, name: str) -> Column:
         """The column of that name."""
@@ -240,7 +248,7 @@ def _as_money(columns: Sequence[Column], paths: Mapping[Path, str]) -> list[Colu
                 hint=f"fields with numbers: {_listed(known, lambda c: c.kind == 'number')}",
             )
     return [
-        replace(column, expression=f"{column.expression}::{MONEY}", type=MONEY, kind="number")
+        replace(column, type=MONEY, kind="number", is_converted=True)
         if column.path in paths
         else column
         for column in columns
@@ -290,7 +298,7 @@ def _cursor_expression(cursor: Column | None) -> str:
     text = "'" + sql.replace("\\", "\\\\").replace("'", "\\'") + "'"
     casts = {
         "timestamp with time zone": f"source_updated_at({text})",
-        "date": f"source_updated_at({text} ~ '::timestamptz')",
+        "date": f"source_updated_at(date_as_time({text}))",
         "bigint": f"source_updated_at(number_as_time({text}))",
         "double": f"source_updated_at(number_as_time({text}))",
         "varchar": f"text_version({text})",

@@ -26,6 +26,7 @@ def model_sql(stream: Stream, model: ModelColumns) -> str:
             f"{_INDENT}_lake_row_id",
         ]
     )
+    rows = "converted" if model.converted else "renamed"
     return f"""\
 {config_call(stream, model.key)}
 
@@ -39,11 +40,25 @@ renamed as not materialized (
     from landed
 ),
 
-newest as (
-    {{{{ newest_wins('renamed', '{", ".join(model.key)}') }}}}
+{_converted(model)}newest as (
+    {{{{ newest_wins('{rows}', '{", ".join(model.key)}') }}}}
 )
 
 select * from newest
+"""
+
+
+def _converted(model: ModelColumns) -> str:
+    """The CTE that casts, so that a bad value stops nothing; nothing where nothing is cast."""
+    if not model.converted:
+        return ""
+    types = "".join(f"        '{c.name}': '{c.type}',\n" for c in model.converted)
+    return f"""\
+converted as not materialized (
+    {{{{ convert('renamed', {{
+{types}    }}) }}}}
+),
+
 """
 
 

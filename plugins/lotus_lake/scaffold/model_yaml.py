@@ -14,6 +14,7 @@ _BOOKKEEPING = {
     "_airbyte_raw_id": ("varchar", "airbyte_raw_id"),
     "_source_updated_at": ("timestamp with time zone", "source_updated_at"),
     "_lake_snapshot_id": ("bigint", "lake_snapshot_id"),
+    "_lake_bad_values": ("varchar", "lake_bad_values"),
 }
 
 
@@ -45,7 +46,9 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
     for column in model.columns:
         lines += _column_lines(column, model, record, stream)
     for name, (usual, doc) in _BOOKKEEPING.items():
-        if name == "_deleted_at" and not stream.config.tells_deletes:
+        if (name == "_deleted_at" and not stream.config.tells_deletes) or (
+            name == "_lake_bad_values" and not model.converted
+        ):
             continue
         is_text = name == "_source_updated_at" and model.cursor.startswith("text_version(")
         kind = "varchar" if is_text else usual

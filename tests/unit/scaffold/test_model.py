@@ -32,7 +32,7 @@ PROJECT = FilePath(__file__).resolve().parents[3]
 INCLUDE = PROJECT / "include"
 MACROS = "".join(
     (INCLUDE / "dbt" / "macros" / f"{name}.sql").read_text("utf-8")
-    for name in ("newest_wins", "kept_out")
+    for name in ("newest_wins", "kept_out", "convert")
 )
 ID = {"type": "integer"}
 MOMENT = {"type": "string", "format": "date-time"}
@@ -198,6 +198,33 @@ def test_money_is_decimal_only_where_it_is_asked_for() -> None:
     }
 
 
+@pytest.mark.parametrize("bad", ["'NaN'::double", "'-inf'::double", "1e300", "1e14"])
+def test_a_value_that_its_column_cannot_hold_is_null_and_named(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter, bad: str
+) -> None:
+    total = {"type": "object", "properties": {"amount": {"type": "string"}}}
+    one = stream({"id": ID, "price": {"type": "number"}, "total": total})
+    model = columns(one, money=["price", "total.amount"])
+    check_model(con, one, model)
+    assert lint(sqlfluff, one, model) == []
+    table = f"lakehouse.staging.{one.landing_table}"
+    con.execute(f"DELETE FROM {table}")
+    land(con, table, {("id",): "1", ("price",): bad, ("total", "amount"): "'six'"})
+    land(con, table, {("id",): "2", ("price",): "2.00005", ("total", "amount"): "'2.5'"})
+    land(con, table, {("id",): "3"})
+    found = con.execute(
+        "SELECT order_id, price::varchar, total_amount::varchar, "
+        "_lake_bad_values::json ->> '$.price' LIKE '% is no decimal(18, 4)', "
+        "_lake_bad_values::json ->> '$.total_amount', _lake_bad_values IS NULL "
+        f"FROM ({rendered(model_sql(one, model), table)}) ORDER BY order_id"
+    )
+    assert found.fetchall() == [
+        (1, None, None, True, "six is no decimal(18, 4)", False),
+        (2, "2.0001", "2.5000", None, None, True),
+        (3, None, None, None, None, True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("document", "options", "text"),
     [
@@ -232,11 +259,14 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+_JINJA = jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"])
+
+
 def rendered(sql: str, landed: str) -> str:
     """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
     rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
     stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
-    template = jinja2.Environment(autoescape=False).from_string(MACROS + stub + sql)
+    template = _JINJA.from_string(MACROS + stub + sql)
     return template.render(config=lambda **_: "", is_incremental=lambda: False)
 
 

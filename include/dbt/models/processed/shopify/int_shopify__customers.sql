@@ -13,7 +13,7 @@ renamed as not materialized (
         tags,
         state as customer_state,
         orders_count,
-        total_spent::decimal(18, 4) as total_spent,
+        total_spent,
         created_at as customer_created_at,
         updated_at as customer_updated_at,
         _airbyte_extracted_at,
@@ -24,8 +24,12 @@ renamed as not materialized (
     from landed
 ),
 
+converted as not materialized (
+    {{ convert('renamed', {'total_spent': 'decimal(18, 4)'}) }}
+),
+
 newest as (
-    {{ newest_wins('renamed', 'customer_id') }}
+    {{ newest_wins('converted', 'customer_id') }}
 )
 
 select * from newest

@@ -9,11 +9,8 @@ renamed as not materialized (
         id as refund_id,
         order_id,
         coalesce(
-            list_sum(
-                list_transform(transactions, lambda payment: payment.amount::decimal(18, 4))
-            ),
-            0
-        )::decimal(18, 4) as returns,
+            list_aggregate(list_transform(transactions, lambda payment: payment.amount), 'fsum'), 0
+        ) as returns,
         created_at as refunded_at,
         _airbyte_extracted_at,
         _airbyte_raw_id,
@@ -23,8 +20,12 @@ renamed as not materialized (
     from landed
 ),
 
+converted as not materialized (
+    {{ convert('renamed', {'returns': 'decimal(18, 4)'}) }}
+),
+
 newest as (
-    {{ newest_wins('renamed', 'refund_id') }}
+    {{ newest_wins('converted', 'refund_id') }}
 )
 
 select * from newest

@@ -11,10 +11,10 @@ renamed as not materialized (
         financial_status,
         fulfillment_status,
         cancel_reason,
-        total_line_items_price::decimal(18, 4) as gross_sales,
-        total_discounts::decimal(18, 4) as discounts,
-        total_shipping_price_set.shop_money.amount::decimal(18, 4) as shipping,
-        total_tax::decimal(18, 4) as taxes,
+        total_line_items_price as gross_sales,
+        total_discounts as discounts,
+        total_shipping_price_set.shop_money.amount as shipping,
+        total_tax as taxes,
         test as is_test_order,
         created_at as order_date,
         updated_at as order_updated_at,
@@ -27,8 +27,17 @@ renamed as not materialized (
     from landed
 ),
 
+converted as not materialized (
+    {{ convert('renamed', {
+        'gross_sales': 'decimal(18, 4)',
+        'discounts': 'decimal(18, 4)',
+        'shipping': 'decimal(18, 4)',
+        'taxes': 'decimal(18, 4)',
+    }) }}
+),
+
 newest as (
-    {{ newest_wins('renamed', 'order_id') }}
+    {{ newest_wins('converted', 'order_id') }}
 )
 
 select * from newest
