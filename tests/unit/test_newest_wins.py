@@ -46,9 +46,8 @@ def newest(found: Sequence[Row], key: str) -> list[tuple[object, ...]]:
                 "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [one, two, *moments, raw_id, place, place],
             )
-        left = con.execute(
-            f"FROM ({template.render(key=key, is_incremental=lambda: False)}) ORDER BY place"
-        )
+        query = template.render(key=key, is_incremental=lambda: False, model={})
+        left = con.execute(f"FROM ({query}) ORDER BY place")
         assert [column[0] for column in left.description or ()] == [
             "one", "two", "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id", "place",
         ]  # fmt: skip

@@ -40,7 +40,7 @@
 
 
 {% macro unless_kept_out_is_newer(rows, columns) -%}
-    {%- if is_incremental() and model.resource_type != 'unit_test' -%}
+    {%- if model.resource_type != 'unit_test' and is_incremental() -%}
         anti join {{ kept_out() }} as kept_out
             on {{ version(rows) }} < {{ version('kept_out') }}
                 and {{ same_values(columns, rows, 'kept_out') }}

@@ -267,7 +267,7 @@ def rendered(sql: str, landed: str) -> str:
     rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
     stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
     template = _JINJA.from_string(MACROS + stub + sql)
-    return template.render(config=lambda **_: "", is_incremental=lambda: False)
+    return template.render(config=lambda **_: "", is_incremental=lambda: False, model={})
 
 
 def check_model(

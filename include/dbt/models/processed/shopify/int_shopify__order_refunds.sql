@@ -8,8 +8,19 @@ renamed as not materialized (
     select
         id as refund_id,
         order_id,
+        -- An amount that is no number makes the sum none.
         coalesce(
-            list_aggregate(list_transform(transactions, lambda payment: payment.amount), 'fsum'), 0
+            list_aggregate(
+                list_transform(
+                    transactions,
+                    lambda payment: case
+                        when payment.amount is not null
+                            then coalesce(try_cast(payment.amount as double), 'nan'::double)
+                    end
+                ),
+                'fsum'
+            ),
+            0
         ) as returns,
         created_at as refunded_at,
         _airbyte_extracted_at,
