@@ -126,15 +126,17 @@ def broken_object(shop: Shop) -> str:
 
 
 def footer(shop: Shop) -> str:
-    body = bytearray(shop.an_order_file())
-    body[-60:-10] = bytes(50)
-    shop.put(f"{DAY}/footer.parquet", bytes(body))
+    data = bytearray(shop.an_order_file())
+    begin = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[begin : begin + 40] = b"\xff" * 40
+    shop.put(f"{DAY}/footer.parquet", bytes(data))
     return "footer.parquet"
 
 
 def body(shop: Shop) -> str:
     data = bytearray(shop.an_order_file())
-    data[40:400] = bytes(360)
+    page = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).data_page_offset
+    data[page : page + 40] = b"\xff" * 40
     shop.put(f"{DAY}/body.parquet", bytes(data))
     return "body.parquet"
 
@@ -150,7 +152,7 @@ def schema(shop: Shop) -> str:
 
 
 def connection(shop: Shop) -> str:
-    shop.proxy.plan = lambda _, path: Fault.REFUSED if "/klaviyo/" in path else None
+    shop.proxy.allows = lambda _method, target, _body: "klaviyo" not in target
     stream = find_stream(shop.pipeline.settings.streams_dir, "klaviyo", "events")
     with open_lake(shop.pipeline.settings) as lake, pytest.raises(StorageUnavailableError):
         feed_stream(lake, stream, shop.pipeline.client)
