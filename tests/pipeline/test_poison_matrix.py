@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,6 +152,21 @@ def schema(shop: Shop) -> str:
     return "schema.parquet"
 
 
+def value(shop: Shop) -> str:
+    """Versions older than all others, with amounts that no decimal can hold."""
+    table = pq.read_table(io.BytesIO(shop.an_order_file()))
+    for name, spoilt in (
+        ("total_tax", pa.array([float("nan"), 1e300] * len(table))[: len(table)]),
+        ("_airbyte_extracted_at", pa.array([datetime(2001, 1, 1, tzinfo=UTC)] * len(table))),
+    ):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), spoilt.cast(table.schema.types[at]))
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    shop.put(f"{DAY}/value.parquet", out.getvalue())
+    return ""
+
+
 def connection(shop: Shop) -> str:
     shop.proxy.allows = lambda _method, target, _body: "klaviyo" not in target
     stream = find_stream(shop.pipeline.settings.streams_dir, "klaviyo", "events")
@@ -160,7 +176,8 @@ def connection(shop: Shop) -> str:
 
 
 KINDS: list[Callable[[Shop], str]] = [
-    stream_json, schedule, key, refused_object, broken_object, footer, body, schema, connection,
+    stream_json, schedule, key, refused_object, broken_object, footer, body, schema, value,
+    connection,
 ]  # fmt: skip
 
 
