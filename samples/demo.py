@@ -230,6 +230,9 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "10",
         # 5 s by default, which an api-server that has just started may need for its first answers.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+        # After an edit of a model, a look at the Dag files waits for `dbt parse`.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "180",
         "AIRFLOW__API__HOST": "127.0.0.1",
     }
 

@@ -236,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an object that the store fails on stops no other",
-        Code("any(_gives_whole(lake, key) for key in dict.fromkeys(asked))", "False"),
+        Code("any(_gives_whole(lake, key) for key in dict.fromkeys((one, another)))", "False"),
         "tests/integration/test_poison.py::test_an_object_that_the_store_fails_on_stops_no_other",
     ),
     Mutation(
@@ -360,7 +360,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an error of HTTP is not taken for that of the store",
-        Code("not _store_gives(lake, suspects, batch)", "True"),
+        Code("not _store_gives(lake, error, suspects, batch)", "True"),
         "tests/integration/test_damaged_files.py::test_no_damaged_file_stops_another",
     ),
     Mutation(

@@ -39,6 +39,8 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    # `dbt parse`, for which a look at the Dag files waits, takes its time beside other tests.
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
 }
 # Nothing is to call home in a plain checkout: no variable of this machine may see to it.
 for _name in ("DO_NOT_TRACK", "SCARF_NO_ANALYTICS", "DBT_SEND_ANONYMOUS_USAGE_STATS"):

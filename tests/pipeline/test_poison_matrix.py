@@ -60,6 +60,7 @@ class Shop:
         history: The good files; orders are what is poisoned.
         client: Talks to the store without the proxy.
         stopped: The Dag that the bad thing may stop.
+        refusal: What upkeep says, if it has to refuse.
     """
 
     pipeline: Pipeline
@@ -67,6 +68,7 @@ class Shop:
     history: History
     client: S3Client
     stopped: set[str] = field(default_factory=set)
+    refusal: str = ""
 
     @property
     def files(self) -> list[SampleFile]:
@@ -175,9 +177,15 @@ def connection(shop: Shop) -> str:
     return ""
 
 
+def clock(shop: Shop) -> str:
+    shop.proxy.seconds_ahead = 3 * 86400.0
+    shop.refusal = "clock"
+    return ""
+
+
 KINDS: list[Callable[[Shop], str]] = [
     stream_json, schedule, key, refused_object, broken_object, footer, body, schema, value,
-    connection,
+    connection, clock,
 ]  # fmt: skip
 
 
@@ -212,7 +220,7 @@ def test_one_bad_thing_stops_one_thing(shop: Shop, poison: Callable[[Shop], str]
         "processed": {model: wrong[model] for model in wrong if model != "fct_sales"},
         "enriched": wrong.get("fct_sales"),
         "Dags": _missing_dags(pipeline) - shop.stopped,
-        "upkeep": _upkeep(pipeline),
+        "upkeep": _upkeep(pipeline, shop.refusal),
         "told": told in _said(pipeline),
     } == {
         "other files": set(),
@@ -249,8 +257,8 @@ def _missing_dags(pipeline: Pipeline) -> set[str]:
     return wanted - set(json.loads(found.stdout.splitlines()[-1]))
 
 
-def _upkeep(pipeline: Pipeline) -> str:
-    """What fails in a night's upkeep."""
+def _upkeep(pipeline: Pipeline, refusal: str) -> str:
+    """What fails in a night's upkeep, unless it is to be refused."""
     try:
         with open_lake(pipeline.settings) as lake:
             expire(lake)
@@ -258,8 +266,8 @@ def _upkeep(pipeline: Pipeline) -> str:
             compact(lake)
             schedule_orphans(lake, untouchable_since(lake))
     except LotusLakeError as error:
-        return str(error)
-    return ""
+        return "" if refusal and refusal in str(error) else str(error)
+    return f"nothing refused: {refusal}" if refusal else ""
 
 
 def _said(pipeline: Pipeline) -> str:

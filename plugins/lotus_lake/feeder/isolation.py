@@ -24,6 +24,8 @@ from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.queue import PendingFile
 
+_BUSY = (429, 503)
+
 Found = TypeVar("Found")
 
 
@@ -76,7 +78,7 @@ def _divide(
     except duckdb.Error as error:
         raise_if_no_room(error)
         suspects, others = _suspects(error, files)
-        if _is_of_the_store(error, files) and not _store_gives(lake, suspects, batch):
+        if _is_of_the_store(error, files) and not _store_gives(lake, error, suspects, batch):
             raise _storage_error(one_line(error)) from error
         if len(files) == 1:
             return _judge(lake, files[0], batch, read, error)
@@ -111,12 +113,24 @@ def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
     return isinstance(error, duckdb.IOException) and "HTTP" in said
 
 
-def _store_gives(lake: Lake, suspects: Sequence[PendingFile], batch: Sequence[PendingFile]) -> bool:
-    """Whether the store gives any object at all; others than the suspects are asked for first."""
+def _store_gives(
+    lake: Lake,
+    error: duckdb.Error,
+    suspects: Sequence[PendingFile],
+    batch: Sequence[PendingFile],
+) -> bool:
+    """Whether the store gives an object; if there are others, not one of the suspects.
+
+    One that asks for patience is not asked more.
+    """
+    if getattr(error, "status_code", 0) in _BUSY:
+        return False
     suspected = {file.key for file in suspects}
     others = [file.key for file in batch if file.key not in suspected]
-    asked = [*others[:1], *others[-1:], _landed_last(lake), suspects[0].key]
-    return any(_gives_whole(lake, key) for key in dict.fromkeys(asked))
+    # Two, because each may take a minute: one of the batch, and one that could be read before.
+    one = others[0] if others else suspects[0].key
+    another = _landed_last(lake) or (others[-1] if others else None)
+    return any(_gives_whole(lake, key) for key in dict.fromkeys((one, another)))
 
 
 def _gives_whole(lake: Lake, key: str | None) -> bool:
@@ -125,13 +139,11 @@ def _gives_whole(lake: Lake, key: str | None) -> bool:
         return False
     settings = lake.settings
     try:
-        client = s3_client(settings.s3, attempts=2)
-        if look_at(client, settings.bucket, key, whole=True).refusal is not None:
-            return False
         lake.rows("SELECT size FROM read_blob(?)", [settings.uri(key)])
+        client = s3_client(settings.s3, attempts=1)
+        return look_at(client, settings.bucket, key, whole=True).refusal is None
     except (duckdb.Error, SettingsError, StorageUnavailableError):
         return False
-    return True
 
 
 def _judge(
@@ -147,7 +159,7 @@ def _judge(
         seen = look_at(s3_client(settings.s3, attempts=2), settings.bucket, file.key)
     except (SettingsError, StorageUnavailableError) as unanswered:
         said = str(unanswered).partition("\nhint: ")[0]
-        if not _store_gives(lake, [file], batch):
+        if not _store_gives(lake, error, [file], batch):
             raise _storage_error(f"{one_line(error)}; {said}") from unanswered
         return [], [Outcome(file, "quarantined", note=said, is_refused=True)]
     if seen.refusal is not None:
@@ -163,7 +175,7 @@ def _judge(
         raise_if_no_room(again)
         is_refused = False
         if _is_of_the_store(again, [file]):
-            if not _store_gives(lake, [file], batch):
+            if not _store_gives(lake, again, [file], batch):
                 raise _storage_error(one_line(again)) from again
             # Without a status the file may lie about itself; then all of it can be had.
             is_refused = bool(getattr(again, "status_code", 0)) or not _gives_whole(lake, file.key)
