@@ -82,4 +82,5 @@ def write_manifest(
         for name, parents in enriched.items()
     }
     (folder / "manifest.json").write_text(json.dumps({"nodes": nodes}))
+    (folder / "last_good").mkdir(exist_ok=True)
     (folder / "lotus_lake_inputs.json").write_text("{}")  # current as long as there is no project

@@ -132,7 +132,17 @@ class Storm:
             self._tick()
         self._settle()
         self.proxy.plan = no_fault
+        self._make_due()
         self.calm()
+
+    def _make_due(self) -> None:
+        """Let the pauses of what the store did not give in bad weather pass."""
+        with open_lake(Settings.from_env(self.environment)) as lake:
+            lake.con.execute(
+                f"UPDATE {META}.file_events SET recorded_at = recorded_at - INTERVAL 2 DAY "
+                "WHERE remark = ?",
+                [REFUSED],
+            )
 
     def crowd(self, starts: int) -> None:
         """All actors beside each other, and nobody is killed; then calm, and every check."""
@@ -185,16 +195,7 @@ class Storm:
             self.run(name, subject)
 
     def calm(self) -> None:
-        """Let everything run once unharmed; then look at every row of everything.
-
-        What the store did not give in bad weather is due again.
-        """
-        with open_lake(Settings.from_env(self.environment)) as lake:
-            lake.con.execute(
-                f"UPDATE {META}.file_events SET recorded_at = recorded_at - INTERVAL 2 DAY "
-                "WHERE remark = ?",
-                [REFUSED],
-            )
+        """Let everything run once unharmed; then look at every row of everything."""
         for subject in SUBJECTS:
             self.run("feeder", subject)
         for name in ("dbt", "maintenance"):
