@@ -101,9 +101,11 @@ def killed_at_limit(operator: Any) -> Iterator[None]:
     Airflow's own limit is a signal, which Python handles when a call into DuckDB has returned. One
     that waits for a catalog which has frozen never does. The stacks of all threads are printed.
     """
-    if operator.execution_timeout is not None:
-        seconds = operator.execution_timeout.total_seconds() * _KILL_AFTER
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
+    if operator.execution_timeout is None:
+        yield
+        return
+    seconds = operator.execution_timeout.total_seconds() * _KILL_AFTER
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
     try:
         yield
     finally:

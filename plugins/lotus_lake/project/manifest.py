@@ -3,9 +3,8 @@
 `dbt parse` writes it whenever a file of the dbt project has changed, so that a bare checkout needs
 no build step; an image contains it. Beside the manifest lies a copy of the files that it was made
 from. A project that does not parse leaves both in place, so that models can be built from them, and
-is not parsed again until a file of it changes or some minutes pass. Beside the manifest also lies a
-small one for every group of models that a Dag renders: for each Dag, Cosmos reads a manifest and
-visits all its nodes.
+is not parsed again until a file of it changes or some minutes pass. Each group of models that a Dag
+renders has a small manifest of its own: for each Dag, Cosmos reads one and visits all its nodes.
 """
 
 from __future__ import annotations
