@@ -44,16 +44,41 @@ def config_line(code: str) -> int:
 
 
 def listed_columns(code: str, cte: str) -> set[str] | None:
-    """Names of a CTE's columns; `None` if its text does not list each of them by name."""
+    """Names of a CTE's columns; `None` if the text does not list each of them by name.
+
+    The columns of `select * from` another CTE, and of `convert` of it, are that CTE's.
+    """
     try:
         tree = sqlglot.parse_one(_sql(code), dialect="duckdb")
     except (SqlglotError, RecursionError):
         return None
-    query = next((found.this for found in tree.find_all(exp.CTE) if found.alias == cte), None)
+    ctes = {found.alias: found.this.unnest() for found in tree.find_all(exp.CTE)}
+    return _columns(ctes, cte)
+
+
+def _columns(ctes: Mapping[str, exp.Expr], cte: str) -> set[str] | None:
+    query = ctes.get(cte)
     columns = query.selects if isinstance(query, exp.Query) else []
-    if not columns or any(_is_unlisted(column) for column in columns):
+    others = {name: found for name, found in ctes.items() if name != cte}
+    of_star = _columns(others, _only_source(query)) if any(map(_is_star, columns)) else set()
+    own = [column for column in columns if not _is_star(column)]
+    if not columns or of_star is None or any(_is_unlisted(column) for column in own):
         return None
-    return {column.alias_or_name.lower() for column in columns}
+    return of_star | {column.alias_or_name.lower() for column in own}
+
+
+def _is_star(column: exp.Expr) -> bool:
+    """Whether it stands for all columns of a query's inputs, with their names."""
+    return isinstance(column, exp.Star) and not (
+        column.args.get("except_") or column.args.get("rename")
+    )
+
+
+def _only_source(query: exp.Expr) -> str:
+    """What a SELECT reads, where that is one table or CTE; empty otherwise."""
+    source = query.args.get("from_")
+    is_one = source and not query.args.get("joins") and isinstance(source.this, exp.Table)
+    return source.this.name if is_one else ""
 
 
 def _is_unlisted(column: exp.Expr) -> bool:
@@ -96,4 +121,7 @@ def _sql(code: str) -> str:
 
 
 def _standin(part: nodes.Expr) -> str:
+    converted = _name(part) == "convert" and _literal_call(part, ("rows",))
+    if converted:
+        return f"(select *, null as _lake_bad_values from {converted.arguments['rows']})"
     return "" if _name(part) == "config" else _ANYTHING

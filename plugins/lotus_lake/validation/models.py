@@ -130,7 +130,7 @@ def _newest(model: ProcessedModel) -> Iterator[Problem]:
         for column in (name for name in _NEWEST_NEEDS if name not in listed):
             yield Problem(
                 model.file,
-                f"CTE {rows} does not list {column}, which newest_wins needs",
+                f"CTE {rows} has no column {column}, which newest_wins needs",
                 f"add {column} to the columns of {rows}",
                 call.line,
             )

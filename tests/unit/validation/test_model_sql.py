@@ -53,6 +53,30 @@ def test_only_columns_that_are_listed_by_name_are_known(
     assert listed_columns(MODEL.replace("COLUMNS", columns), "renamed") == names
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("select * from renamed", {"one", "two"}),
+        ("select *, 3 as three from renamed where one > 1", {"one", "two", "three"}),
+        ("select * replace (one + 1 as one) from renamed", {"one", "two"}),
+        ("{{ convert('renamed', {'two': 'date'}) }}", {"one", "two", "_lake_bad_values"}),
+        ("{{ convert(rows='renamed', types=some_types()) }}", None),
+        ("select * exclude (one) from renamed", None),
+        ("select * rename (one as three) from renamed", None),
+        ("select * from renamed cross join landed", None),
+        ("select * from renamed, landed", None),
+        ("select * from landed", None),
+        ("select * from last", None),
+    ],
+)
+def test_a_star_has_the_columns_of_the_one_cte_that_it_reads(
+    query: str, names: set[str] | None
+) -> None:
+    code = MODEL.replace("COLUMNS", "select one, two from landed")
+    code = code.replace("newest as (", f"last as (\n    {query}\n),\n\nnewest as (")
+    assert listed_columns(code, "last") == names
+
+
 def test_a_cte_that_is_not_there_lists_nothing() -> None:
     assert listed_columns(MODEL.replace("COLUMNS", "select 1 as one"), "other") is None
 

@@ -163,8 +163,8 @@ CASES = [
     ),
     Case(
         "newest by another key",
-        ((SQL, "newest_wins('renamed', 'order_id')", "newest_wins('renamed', 'customer_id')"),),
-        ((SQL, 31, "keeps the newest by customer_id, but merges by order_id"),),
+        ((SQL, "newest_wins('converted', 'order_id')", "newest_wins('converted', 'customer_id')"),),
+        ((SQL, 40, "keeps the newest by customer_id, but merges by order_id"),),
     ),
     Case(
         "rows that cannot be told apart",
@@ -175,12 +175,12 @@ CASES = [
                 "        _lake_snapshot_id\n",
             ),
         ),
-        ((SQL, 30, "CTE renamed does not list _lake_row_id, which newest_wins needs"),),
+        ((SQL, 39, "CTE converted has no column _lake_row_id, which newest_wins needs"),),
     ),
     Case(
         "record without its own time",
         ((SQL, " as _source_updated_at", " as _updated_at"),),
-        ((SQL, 31, "CTE renamed does not list _source_updated_at, which newest_wins needs"),),
+        ((SQL, 40, "CTE converted has no column _source_updated_at, which newest_wins needs"),),
     ),
     Case(
         "key that is not tested",
@@ -199,7 +199,7 @@ CASES = [
         "key of two columns, tested as one",
         ((SQL, "unique_key='order_id'", "unique_key=['order_id', 'customer_id']"),),
         (
-            (SQL, 31, "keeps the newest by order_id, but merges by order_id, customer_id"),
+            (SQL, 40, "keeps the newest by order_id, but merges by order_id, customer_id"),
             (YAML, 4, "key customer_id is not tested to be not null"),
             (YAML, 4, "key order_id, customer_id is not tested to be unique"),
         ),
@@ -254,8 +254,8 @@ CASES = [
         (
             (
                 SQL,
-                "newest_wins('renamed', 'order_id')",
-                "newest_wins('renamed', var('no_such_variable', 'order_id'))",
+                "newest_wins('converted', 'order_id')",
+                "newest_wins('converted', var('no_such_variable', 'order_id'))",
             ),
         ),
     ),
@@ -264,8 +264,8 @@ CASES = [
         (
             (
                 SQL,
-                "newest_wins('renamed', 'order_id')",
-                "newest_wins(rows='renamed', key='order_id')",
+                "newest_wins('converted', 'order_id')",
+                "newest_wins(rows='converted', key='order_id')",
             ),
         ),
     ),
@@ -324,12 +324,12 @@ UNPARSED = [
     (
         "model that is not there",
         (SQL, "select * from newest", "select *\nfrom {{ ref('int_shopify__order') }}"),
-        (SQL, 35, "depends on a node named 'int_shopify__order' which was not found"),
+        (SQL, 44, "depends on a node named 'int_shopify__order' which was not found"),
     ),
     (
         "broken Jinja",
         (SQL, "select * from newest", "select * from {{ newest( }}"),
-        (SQL, 34, "unexpected '}', expected ')'"),
+        (SQL, 43, "unexpected '}', expected ')'"),
     ),
     (
         "broken YAML",
