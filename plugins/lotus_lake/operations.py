@@ -47,9 +47,15 @@ class Rewind:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Compare everything and land what is missing; `repair` takes out rows whose object is gone."""
+    """Compare everything and land what is missing.
+
+    Attributes:
+        repair: Take out rows whose object is gone.
+        empty: Take out the rows of an overwrite stream of which no object is left.
+    """
 
     repair: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ def _plan_reconcile(lake: Lake, stream: Stream) -> Report:
 
 def _reconcile(lake: Lake, stream: Stream, request: Reconcile, run_id: str) -> Report:
     client = s3_client(lake.settings.s3)
-    found = reconcile(lake, stream, client, run_id, repair=request.repair)
+    found = reconcile(lake, stream, client, run_id, repair=request.repair, empty=request.empty)
     name = f"{stream.source} {stream.name}"
     return Report(
         asdict(found),

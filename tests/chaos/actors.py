@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -191,9 +192,12 @@ def is_transient(name: str, code: int, output: str) -> bool:
     """Whether an actor that failed has said clearly that a retry helps."""
     if name == "dbt":
         return is_gone(output) or any(text in output for text in _DBT_TRANSIENT)
-    return code == TRANSIENT
+    return code == TRANSIENT or (code == -signal.SIGABRT and _ABORTS in output)
 
 
+# DuckDB ends the process when its Postgres extension reads a catalog that goes away in that moment
+# (https://github.com/duckdb/duckdb-postgres/issues/577). It is one more death: Airflow tries again.
+_ABORTS = "Attempted to access index 0 within vector of size 0"
 # dbt passes on what DuckDB says.
 _DBT_TRANSIENT = (
     "Transaction conflict",

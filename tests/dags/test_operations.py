@@ -36,6 +36,7 @@ EMPTY_FORM = {
     "keys": (),
     "feed_again": False,
     "repair": False,
+    "empty": False,
     "dry_run": False,
 }
 

@@ -15,6 +15,8 @@ from lotus_lake.feeder.register import Registration
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, STAGING, Lake
+from lotus_lake.ledger.events import landed_snapshot
+from lotus_lake.observe.status import read_status
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 from tests import children
@@ -87,7 +89,7 @@ def test_nothing_depends_on_the_objects_once_they_have_landed(
     with open_lake(stream.feed.settings) as fresh:
         assert stream.feed.landed(fresh) == stream.expected(1)
         found = reconcile(fresh, stream.feed.stream, stream.feed.client, "run", repair=True)
-        assert found.problems == []
+        assert "no object is left" in found.problems[0]
         assert stream.feed.landed(fresh) == stream.expected(1)
 
 
@@ -283,10 +285,51 @@ def test_a_generation_without_rows_empties_the_table(stream: Refreshes, lake: La
 
 
 @on_sqlite
-def test_that_no_object_is_left_is_said(
+def test_a_table_without_objects_stays_until_somebody_empties_it(
     stream: Refreshes, lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stream.delete(*stream.feed.objects())
-    stream.feed.run(lake)
-    assert stream.feed.landed(lake) == stream.expected(1)
+    feed = stream.feed
+    stream.delete(*feed.objects())
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(1)
     assert "no object is left" in caplog.text
+    said = reconcile(lake, feed.stream, feed.client, "look")
+    assert (said.missing, said.repaired) == (2, 0)
+    [status] = read_status(lake, [feed.stream], {})
+    assert status.missing == 2
+
+    before = landed_snapshot(lake, feed.stream)
+    assert reconcile(lake, feed.stream, feed.client, "repair", empty=True).repaired == 2
+    assert feed.landed(lake) == Counter()
+    assert landed_snapshot(lake, feed.stream) > before
+    [status] = read_status(lake, [feed.stream], {})
+    assert status.missing == 0
+    assert reconcile(lake, feed.stream, feed.client, "again", empty=True).missing == 0
+
+    stream.write(2, "gen2_0.parquet")
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(2)
+
+
+@on_sqlite
+def test_a_table_without_objects_is_no_fault_once_another_generation_has_landed(
+    stream: Refreshes, lake: Lake
+) -> None:
+    feed = stream.feed
+    keys = sorted(feed.sent)
+    objects = [feed.client.get_object(Bucket=feed.settings.bucket, Key=key) for key in keys]
+    bodies = [found["Body"].read() for found in objects]
+    stream.delete(*keys)
+    feed.run(lake)
+    # What was deleted by mistake comes back as it was.
+    for key, body in zip(keys, bodies, strict=True):
+        feed.client.put_object(Bucket=feed.settings.bucket, Key=key, Body=body)
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(1)
+    stream.delete(*keys)
+    feed.run(lake)
+    stream.write(2, "gen2_0.parquet")
+    feed.run(lake)
+    assert feed.landed(lake) == stream.expected(2)
+    [status] = read_status(lake, [feed.stream], {})
+    assert (status.missing, status.copied) == (0, 1)

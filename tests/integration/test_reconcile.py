@@ -28,6 +28,7 @@ NOTHING = Reconciliation(
     quarantined=0,
     requeued=0,
     missing=0,
+    is_empty=False,
     repaired=0,
     unknown_data_files=0,
     registered=0,

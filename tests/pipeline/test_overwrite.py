@@ -10,6 +10,7 @@ import pytest
 
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.ledger.watermarks import has_unprocessed
+from lotus_lake.repair.reconcile import reconcile
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.pipeline.driver import DBT_DIR, PROJECT, Pipeline
@@ -95,13 +96,46 @@ def test_the_processed_table_is_the_newest_generation(
         new = stream.write(generation, *names, rows=2 + generation)
         stream.delete(*old)
         old = new
-        with open_lake(pipeline.settings) as lake:
-            stream.feed.run(lake)
-            assert has_unprocessed(lake, stream.feed.stream, [MODEL])
-        pipeline.dbt("run", MODEL)
-        with open_lake(pipeline.settings) as lake:
-            assert not has_unprocessed(lake, stream.feed.stream, [MODEL])
-            assert lake.rows(
-                "SELECT _airbyte_generation_id, count(*), count(DISTINCT order_id) "
-                f"FROM lakehouse.main.{MODEL} GROUP BY 1"
-            ) == [(generation, 2 + generation, 2 + generation)]
+        land_and_build(pipeline, stream)
+        assert rows_by_generation(pipeline) == [(generation, 2 + generation, 2 + generation)]
+
+
+@on_sqlite
+def test_the_processed_table_is_empty_once_the_generation_is(
+    pipeline: Pipeline, stream: Refreshes
+) -> None:
+    old = stream.write(1, "gen1_0.parquet")
+    land_and_build(pipeline, stream)
+    stream.delete(*old)
+    old = stream.write(2, "gen2_0.parquet", rows=0)
+    land_and_build(pipeline, stream)
+    assert rows_by_generation(pipeline) == []
+    stream.delete(*old)
+    old = stream.write(3, "gen3_0.parquet")
+    land_and_build(pipeline, stream)
+    assert rows_by_generation(pipeline) == [(3, 2, 2)]
+    stream.delete(*old)
+    with open_lake(pipeline.settings) as lake:
+        stream.feed.run(lake)
+        assert not has_unprocessed(lake, stream.feed.stream, [MODEL])
+        reconcile(lake, stream.feed.stream, stream.feed.client, "test", empty=True)
+    land_and_build(pipeline, stream)
+    assert rows_by_generation(pipeline) == []
+
+
+def land_and_build(pipeline: Pipeline, stream: Refreshes) -> None:
+    with open_lake(pipeline.settings) as lake:
+        stream.feed.run(lake)
+        assert has_unprocessed(lake, stream.feed.stream, [MODEL])
+    pipeline.dbt("run", MODEL)
+    with open_lake(pipeline.settings) as lake:
+        assert not has_unprocessed(lake, stream.feed.stream, [MODEL])
+
+
+def rows_by_generation(pipeline: Pipeline) -> list[tuple[int, int, int]]:
+    """Generation, rows and keys of the processed table."""
+    with open_lake(pipeline.settings) as lake:
+        return lake.rows(
+            "SELECT _airbyte_generation_id, count(*), count(DISTINCT order_id) "
+            f"FROM lakehouse.main.{MODEL} GROUP BY 1"
+        )

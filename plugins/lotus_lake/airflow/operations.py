@@ -74,7 +74,7 @@ REQUESTS: Mapping[str, Callable[[Form], Request]] = {
     "rewind": lambda form: Rewind(
         Point(form["to_file"] or None, _day(form["to_date"])), form["feed_again"]
     ),
-    "reconcile": lambda form: Reconcile(form["repair"]),
+    "reconcile": lambda form: Reconcile(form["repair"], form["empty"]),
     "backfill": lambda _: Backfill(airbyte_access()),
     "retry quarantine": lambda form: Retry(tuple(form["keys"] or ())),
     "drop quarantine": lambda form: Drop(tuple(form["keys"] or ())),
@@ -179,6 +179,13 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             type="boolean",
             title="Repair",
             description="reconcile: take rows whose object is gone out of the landing table.",
+        ),
+        "empty": Param(
+            False,
+            type="boolean",
+            title="Empty",
+            description="reconcile: the source is empty; take the rows of an overwrite stream out "
+            "of its table if no object of it is left.",
         ),
         "dry_run": Param(
             True,

@@ -85,6 +85,14 @@ def reconcile_streams(
     repair: Annotated[
         bool, typer.Option("--repair", help="Take rows whose object is gone out of the tables.")
     ] = False,
+    empty: Annotated[
+        bool,
+        typer.Option(
+            "--empty",
+            help="The source is empty: take the rows of an overwrite stream out of its table if "
+            "no object of it is left.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare bucket, ledger and landing tables as a whole; land what is missing.
@@ -104,7 +112,7 @@ def reconcile_streams(
         for chosen in _choose(settings, source, stream):
             name = f"{chosen.source}/{chosen.name}"
             try:
-                result = carry_out(lake, chosen, Reconcile(repair), run_id)
+                result = carry_out(lake, chosen, Reconcile(repair, empty), run_id)
             except LotusLakeError as error:  # the other streams have nothing to do with it
                 problems.append(f"{name}: {error}")
                 continue

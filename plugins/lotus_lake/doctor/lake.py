@@ -109,10 +109,13 @@ def registered_files_are_there(view: View) -> Result:
         for file in registered_but_missing(view.lake, stream)[0]
     ]
     if gone:
-        commands = {f"lotus-lake reconcile {s.source} {s.name} --repair" for s, _ in gone}
+        commands = {
+            f"lotus-lake reconcile {s.source} {s.name} {'--empty' if s.overwrites else '--repair'}"
+            for s, _ in gone
+        }
         return problem(
-            f"{len(gone)} registered objects are gone from the bucket, and whoever reads their "
-            f"rows fails: {some_of(key for _, key in gone)}",
+            f"{len(gone)} landed objects are gone from the bucket, and whoever reads those that "
+            f"were not copied fails: {some_of(key for _, key in gone)}",
             hint=f"restore the objects, or take out their rows: {'; '.join(sorted(commands))}",
         )
     return ok("none is known to be missing; `lotus-lake reconcile` looks")

@@ -60,9 +60,8 @@ class Append:
     retires: ClassVar = True
     # Whether files stand for themselves, so that some of them can be fed again.
     is_divisible: ClassVar = True
-    # Events of files whose object has to be there, and what becomes of one that is gone.
+    # Events of files whose object has to be there.
     present_events: ClassVar[tuple[str, ...]] = ("registered",)
-    absent_event: ClassVar = "missing"
 
     @property
     def on_overwrite(self) -> Literal["error", "reload", "ignore"]:
@@ -72,6 +71,10 @@ class Append:
     def is_present(self, file: FileEvent, found: RawObject | None) -> bool:
         """Whether what was found under a file's key is its object."""
         return found is not None  # another version of the key is not missing
+
+    def absent_event(self, file: FileEvent, listed: int) -> str:
+        """What becomes of a file whose object is gone; `listed` objects of the stream are left."""
+        return "missing"
 
     def refreshes(self, lake: Lake, keys: Sequence[str]) -> dict[str, Refresh]:
         """Which full refresh has written each object, where it matters."""

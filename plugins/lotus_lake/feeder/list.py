@@ -117,12 +117,12 @@ def list_files(
         late += sum(event.event == "discovered" and event.key < (window or "") for event in new)
         if sees_all:
             keys = (last_key, chunk[-1].key)
-            missing += note_absent(lake, strategy, keys, chunk, known_at, run_id)
+            missing += note_absent(lake, strategy, keys, chunk, known_at, run_id, listed)
             last_key = chunk[-1].key
         if len(chunk) == CHUNK_OBJECTS:
             log.info("%d objects listed so far, %d of them new", listed, events.total())
     if sees_all:
-        missing += note_absent(lake, strategy, (last_key, None), (), known_at, run_id)
+        missing += note_absent(lake, strategy, (last_key, None), (), known_at, run_id, listed)
     return Listing(
         listed=listed,
         discovered=events["discovered"],
@@ -152,11 +152,12 @@ def note_absent(
     objects: Sequence[RawObject],
     known_at: int,
     run_id: str,
+    listed: int,
 ) -> int:
     """Record which files of a range of keys have lost their object.
 
     A registered file is missing then: its rows cannot be read any more. Where generations replace
-    each other the source deletes objects by itself, and nothing is missing.
+    each other the source deletes older ones by itself, and files are missing only if none is left.
 
     Args:
         lake: Open lake.
@@ -165,6 +166,7 @@ def note_absent(
         objects: All objects of the bucket in that range.
         known_at: Version of the guard when the listing began: what has landed since is not judged.
         run_id: Who noticed, for the ledger.
+        listed: Objects of the stream that were listed so far.
 
     Returns:
         How many were recorded.
@@ -174,12 +176,13 @@ def note_absent(
 
     def decide(_: Guard) -> Change | None:
         gone = _absent(lake, strategy, keys, objects, known_at)
-        return Change([_gone(file, strategy.absent_event) for file in gone]) if gone else None
+        events = [_gone(file, strategy.absent_event(file, listed)) for file in gone]
+        return Change(events) if events else None
 
     stream = strategy.stream
     gone = commit(lake, stream, "note what is gone from the bucket", run_id, decide)
-    if strategy.absent_event == "missing":
-        log.warning("%d registered objects are gone from the bucket", len(gone))
+    if missing := sum(event.event == "missing" for event in gone):
+        log.warning("%d landed objects are gone from the bucket", missing)
     return len(gone)
 
 

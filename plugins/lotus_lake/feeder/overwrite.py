@@ -43,7 +43,6 @@ class Overwrite(Append):
     retires = False  # Airbyte deletes its objects itself
     is_divisible = False
     present_events = PRESENT
-    absent_event = "replaced"
 
     @property
     def on_overwrite(self) -> Literal["error", "reload", "ignore"]:
@@ -53,6 +52,10 @@ class Overwrite(Append):
     def is_present(self, file: FileEvent, found: RawObject | None) -> bool:
         """Whether this very version of the object is there."""
         return found is not None and found.identity == file.identity
+
+    def absent_event(self, file: FileEvent, listed: int) -> str:
+        """The source deletes older generations, and rows are missed only where nothing is left."""
+        return "missing" if file.event == "copied" and not listed else "replaced"
 
     def refreshes(self, lake: Lake, keys: Sequence[str]) -> dict[str, Refresh]:
         """Refresh of each object, from the statistics in its footer; broken files have none."""
@@ -127,11 +130,13 @@ class Overwrite(Append):
     def _ask_about_restart(self, lake: Lake) -> None:
         """Airbyte deletes older generations by number: it leaves those of a connection before."""
         files = files_with(lake, self.stream, PRESENT)
-        if not files:
+        if files_with(lake, self.stream, ("missing",)):
             log.warning(
-                "%s: no object is left; the lake keeps the rows that landed last, also if the "
-                "source is empty now",
+                "%s: no object is left; the rows that landed last stay. If the source is empty, "
+                "take them out: lotus-lake reconcile %s %s --empty",
                 self.stream.id,
+                self.stream.source,
+                self.stream.name,
             )
         newest = _newest(files)
         left = [f for f in files if _is_older(f, newest) and (f.generation_id or 0) > (newest or 0)]

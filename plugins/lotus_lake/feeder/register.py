@@ -26,7 +26,13 @@ from lotus_lake.lake import data_files
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.attempts import note_attempt, was_attempted
 from lotus_lake.ledger.commit import Change, commit
-from lotus_lake.ledger.events import LANDED, FileEvent, known_versions, landed_data_files
+from lotus_lake.ledger.events import (
+    LANDED,
+    FileEvent,
+    files_with,
+    known_versions,
+    landed_data_files,
+)
 from lotus_lake.ledger.guard import Cursor, Guard
 from lotus_lake.ledger.queue import PendingFile, pending_files
 from lotus_lake.quantities import counted
@@ -214,7 +220,7 @@ def _commit_once(
             data_files.register(lake, stream.landing_table, uris, ignore_extra_columns=freeze)
         events = [outcome.to_event() for outcome in current]
         return Change(
-            [*events, *_replaced(lake, stream, current)],
+            [*events, *_replaced(lake, strategy, current)],
             _moved(guard.cursor, [outcome.file for outcome in landing]),
         )
 
@@ -267,13 +273,14 @@ def _forget_earlier(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> 
         log.warning("%d earlier registrations of these objects were taken out", forgotten)
 
 
-def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[FileEvent]:
-    """Events of the versions whose rows have just made room for another version."""
+def _replaced(lake: Lake, strategy: Append, outcomes: Sequence[Outcome]) -> list[FileEvent]:
+    """Events of the versions whose rows have just made room for another version or generation."""
+    stream = strategy.stream
     current = {o.file.identity for o in outcomes}
     settled = {outcome.file.key for outcome in outcomes if outcome.event in _SETTLED}
     versions = known_versions(lake, stream, [outcome.file.key for outcome in outcomes])
     etags = {outcome.file.key: outcome.file.etag for outcome in outcomes}
-    return [
+    events = [
         replace(version, event="replaced", remark=f"by version {etags[version.key]}")
         for known in versions.values()
         for version in known
@@ -281,6 +288,13 @@ def _replaced(lake: Lake, stream: Stream, outcomes: Sequence[Outcome]) -> list[F
         and version.identity not in current
         and (version.key in settled or version.event != "copied")
     ]
+    if settled and not strategy.is_divisible:
+        events += [
+            replace(file, event="replaced", remark="by a later generation")
+            for file in files_with(lake, stream, ("missing",))
+            if file.key not in settled
+        ]
+    return events
 
 
 def _moved(cursor: Cursor, files: Sequence[PendingFile]) -> Cursor | None:

@@ -28,6 +28,8 @@ EVENTS = (
 # Remark on a quarantined file that the store would not give. It is tried again without anybody: the
 # first time after so many minutes, then after four times the pause before, at most a day.
 REFUSED = "the store would not give it: it is tried again, after growing pauses"
+# Remark on a file of a generation that was taken out because none of its objects is left.
+EMPTIED = "its object is gone, and so are its rows: the stream is empty"
 _PAUSE_MINUTES, _LONGEST_PAUSE_MINUTES = 5, 1440
 LANDED = ("registered", "copied")
 LANDED_SQL = "('registered', 'copied')"
@@ -263,13 +265,17 @@ def key_ranges(lake: Lake, stream: Stream, events: int) -> list[tuple[str, str]]
 
 
 def landed_snapshot(lake: Lake, stream: Stream) -> int:
-    """Snapshot id of the stream's latest registration; -1 when nothing was ever registered."""
+    """Snapshot id of the latest commit whose rows a model has to read; -1 without one.
+
+    A generation without rows counts too: it has taken the rows of the one before out.
+    """
     return int(
         lake.value(
             f"""
             SELECT coalesce(max(snapshot_id), -1) FROM {META}.file_events
-            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
+            WHERE source = ? AND stream = ?
+            AND (event IN {LANDED_SQL} OR ? AND (event = 'empty' OR remark = ?))
             """,
-            [stream.source, stream.name],
+            [stream.source, stream.name, stream.overwrites, EMPTIED],
         )
     )

@@ -8,7 +8,7 @@ their rows taken out of the landing table, so that readers of the others work ag
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lotus_lake.config.streams import Stream
@@ -17,6 +17,8 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.data_files import forget
 from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import EMPTIED
 from lotus_lake.ledger.registrations import (
     count_unknown,
     files_without_registration,
@@ -42,6 +44,7 @@ class Reconciliation:
         quarantined: Objects that the ledger did not know and that cannot land.
         requeued: Files that should be in the landing table and were not; they land again.
         missing: Files whose rows are in the landing table and whose object is gone.
+        is_empty: Whether they are all of an overwrite stream, and landed as copies.
         repaired: Those of them whose rows were taken out.
         unknown_data_files: Registrations that the ledger does not know, or that are there twice.
         registered: Files that landed in the end, copies included.
@@ -54,6 +57,7 @@ class Reconciliation:
     quarantined: int
     requeued: int
     missing: int
+    is_empty: bool
     repaired: int
     unknown_data_files: int
     registered: int
@@ -78,7 +82,12 @@ class Reconciliation:
     def problems(self) -> list[str]:
         """What a person has to look at, each with what to do."""
         found = []
-        if self.missing > self.repaired:
+        if self.missing > self.repaired and self.is_empty:
+            found.append(
+                "no object is left, and the rows that landed last stay; if the source is empty, "
+                "`lotus-lake reconcile SOURCE STREAM --empty` takes them out"
+            )
+        elif self.missing > self.repaired:
             found.append(
                 f"{self.missing - self.repaired} landed files have lost their object: readers that "
                 "open them fail; `lotus-lake reconcile SOURCE STREAM --repair` takes them out"
@@ -92,7 +101,13 @@ class Reconciliation:
 
 
 def reconcile(
-    lake: Lake, stream: Stream, client: S3Client, run_id: str, *, repair: bool = False
+    lake: Lake,
+    stream: Stream,
+    client: S3Client,
+    run_id: str,
+    *,
+    repair: bool = False,
+    empty: bool = False,
 ) -> Reconciliation:
     """List everything, record what is new or gone, land what waits.
 
@@ -102,6 +117,9 @@ def reconcile(
         client: S3 client.
         run_id: Who does it, for the ledger.
         repair: Take rows out of the landing table whose object is gone.
+        empty: Take out the rows of an overwrite stream of which no object is left. They can still
+            be read, and may be all there is of them: only somebody who knows that the source is
+            empty can tell.
 
     Raises:
         StorageUnavailableError: The listing failed: nothing is taken for missing then.
@@ -112,7 +130,11 @@ def reconcile(
     missing, snapshot = registered_but_missing(lake, stream)
     # What has landed since then under the same address stays.
     before = [(str(file.data_file), snapshot + 1) for file in missing]
-    repaired = forget(lake, stream.landing_table, before) if repair else 0
+    is_asked = repair if divisible else empty
+    repaired = forget(lake, stream.landing_table, before) if is_asked else 0
+    if repaired and not divisible:
+        events = [replace(file, event="replaced", remark=EMPTIED) for file in missing]
+        commit(lake, stream, "empty the table", run_id, lambda _: Change(events))
     landed = land_all(lake, stream, run_id)
     result = Reconciliation(
         listed=listing.listed,
@@ -121,6 +143,7 @@ def reconcile(
         quarantined=listing.quarantined,
         requeued=requeued,
         missing=len(missing),
+        is_empty=bool(missing) and not divisible,
         repaired=repaired,
         unknown_data_files=count_unknown(lake, stream),
         registered=landed.registered + landed.copied,

@@ -58,7 +58,9 @@ def listed_columns(code: str, cte: str) -> set[str] | None:
 
 def _columns(ctes: Mapping[str, exp.Expr], cte: str) -> set[str] | None:
     query = ctes.get(cte)
-    columns = query.selects if isinstance(query, exp.Query) else []
+    if not isinstance(query, exp.Query):
+        return None
+    columns = query.selects
     others = {name: found for name, found in ctes.items() if name != cte}
     of_star = _columns(others, _only_source(query)) if any(map(_is_star, columns)) else set()
     own = [column for column in columns if not _is_star(column)]
@@ -77,8 +79,9 @@ def _is_star(column: exp.Expr) -> bool:
 def _only_source(query: exp.Expr) -> str:
     """What a SELECT reads, where that is one table or CTE; empty otherwise."""
     source = query.args.get("from_")
-    is_one = source and not query.args.get("joins") and isinstance(source.this, exp.Table)
-    return source.this.name if is_one else ""
+    if not isinstance(source, exp.From) or query.args.get("joins"):
+        return ""
+    return source.name if isinstance(source.this, exp.Table) else ""
 
 
 def _is_unlisted(column: exp.Expr) -> bool:
@@ -121,7 +124,11 @@ def _sql(code: str) -> str:
 
 
 def _standin(part: nodes.Expr) -> str:
-    converted = _name(part) == "convert" and _literal_call(part, ("rows",))
-    if converted:
-        return f"(select *, null as _lake_bad_values from {converted.arguments['rows']})"
+    if isinstance(part, nodes.Call) and _name(part) == "convert":
+        converted = _literal_call(part, ("rows",))
+        return (
+            f"(select *, null as _lake_bad_values from {converted.arguments['rows']})"
+            if converted
+            else _ANYTHING
+        )
     return "" if _name(part) == "config" else _ANYTHING
