@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from tests.catalogs import POSTGRES, SQLITE
 from tests.ceph import is_wanted, missing_programs, run_ceph
 from tests.feeds import Feed, write_stream
 from tests.servers import PostgresServer, S3Server, run_postgres, run_s3
+from tests.small_disk import SmallDisk
 from tests.unsigned import skip_signatures
 
 if TYPE_CHECKING:
@@ -125,3 +128,17 @@ def feed(make_feed: Callable[..., Feed]) -> Feed:
 def no_width_of_this_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands print as into a pipe; pytest's workers have COLUMNS set."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk that can be filled up."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if not sys.platform.startswith("linux") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root may mount a disk that is small enough to fill up")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

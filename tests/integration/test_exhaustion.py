@@ -6,14 +6,10 @@ import contextlib
 import dataclasses
 import io
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import ResourcesExhaustedError
@@ -24,43 +20,11 @@ from lotus_lake.repair.quarantine import retry
 from tests.catalogs import on_sqlite
 from tests.feeds import Feed
 from tests.refusing import everything_lands, put_misfit, refused, unchanged
+from tests.small_disk import SmallDisk
 
 pytestmark = on_sqlite
 
 # The disk
-
-
-class SmallDisk:
-    """A disk of a few megabytes, below a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @contextlib.contextmanager
-    def full(self) -> Iterator[None]:
-        """No byte of it is free."""
-        ballast = self.folder / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while file.write(bytes(4096)):
-                pass
-        try:
-            yield
-        finally:
-            ballast.unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk that can be filled up."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if not sys.platform.startswith("linux") or subprocess.run(mount, check=False).returncode:
-        pytest.skip("only root may mount a disk that is small enough to fill up")
-    try:
-        yield SmallDisk(folder)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_of_the_catalog_is_told_from_a_broken_catalog(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -22,6 +23,8 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import LotusLakeError, StorageUnavailableError
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.observe.overview import read_overview
+from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest, last_good_manifest
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import delete, expire, untouchable_since
@@ -59,6 +62,7 @@ class Shop:
         proxy: What the store is reached through.
         history: The good files; orders are what is poisoned.
         client: Talks to the store without the proxy.
+        fill_disk: Makes a disk of which no byte is free, and gives its folder.
         stopped: The Dag that the bad thing may stop.
         refusal: What upkeep says, if it has to refuse.
     """
@@ -67,6 +71,7 @@ class Shop:
     proxy: Proxy
     history: History
     client: S3Client
+    fill_disk: Callable[[], Path]
     stopped: set[str] = field(default_factory=set)
     refusal: str = ""
 
@@ -103,6 +108,23 @@ def schedule(shop: Shop) -> str:
     path.write_text(json.dumps({**json.loads(path.read_text()), "schedule": "every hour"}))
     shop.stopped = {"klaviyo__events"}
     return "every hour"
+
+
+def model(shop: Shop) -> str:
+    """A model that does not parse: the others are built as they last did."""
+    streams = shop.copy_of("include", "LAKE_STREAMS_DIR") / "streams"
+    project = streams.parent.parent
+    shop.pipeline.environment["LAKE_PROJECT_DIR"] = str(project)
+    shop.pipeline.environment["LAKE_STREAMS_DIR"] = str(streams)
+    ensure_manifest(project)
+    broken = dbt_project_dir(project) / "models" / "enriched" / "returns" / "fct_returns.sql"
+    broken.parent.mkdir()
+    broken.write_text("select * from {{ ref('int_nothing') }}")
+    good = last_good_manifest(project)
+    assert good
+    assert not good.is_current
+    shop.pipeline = replace(shop.pipeline, dbt_dir=good.dbt_dir)
+    return "fct_returns"
 
 
 def key(shop: Shop) -> str:
@@ -183,20 +205,36 @@ def clock(shop: Shop) -> str:
     return ""
 
 
+def full_disk(shop: Shop) -> str:
+    """Nothing can be spilled to the disk of temporary files, which only large queries do."""
+    shop.pipeline.environment["LAKE_TEMP_DIR"] = str(shop.fill_disk())
+    return ""
+
+
 KINDS: list[Callable[[Shop], str]] = [
-    stream_json, schedule, key, refused_object, broken_object, footer, body, schema, value,
-    connection, clock,
+    stream_json, schedule, model, key, refused_object, broken_object, footer, body, schema, value,
+    connection, clock, full_disk,
 ]  # fmt: skip
 
 
 @pytest.fixture
-def shop(pipeline: Pipeline, history: History, client: S3Client, s3: S3Server) -> Iterator[Shop]:
+def shop(
+    request: pytest.FixtureRequest,
+    pipeline: Pipeline,
+    history: History,
+    client: S3Client,
+    s3: S3Server,
+) -> Iterator[Shop]:
     """The lake, with half of its files landed and built."""
     assert s3.access.endpoint_url is not None
-    with run_proxy(s3.access.endpoint_url) as proxy:
+    with run_proxy(s3.access.endpoint_url) as proxy, contextlib.ExitStack() as stack:
         pipeline.environment["AWS_ENDPOINT_URL"] = proxy.url
         shop = Shop(
-            replace(pipeline, client=s3_client(pipeline.settings.s3)), proxy, history, client
+            replace(pipeline, client=s3_client(pipeline.settings.s3)),
+            proxy,
+            history,
+            client,
+            lambda: stack.enter_context(request.getfixturevalue("disk").full()),
         )
         pipeline.drop(shop.files[: len(shop.files) // 2])
         pipeline.feed(*FED)
@@ -220,6 +258,7 @@ def test_one_bad_thing_stops_one_thing(shop: Shop, poison: Callable[[Shop], str]
         "processed": {model: wrong[model] for model in wrong if model != "fct_sales"},
         "enriched": wrong.get("fct_sales"),
         "Dags": _missing_dags(pipeline) - shop.stopped,
+        "UI": _unlike(pipeline, "shopify/order_refunds", "fresh") - shop.stopped,
         "upkeep": _upkeep(pipeline, shop.refusal),
         "told": told in _said(pipeline),
     } == {
@@ -227,6 +266,7 @@ def test_one_bad_thing_stops_one_thing(shop: Shop, poison: Callable[[Shop], str]
         "processed": {},
         "enriched": None,
         "Dags": set(),
+        "UI": set(),
         "upkeep": "",
         "told": True,
     }
@@ -247,7 +287,7 @@ def _missing_dags(pipeline: Pipeline) -> set[str]:
     """The Dags of this project that Airflow does not find in a changed one."""
     if pipeline.environment["LAKE_STREAMS_DIR"] == str(STREAMS_DIR):
         return set()
-    wanted = {f"{path.parent.name}__{path.stem}" for path in STREAMS_DIR.glob("*/[!_]*.json")}
+    wanted = {*_stream_ids(), "enriched__sales"}
     home = pipeline.target.parent / "airflow"
     variables = {**os.environ, **pipeline.environment, "AIRFLOW_HOME": str(home)}
     found = subprocess.run(
@@ -255,6 +295,22 @@ def _missing_dags(pipeline: Pipeline) -> set[str]:
         cwd=PROJECT, env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return wanted - set(json.loads(found.stdout.splitlines()[-1]))
+
+
+def _stream_ids() -> set[str]:
+    return {f"{path.parent.name}__{path.stem}" for path in STREAMS_DIR.glob("*/[!_]*.json")}
+
+
+def _unlike(pipeline: Pipeline, good: str, state: str) -> set[str]:
+    """Streams that the page does not show, and a good one that is not in this state."""
+    with open_lake(pipeline.settings, read_only=True) as lake:
+        shown = {stream.stream_id: stream for stream in read_overview(lake).streams}
+    unlike = {
+        stream_id
+        for stream_id, stream in shown.items()
+        if stream.status.stream == good and stream.verdict.state != state
+    }
+    return _stream_ids() - set(shown) | unlike
 
 
 def _upkeep(pipeline: Pipeline, refusal: str) -> str:

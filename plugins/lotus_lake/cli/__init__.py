@@ -11,6 +11,7 @@ from lotus_lake.cli import (
     add_stream,
     airbyte,
     balance,
+    ctrl_c,
     discover,
     doctor,
     initialise,
@@ -55,6 +56,7 @@ version.add_to(app)
 
 def main() -> None:
     """Entry point: errors of the library and of the system end in one readable message."""
+    ctrl_c.watch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the locale cannot show
             stream.reconfigure(errors="backslashreplace")
