@@ -187,7 +187,7 @@ def _opening_error(settings: Settings, error: duckdb.Error) -> LotusLakeError:
         return exhausted
     if "DATA_PATH parameter" in said:
         return SettingsError(
-            f"the catalog {name} keeps its data elsewhere than "
+            f"the catalog {name} has another data path than "
             f"LAKE_DATA_PATH={settings.data_path!r}: {one_line(error)}",
             hint="set LAKE_DATA_PATH to the path named above, or use another catalog",
         )
@@ -195,13 +195,13 @@ def _opening_error(settings: Settings, error: duckdb.Error) -> LotusLakeError:
         return SettingsError(
             f"the catalog {name} needs another DuckLake than that of "
             f"DuckDB {duckdb.__version__}: {one_line(error)}",
-            hint="install the requirements that the catalog was made with, or migrate a copy of "
+            hint="install the requirements that the catalog was created with, or migrate a copy of "
             "it: ATTACH ... (AUTOMATIC_MIGRATION true)",
         )
     if catalog.kind == "sqlite" and not Path(catalog.address).exists():
         return CatalogUnavailableError(
             f"there is no catalog {name}",
-            hint="the first run of a stream makes it; if there was one, check LAKE_CATALOG",
+            hint="the first run of a stream creates it; if it existed before, check LAKE_CATALOG",
         )
     reason = _CONNECTING.sub("", one_line(error))
     return CatalogUnavailableError(
@@ -216,7 +216,7 @@ def _error_of(settings: Settings, error: duckdb.Error) -> LotusLakeError | None:
     said = str(error)
     if "SSL peer certificate" in said:
         return StorageUnavailableError(
-            f"the store shows a certificate that nobody trusts: {one_line(error)}", hint=TLS_HINT
+            f"the certificate of the store is not trusted: {one_line(error)}", hint=TLS_HINT
         )
     is_http = isinstance(error, duckdb.HTTPException)
     if (settings.raw_uri in said and not is_http) or any(text in said for text in _OTHER_BYTES):

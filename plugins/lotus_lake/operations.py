@@ -40,8 +40,8 @@ class Rewind:
         parts = (self.point.key, self.point.day, self.point.snapshot_id)
         if sum(part is not None for part in parts) > 1:
             raise SettingsError(
-                "a file, a date and a snapshot to go back to exclude each other",
-                hint="name only one of them",
+                "a file, a date and a snapshot cannot be combined as the point to go back to",
+                hint="choose one of them",
             )
 
 
@@ -81,7 +81,7 @@ class Drop:
     def __post_init__(self) -> None:
         """Refuse to drop everything by accident."""
         if not self.keys:
-            raise PermanentError("drop needs keys", hint="name each file that is not to land")
+            raise PermanentError("drop needs keys", hint="name each file to drop")
 
 
 Request = Rewind | Reconcile | Backfill | Retry | Drop
@@ -167,7 +167,7 @@ def _plan_rewind(lake: Lake, stream: Stream, request: Rewind) -> tuple[RewindPla
     }
     size, rows = readable_bytes(found.size_bytes), counted(found.rows, "row")
     summary = (
-        f"{counted(len(found.files), 'file')} ({size}, {rows}) would be looked at and processed "
+        f"{counted(len(found.files), 'file')} ({size}, {rows}) would be listed and processed "
         f"again{', and fed again' if request.feed_again else ''}"
     )
     if found.retired:
@@ -233,7 +233,7 @@ def _backfill(lake: Lake, stream: Stream, client: AirbyteClient) -> Report:
     job = request_backfill(lake, client, found)
     return Report(
         {**planned.figures, "job": job},
-        f"Airbyte started job {job}; `lotus-lake job {job}` tells what of it has landed",
+        f"Airbyte started job {job}; `lotus-lake job {job}` shows what has landed",
     )
 
 
@@ -244,7 +244,7 @@ def _plan_decision(lake: Lake, stream: Stream, keys: Sequence[str], done: str) -
     }
     if unknown := set(keys) - set(found):
         raise PermanentError(
-            f"not in quarantine of {stream.id}: {', '.join(sorted(unknown))}",
+            f"not in the quarantine of {stream.id}: {', '.join(sorted(unknown))}",
             hint=f"lotus-lake quarantine list {stream.source} {stream.name}",
         )
     chosen = {key: found[key] for key in keys or found}

@@ -45,7 +45,7 @@ TRANSIENT = os.EX_TEMPFAIL
 # Longer than any reader looks.
 _LOOK_SECONDS = 120
 # What the library logs when a commit is tried again.
-CONFLICT_LOG = "met another writer"
+CONFLICT_LOG = "conflicted with another writer"
 
 children.context.set_forkserver_preload(
     ["tests.children", "tests.pipeline.warm", "tests.chaos.readers"]

@@ -168,8 +168,8 @@ def test_a_backfill_is_asked_for_once_its_dry_run_has_said_what_it_means(
     ("form", "said"),
     [
         ({"operation": "drop quarantine"}, "needs keys"),
-        ({"operation": "retry quarantine", "keys": ("raw/no-such-key",)}, "not in quarantine"),
-        ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in quarantine"),
+        ({"operation": "retry quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
+        ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
         ({"operation": "rewind", "to_file": "raw/no-such-key"}, "has not landed"),
         ({"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"}, "exclude"),
     ],

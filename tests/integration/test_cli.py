@@ -165,7 +165,7 @@ def test_status_of_a_lake_that_was_never_fed_is_empty(run: Command, settings: Se
     ]
     said = run("status", "--json")
     assert json.loads(said.stdout) == []
-    assert said.stderr == "nothing was fed yet\n"
+    assert said.stderr == "nothing has been fed yet\n"
 
 
 def test_feed_says_what_landed_and_what_did_not(feed: Feed, run: Command) -> None:
@@ -278,9 +278,9 @@ def test_a_rewind_that_is_only_asked_about_changes_nothing(fed: Feed, run: Comma
         (plan,) = json.loads(said.stdout.removesuffix(answer or ""))  # what a terminal echoes
         if plan["files"]:
             assert {name: plan[name] for name in planned} == planned
-            assert "would be looked at and processed again" in said.stderr
+            assert "would be listed and processed again" in said.stderr
         assert state(fed.settings) == before
-        assert ("Go back?" in said.stderr) == bool(answer)
+        assert ("Rewind?" in said.stderr) == bool(answer)
 
 
 def test_rewind_goes_back_to_a_day_and_nothing_doubles(fed: Feed, run: Command) -> None:
@@ -297,7 +297,7 @@ def test_rewind_goes_back_to_a_day_and_nothing_doubles(fed: Feed, run: Command) 
 
 def test_points_to_go_back_to_exclude_each_other(fed: Feed, run: Command) -> None:
     before = state(fed.settings)
-    with pytest.raises(SettingsError, match="exclude each other"):
+    with pytest.raises(SettingsError, match="cannot be combined"):
         run("rewind", *ORDERS, "--to-snapshot", "1", "--to-date", "2026-03-10", "--yes")
     assert run("rewind", *ORDERS, "--to-date", "yesterday", code=2).stdout == ""
     assert state(fed.settings) == before
@@ -348,7 +348,7 @@ def test_maintain_says_what_the_budget_left(fed: Feed, run: Command) -> None:
     with open_lake(fed.settings) as lake:
         make_table(lake)
     assert "main.events: merge; 10 files" in run("maintain", "--dry-run").stderr
-    assert "main.events: left to the next run" in run("maintain", "--budget-minutes", "0").stderr
+    assert "main.events: left for the next run" in run("maintain", "--budget-minutes", "0").stderr
     assert "main.events: merge; 1 file now, 10 before" in run("maintain").stderr
 
 
@@ -374,7 +374,7 @@ def test_quarantine_lists_why_and_since_when(fed: Feed, run: Command) -> None:
 def test_what_was_mended_is_retried_and_lands(fed: Feed, run: Command) -> None:
     for arguments, error in (
         ([fed.key("bl ank.parquet")], "can never land"),
-        ([fed.key("part_0.parquet")], "not in quarantine"),
+        ([fed.key("part_0.parquet")], "not in the quarantine"),
     ):
         before = state(fed.settings)
         with pytest.raises(PermanentError, match=error):

@@ -92,7 +92,7 @@ def test_status_shows_streams_before_anything_was_fed_and_creates_nothing(
     found = shell.json("status")
     assert [row["stream"] for row in found] == ["shop/lines", "shop/orders"]
     assert {row["seen"] for row in found} == {0}
-    assert "nothing was fed yet" in shell.run("status").stderr
+    assert "nothing has been fed yet" in shell.run("status").stderr
     with pytest.raises(LotusLakeError), open_lake(fed_settings(shell), read_only=True):
         pass
 
@@ -251,7 +251,7 @@ def test_a_condition_that_is_wrong_is_told(fed: Feed, shell: Shell) -> None:
     for words, said in (
         (("shop", "--where", "id = 1"), "one stream"),
         (("shop", "orders", "--where", "no_such = 1"), "no_such"),
-        (("shop", "orders", "--where", "id = ("), "cannot be asked"),
+        (("shop", "orders", "--where", "id = ("), "is not valid for"),
         (("shop", "orders", "--where", "id = 1", "--event", "empty"), "one stream"),
     ):
         assert said in str(shell.refused("files", *words))

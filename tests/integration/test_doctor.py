@@ -195,7 +195,7 @@ def test_versions_that_are_not_the_pinned_ones(fed: Feed, environment: dict[str,
     assert "typer" not in found.text
     assert found.hint == "pip install -r requirements.txt"
     pyproject.write_text('[project]\nrequires-python = "<3"\ndependencies = []\n')
-    assert "use a Python <3" in str(the_problem(environment, "python is supported").hint)
+    assert "use Python <3" in str(the_problem(environment, "python is supported").hint)
 
 
 @on_sqlite
@@ -241,7 +241,7 @@ def test_a_dbt_manifest_that_nobody_can_make(
 ) -> None:
     (fed.settings.project_dir / "include" / "dbt" / "dbt_project.yml").unlink()
     found = problems(environment)["dbt manifest is current"]
-    assert "holds no dbt project" in found.text
+    assert "contains no dbt project" in found.text
     assert "dbt parse" in str(found.hint)
 
 

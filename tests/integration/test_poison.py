@@ -228,7 +228,7 @@ Lake.rows = watched
     ("signal", "reason"),
     [
         ("SIGSEGV", "it crashes the reader (SIGSEGV)"),
-        ("SIGKILL", "its reader was killed (SIGKILL), as when it needs more memory"),
+        ("SIGKILL", "its reader was killed (SIGKILL), probably because it needs too much memory"),
     ],
 )
 def test_a_file_that_crashes_its_reader_is_quarantined_alone(

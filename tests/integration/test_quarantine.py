@@ -83,5 +83,5 @@ def test_a_key_that_is_not_in_quarantine_is_told(feed: Feed, lake: Lake) -> None
     key = feed.put()
     feed.run(lake)
     for action in (quarantine.retry, quarantine.drop):
-        with pytest.raises(PermanentError, match="not in quarantine of shop__orders: raw/"):
+        with pytest.raises(PermanentError, match="not in the quarantine of shop__orders: raw/"):
             action(lake, feed.stream, [key], "by hand")

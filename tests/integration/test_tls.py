@@ -117,7 +117,7 @@ def test_the_store_is_reached_by_tls_and_only_with_the_right_authority(
         assert feed.landed(lake) == feed.rows_of(feed.objects())
     for ca_bundle in (None, str(stranger.certificate)):
         with (
-            refused(StorageUnavailableError, "that nobody trusts", "AWS_CA_BUNDLE"),
+            refused(StorageUnavailableError, "is not trusted", "AWS_CA_BUNDLE"),
             open_lake(reached(ca_bundle).settings) as lake,
         ):
             feed.landed(lake)

@@ -58,7 +58,7 @@ class AirbyteAccess:
         url = env.get("AIRBYTE_URL")
         if not url:
             raise SettingsError(
-                f"neither AIRBYTE_URL nor {CONNECTION} says where Airbyte is",
+                f"neither AIRBYTE_URL nor {CONNECTION} has the address of Airbyte",
                 hint="AIRBYTE_URL=https://airbyte.example.com AIRBYTE_CLIENT_ID=... "
                 "AIRBYTE_CLIENT_SECRET=... (in Airbyte: Settings, Applications)",
             )
@@ -170,7 +170,7 @@ def api_roots(url: str, name: str) -> tuple[str, str]:
         ) from None
     if parts.username or parts.password:
         raise SettingsError(
-            f"{name} holds a login ({parts.hostname})",
+            f"{name} contains a login ({parts.hostname})",
             hint="put it in AIRBYTE_USERNAME and AIRBYTE_PASSWORD",
         )
     if parts.hostname == _CLOUD_HOST:

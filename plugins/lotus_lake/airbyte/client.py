@@ -166,7 +166,7 @@ class AirbyteClient:
             ValueError: No stream is given, which would refresh all of them.
         """
         if not streams:
-            raise ValueError("a refresh without streams refreshes all of the connection")
+            raise ValueError("a refresh without streams would refresh the whole connection")
         body = {
             "connectionId": connection_id,
             "refreshMode": "Merge",
@@ -208,7 +208,7 @@ def _understood(call: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AirbyteUnavailableError(
-            f"the answer to {call} has an unknown form: {type(error).__name__}: {error}",
+            f"the answer to {call} has an unexpected format: {type(error).__name__}: {error}",
             hint="is AIRBYTE_URL an Airbyte of version 1.0 or newer?",
         ) from error
 

@@ -37,7 +37,7 @@ def refuse_when_busy(client: AirbyteClient, connection: Connection) -> None:
     """
     for job in client.jobs(connection.connection_id, OPEN_STATUSES):
         raise AirbyteBusyError(
-            f"job {job.job_id} ({job.kind}, {job.status}) of connection {connection} is not over",
+            f"job {job.job_id} ({job.kind}, {job.status}) of connection {connection} has not ended",
             hint=f"wait for it: lotus-lake job {job.job_id} --wait",
         )
 

@@ -155,7 +155,8 @@ class Transport:
         except (httpx.LocalProtocolError, UnicodeEncodeError):
             # The text of the error may repeat the header.
             raise AirbyteError(
-                f"{method} {url}: the credentials hold a character that no HTTP header can carry",
+                f"{method} {url}: the credentials contain a character that an HTTP header cannot "
+                "carry",
                 hint=f"check {self._access.variables}",
             ) from None
         except (TimeoutError, httpx.HTTPError) as error:
@@ -257,7 +258,7 @@ def _ids(body: Mapping[str, Any] | None) -> str:
 def _reason(error: BaseException | None) -> str:
     """Why there is no answer."""
     if isinstance(error, TimeoutError):
-        return "timed out: the answer took too long as a whole"
+        return "timed out: the whole answer took too long"
     if isinstance(error, httpx.TimeoutException):
         return f"timed out: {type(error).__name__}"
     # httpx says only "all connection attempts failed"; the innermost cause says why.

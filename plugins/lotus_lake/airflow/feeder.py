@@ -136,8 +136,8 @@ def cleanup(source: str, stream: str, consumers: list[str] | None) -> dict[str, 
     """Retire old files, once it is known who reads them."""
     if consumers is None:
         raise AirflowSkipException(
-            "nothing is retired while dbt cannot parse its project: which models read the stream "
-            "is not known; see the import error of dags/model_errors.py"
+            "nothing is retired while the dbt project does not parse, because the models that "
+            "read the stream are unknown; see the import error of dags/model_errors.py"
         )
     with open_stream(source, stream) as (lake, config):
         retired = retire_files(lake, config, consumers, run_id())

@@ -28,19 +28,18 @@ _DOC = """\
 Runs once a day. Every task can be killed and run again.
 
 `expire_snapshots`
-: Expires snapshots older than two days. Files that only they show go on DuckLake's list of
-  deletions.
+: Expires snapshots older than two days. Files that only they show go on DuckLake's deletion list.
 
 `delete_files`
-: Deletes what has been on that list for two days, among it the raw objects of retired days. An
-  object that was written anew since then stays.
+: Deletes the files that have been on that list for two days, including the raw objects of retired
+  days. An object that has been rewritten since then stays.
 
 `compact_tables`
 : Merges small files and rewrites files with deleted rows, one commit per step. Landing tables are
-  left alone: their files are Airbyte's objects. What exceeds the budget is left to the next run.
+  left alone: their files are Airbyte's objects. The next run continues where the time budget ends.
 
 `find_orphans`
-: Puts files that no table knows on the list of deletions; refuses if there are too many.
+: Puts files that no table knows on the deletion list; refuses if there are too many.
 
 `statistics`
 : Refreshes the statistics that the catalog's database keeps of its own tables.
@@ -48,7 +47,7 @@ Runs once a day. Every task can be killed and run again.
 `report`
 : Logs size and growth of every table, and keeps them in `lakehouse.meta.table_sizes`.
 
-The same from a shell: `lotus-lake maintain`; `lotus-lake maintain --dry-run` says what would be
+The same from a shell: `lotus-lake maintain`; `lotus-lake maintain --dry-run` shows what would be
 deleted.
 """
 
@@ -104,7 +103,7 @@ def compact_tables() -> dict[str, Any]:
     }
 
 
-@lake_task("Puts files that no table knows on DuckLake's list of deletions.")
+@lake_task("Puts files that no table knows on DuckLake's deletion list.")
 def find_orphans() -> dict[str, int]:
     """Find orphans."""
     share = get_current_context()["params"]["orphan_share"]
@@ -146,7 +145,7 @@ def _params() -> dict[str, Param]:
             type="integer",
             minimum=0,
             title="Budget for compaction (minutes)",
-            description="No step starts after it is spent; the next run goes on.",
+            description="No step starts after this time; the next run continues.",
         ),
         "orphan_share": Param(
             MAX_SHARE,

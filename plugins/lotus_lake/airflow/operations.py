@@ -42,26 +42,26 @@ Choose an operation and a stream, leave **Dry run** on, and read in the log of t
 happen. Then trigger the Dag again with **Dry run** off. No operation ever doubles a row.
 
 `rewind`
-: Moves the cursor and the models' watermarks back: files from a point on are looked at, and their
-  rows processed, again. The point is *To date* or *To file*; with neither it is the very start.
-  *Feed again* also registers each file anew in the place of its old registration.
+: Moves the cursor and the models' watermarks back: files from a point on are listed, and their rows
+  processed, again. The point is *To date* or *To file*; with neither, it is the very start.
+  *Feed again* also replaces the registration of each file.
 
 `reconcile`
 : Lists the whole prefix, lands what is missing, and reports objects that are gone. The task fails
-  when something is left for a person. *Repair* takes out rows whose object is gone.
+  if something needs a person. *Repair* removes the rows of missing objects.
 
 `backfill`
 : Asks Airbyte to send the stream again from the start and keeps everything there is. Processed
   tables keep the newest version of each key, so records that come again change nothing in them.
-  Needs the connection `airbyte_default`. Airbyte goes on after the task has ended;
-  `lotus-lake job ID` then tells whether everything has landed.
+  Needs the connection `airbyte_default`. Airbyte continues after the task has ended;
+  `lotus-lake job ID` shows whether everything has landed.
 
 `retry quarantine`
 : Puts the quarantined files of *Keys*, or all of the stream, back into the queue; the stream's next
   run tries them again.
 
 `drop quarantine`
-: Decides that the files of *Keys* do not land. Their objects stay in the bucket.
+: Closes the case of the files of *Keys*: they do not land. Their objects stay in the bucket.
 
 The same from a shell: `lotus-lake rewind`, `reconcile`, `backfill`, `quarantine retry`,
 `quarantine drop`.
@@ -100,7 +100,7 @@ def operations_dag() -> DAG:
     return dag
 
 
-@lake_task("Does what the form of the trigger asks for, or says in the log what would happen.")
+@lake_task("Does what the trigger form asks for; a dry run only logs what would happen.")
 def operate() -> dict[str, Any]:
     """Do the operation; the result has counts, the log shows all of it."""
     form = get_current_context()["params"]
@@ -172,13 +172,13 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             False,
             type="boolean",
             title="Feed again",
-            description="rewind: also register the files anew.",
+            description="rewind: also register the files again.",
         ),
         "repair": Param(
             False,
             type="boolean",
             title="Repair",
-            description="reconcile: take rows whose object is gone out of the landing table.",
+            description="reconcile: remove the rows of missing objects from the landing table.",
         ),
         "empty": Param(
             False,
@@ -191,6 +191,6 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             True,
             type="boolean",
             title="Dry run",
-            description="Change nothing; say in the log what would happen.",
+            description="Change nothing; log what would happen.",
         ),
     }

@@ -18,13 +18,13 @@ RECONCILE_DAG_ID = "lake_reconcile"
 _DOC = """\
 ### Reconcile
 
-A run of a stream looks at a window of the bucket. This Dag looks at all of it, once a day and for
-every stream:
+A run of a stream lists a window of its prefix. This Dag lists the whole prefix of every stream,
+once a day:
 
-* Files that arrived later than `lookback_days` reaches back are landed.
-* Files that the ledger calls landed and the landing table does not have are landed again.
-* Objects that somebody deleted are reported: the task fails, because readers that open their rows
-  fail as well. *Repair* takes those rows out of the landing table.
+* Files that arrived later than `lookback_days` land.
+* Files that landed according to the ledger, but are not in the landing table, land again.
+* Objects that somebody deleted are reported: the task fails, because queries that read their
+  rows fail as well. *Repair* removes those rows from the landing table.
 
 The same from a shell: `lotus-lake reconcile`.
 """
@@ -59,8 +59,8 @@ def choose() -> list[dict[str, str]]:
 
 
 @lake_task(
-    "Compares bucket, ledger and landing table of one stream, and lands what is missing. Fails "
-    "when something is left that a person has to look at.",
+    "Compares bucket, ledger and landing table of one stream, and lands what is missing. Fails if "
+    "something needs a person.",
     map_index_template="{{ label }}",
     # Listings of all streams at once would only slow down those that feed.
     max_active_tis_per_dagrun=2,
@@ -91,7 +91,7 @@ def _params(stream_ids: list[str]) -> dict[str, Param]:
             False,
             type="boolean",
             title="Repair",
-            description="Take rows whose object is gone out of the landing tables, so that "
-            "readers of the other rows work again.",
+            description="Remove the rows of missing objects from the landing tables, so that "
+            "queries of the other rows work again.",
         ),
     }

@@ -64,7 +64,7 @@ _CLIENT_SECONDS = 600
 _QUEUE_SECONDS = 20
 # After a run that failed, models alone are no work for so long; new files are, at once.
 _REST_SECONDS = 300
-_QUEUED = "another run of the Dag is queued, and looks instead of this one"
+_QUEUED = "another run of the Dag is queued and takes over"
 
 log = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ def load(modules: Sequence[str]) -> None:
         try:
             act(name)
         except Exception:  # whoever needs it fails, and Airflow goes on
-            log.exception("%s is not loaded before processes are forked", name)
+            log.exception("%s could not be loaded in advance; each task loads it", name)
 
 
 def _read_model(service: str) -> object:

@@ -181,7 +181,7 @@ def _no_listing(body: bytes) -> StorageUnavailableError:
     """An answer that lists nothing, which botocore would take for an empty bucket."""
     begin = body[:80].decode("utf-8", "replace")
     return StorageUnavailableError(
-        f"the store answered a listing with what is not one: {begin!r}",
+        f"the store's answer to a listing is not a listing: {begin!r}",
         hint="is the endpoint_url the store's own address, or that of a proxy or a login page?",
     )
 
@@ -224,7 +224,7 @@ def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
     if failed:
         raise failed[0]
     if not said:
-        raise TimeoutError(f"no whole answer within {seconds:.0f} seconds")
+        raise TimeoutError(f"no complete answer within {seconds:.0f} seconds")
     return said[0]
 
 

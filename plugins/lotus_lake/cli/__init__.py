@@ -69,5 +69,5 @@ def main() -> None:
         if error.filename is None:
             raise
         say(f"error: {error.filename}: {error.strerror}")
-        say("hint: check that this user may read and write there, and that the disk has room")
+        say("hint: check that this user may read and write there, and that the disk is not full")
         raise SystemExit(1) from None

@@ -70,11 +70,11 @@ def backfill(
     flagged: Annotated[
         bool,
         typer.Option(
-            "--flagged", help='All streams whose JSON says "backfill": true, once per change.'
+            "--flagged", help='All streams whose config says "backfill": true, once per change.'
         ),
     ] = False,
     connection_id: ConnectionId = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; for scripts.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     wait: Wait = False,
     timeout: Timeout = 6 * 3600,
     poll: Poll = jobs.POLL_SECONDS,
@@ -155,7 +155,7 @@ def job(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Source of its streams, if the connection's name does not tell.",
+            help="Source of the job's streams, if the connection is not named after it.",
             autocompletion=complete_source,
         ),
     ] = None,
@@ -190,7 +190,7 @@ def _explain(plan: BackfillPlan) -> None:
         held = f"{counted(rows, 'row')} in {counted(files, 'file')}"
         say(f"  {item.stream.id}: the lake holds {held}")
     say(
-        "All records come again, in new files beside the present ones; no file is deleted. The\n"
+        "All records come again, in new files next to the existing ones; no file is deleted. The\n"
         "landing table holds both until the old ones are retired. Processed tables keep the\n"
         "newest version of each key: records that come again do not change them."
     )

@@ -11,7 +11,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
 
 # Groups of commands in `lotus-lake --help`.
-CONFIGURE, LOOK, FEED = "From a source to its models", "Look", "Feed, and put right"
+CONFIGURE, LOOK, FEED = "From a source to its models", "Inspect", "Feed and repair"
 AIRBYTE, OPERATE = "Airbyte's jobs", "Operate the lake"
 
 
@@ -63,4 +63,6 @@ AnyName = Annotated[
     str | None,
     typer.Argument(metavar="STREAM", help="Only this stream.", autocompletion=complete_stream),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")
+]

@@ -93,7 +93,11 @@ def cursors(
     stream: AnyName = None,
     history: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Show the last N moves of each, and who made them."),
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Show the last N moves of each cursor, and which run made them.",
+        ),
     ] = 0,
     as_json: AsJson = False,
 ) -> None:

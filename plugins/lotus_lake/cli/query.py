@@ -56,7 +56,7 @@ def query(
     Example: lotus-lake query --csv --limit 0 < report.sql > report.csv
     """
     if as_csv and as_json:
-        raise SettingsError("--csv and --json exclude each other", hint="choose one")
+        raise SettingsError("--csv and --json cannot be combined", hint="choose one")
     if sql is not None and file is not None:
         raise SettingsError(
             "SQL was given twice, as an argument and by --file", hint="leave one out"

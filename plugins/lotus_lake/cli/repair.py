@@ -30,7 +30,7 @@ from lotus_lake.repair import quarantine
 from lotus_lake.repair.rewind import Point
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 in_quarantine = typer.Typer(
     no_args_is_help=True, help="Files that could not land: list them, try again, or drop them."
@@ -74,7 +74,7 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
         return
     say(replace(landed, quarantined=quarantined).summary)
     if waiting:
-        say(f"{counted(waiting, 'file')} of an incomplete generation: feed again later")
+        say(f"{counted(waiting, 'file')} of an incomplete generation: run `feed` again later")
     if quarantined:
         say(f"`lotus-lake quarantine list {source} {stream}` says why")
 
@@ -83,7 +83,10 @@ def reconcile_streams(
     source: AnySource = None,
     stream: AnyName = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Take rows whose object is gone out of the tables.")
+        bool,
+        typer.Option(
+            "--repair", help="Remove the rows of missing objects from the landing tables."
+        ),
     ] = False,
     empty: Annotated[
         bool,
@@ -165,7 +168,7 @@ def rewind_stream(
         if dry_run or not planned.figures["files"]:
             return
         if not yes:
-            typer.confirm("Go back?", abort=True, err=True)
+            typer.confirm("Rewind?", abort=True, err=True)
         say(carry_out(lake, config, request, _run_id("rewind")).summary)
 
 

@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(
     enriched: Annotated[
-        bool, typer.Option("--enriched", help="Only the enriched models, also as JSON.")
+        bool, typer.Option("--enriched", help="Show only the enriched models.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +59,7 @@ def status(
         typer.echo() if found and built else None
         show([_model(row) for row in built], as_json=False)
     if not enriched and not any(stream.status.seen for stream in found):
-        say("nothing was fed yet")
+        say("nothing has been fed yet")
     for error in broken:
         say(f"error: {error}")
     if broken:

@@ -76,8 +76,8 @@ def maintain(
         then = "" if dry_run else f" now, {work.files_before} before"
         say(f"{work.table}: {', '.join(work.steps)}; {counted(work.files_after, 'file')}{then}")
     for name in compacted.postponed:
-        say(f"{name}: left to the next run: the time budget is spent")
-    say(f"{would}put {counted(len(found.files), 'orphan')} on the list of what is to be deleted")
+        say(f"{name}: left for the next run: the time budget is used up")
+    say(f"{would}put {counted(len(found.files), 'orphan')} on the deletion list")
     totals = size.totals()
     say(
         f"{counted(totals['files'], 'file')}, {readable_bytes(totals['size_bytes'])}; "

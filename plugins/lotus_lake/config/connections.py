@@ -162,7 +162,7 @@ class CatalogAddress:
         """
         if _PASSWORD.search(unquote(text)):  # before any message repeats the text
             raise SettingsError(
-                "LAKE_CATALOG holds a password",
+                "LAKE_CATALOG contains a password",
                 hint="put it in PGPASSWORD, a passfile or the connection lake_catalog",
             )
         kind, _, address = text.partition(":")
@@ -172,7 +172,7 @@ class CatalogAddress:
             return cls("postgres", address)
         said = "LAKE_CATALOG" if "@" in text else f"LAKE_CATALOG={text!r}"  # user:password@host
         raise SettingsError(
-            f"{said} names no catalog",
+            f"{said} is not the address of a catalog",
             hint="sqlite:/absolute/file.sqlite or postgres:host=... dbname=... user=...",
         )
 
@@ -202,7 +202,9 @@ class CatalogAddress:
             raise SettingsError(
                 f"the connection {CATALOG_CONN_ID} "
                 + (f"says {', '.join(unknown)} in its extra" if unknown else "names no host"),
-                hint=f"its extra may say {', '.join(_LIBPQ_WORDS)}" if unknown else _CATALOG_HINT,
+                hint=f"its extra may contain {', '.join(_LIBPQ_WORDS)}"
+                if unknown
+                else _CATALOG_HINT,
             )
         words = {
             "host": fields.host,
@@ -289,7 +291,7 @@ def refuse_userinfo(url: str, name: str) -> None:
     """
     if "@" in urlsplit(url).netloc:
         raise SettingsError(
-            f"{name} holds a user or a key in front of its host",
+            f"{name} contains a user or a key in front of its host",
             hint="put keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in aws_default",
         )
 
@@ -302,7 +304,8 @@ def ca_bundle(verify: Any, env: Mapping[str, str]) -> str | None:
     """
     if verify is False or str(verify).lower() == "false":
         raise SettingsError(
-            "the connection aws_default says verify: false, so that anybody could play the store",
+            "the connection aws_default has verify: false, which would accept any server as the "
+            "store",
             hint="name the file of the store's certificate authority there, or in AWS_CA_BUNDLE",
         )
     return verify if isinstance(verify, str) and verify else env.get("AWS_CA_BUNDLE") or None

@@ -111,7 +111,7 @@ class Freshness(BaseModel):
             raise _broken("needs warn_after_seconds or error_after_seconds", "feeder", "freshness")
         if warn is not None and error is not None and warn > error:
             raise _broken(
-                "warns later (warn_after_seconds) than it fails (error_after_seconds)",
+                "warn_after_seconds is greater than error_after_seconds",
                 "feeder", "freshness",
             )  # fmt: skip
         return self
@@ -125,7 +125,7 @@ class FeederOptions(BaseModel):
     schedule: str = Field(
         default="@continuous",
         description="Airflow schedule. @continuous waits for the next files as soon as a run ends; "
-        "a cron expression looks for files at those times.",
+        "with a cron expression, runs start at those times.",
         min_length=1,
     )
     poke_interval_seconds: float | None = Field(
@@ -201,13 +201,13 @@ class FeederOptions(BaseModel):
         default=False,
         description="true waits, once there are files, until Airbyte has no running job for them, "
         "so that only complete syncs land. It needs the connection airbyte_default or AIRBYTE_URL. "
-        "A run that has waited timeout_seconds is skipped, and the next run waits on.",
+        "A run that has waited timeout_seconds is skipped, and the next run continues to wait.",
     )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries per task.")
     freshness: Freshness | None = Field(
         default=None,
-        description="After which silence the Lake page and `lotus-lake status` call the stream "
-        "late. Without it no silence is.",
+        description="How long nothing may land before the Lake page and `lotus-lake status` call "
+        "the stream late. Without it, the stream is never late.",
         examples=[{"warn_after_seconds": 7200, "error_after_seconds": 86400}],
     )
 

@@ -89,7 +89,7 @@ class StreamFile:
         for part in (self.source, self.name):
             if not is_plain_name(part) or "__" in part or len(part) > _NAME_CHARACTERS:
                 raise StreamConfigError(
-                    f"{self.path}: {part!r} cannot name a source or stream",
+                    f"{self.path}: {part!r} is not a valid name of a source or stream",
                     hint="letters, digits and single underscores, not starting with a digit, "
                     f"{_NAME_CHARACTERS} characters at most",
                 )

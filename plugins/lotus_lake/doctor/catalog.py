@@ -25,18 +25,18 @@ def sqlite_journal_is_wal(settings: Settings) -> Result:
         return skipped("the catalog is in Postgres")
     path = Path(settings.catalog.address)
     if not path.exists():
-        return skipped(f"{path} is not there yet")
+        return skipped(f"{path} does not exist yet")
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:
-        return skipped(f"{path} is empty yet")
+        return skipped(f"{path} is still empty")
     if header[18] != _WAL:
         return problem(
-            f"{path} has another journal than a write-ahead log: an open reader makes a commit "
-            "fail, and the lake cannot be opened read-only",
+            f"{path} is not in WAL mode: an open reader makes a commit fail, and the lake cannot "
+            "be opened read-only",
             hint='lotus-lake query --write "SELECT 1" switches it back',
         )
-    return ok("it has a write-ahead log")
+    return ok("it is in WAL mode")
 
 
 def nobody_sits_on_the_write_lock(settings: Settings) -> Result:
@@ -54,7 +54,8 @@ def nobody_sits_on_the_write_lock(settings: Settings) -> Result:
     pid = re.match(r"process (\d+):", holder)
     if pid and not Path("/proc", pid[1]).exists():
         return problem(
-            f"the write lock was taken by {holder}, which is gone: a child of it still holds it",
+            f"the write lock was taken by {holder}, which is gone: one of its child processes "
+            "still holds it",
             hint=f"`fuser {path}` names the process; end it",
         )
     if seconds > LOCK_TIMEOUT_SECONDS:
@@ -79,7 +80,8 @@ def postgres_speaks_english(lake: Lake) -> Result:
     (language,) = ask_postgres(lake, "SELECT current_setting('lc_messages') AS lc_messages")
     if not is_english(str(language)):
         return problem(
-            f"lc_messages is {language}: conflicts are not known as such, and are not retried",
+            f"lc_messages is {language}: DuckLake does not recognise conflicts, and does not "
+            "retry them",
             hint="ALTER ROLE ... SET lc_messages = 'C' for the user of LAKE_CATALOG",
         )
     return ok(f"lc_messages is {language or 'the default'}")

@@ -24,10 +24,10 @@ def python_is_supported(env: Mapping[str, str]) -> Result:
     """The Python is one that the project is made for."""
     pyproject = _pyproject(env)
     if pyproject is None:
-        return skipped("no pyproject.toml to compare with")
+        return skipped("there is no pyproject.toml to compare with")
     wanted, version = str(pyproject["requires-python"]), platform.python_version()
     if version not in SpecifierSet(wanted):
-        return problem(f"Python {version} is not {wanted}", hint=f"use a Python {wanted}")
+        return problem(f"Python {version} is not {wanted}", hint=f"use Python {wanted}")
     return ok(f"Python {version}")
 
 
@@ -35,12 +35,12 @@ def installed_versions_are_the_pinned_ones(env: Mapping[str, str]) -> Result:
     """DuckDB, dbt, Airflow and the rest are of the versions that pyproject.toml asks for."""
     pyproject = _pyproject(env)
     if pyproject is None:
-        return skipped("no pyproject.toml to compare with")
+        return skipped("there is no pyproject.toml to compare with")
     wrong = []
     for line in pyproject["dependencies"]:
         wanted, version = Requirement(line), _version(Requirement(line).name)
         if version is None or not wanted.specifier.contains(version, prereleases=True):
-            wrong.append(f"{wanted.name} is {version or 'missing'}, wanted {wanted.specifier}")
+            wrong.append(f"{wanted.name} is {version or 'missing'}, required is {wanted.specifier}")
     if wrong:
         return problem("; ".join(wrong), hint="pip install -r requirements.txt")
     return ok(f"{len(pyproject['dependencies'])} packages, DuckDB {duckdb.__version__}")

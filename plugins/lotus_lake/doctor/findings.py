@@ -63,7 +63,7 @@ def run_one(check: Callable[[Subject], Result], subject: Subject) -> Finding:
     except Exception as error:  # noqa: BLE001  the other checks have to run, whatever this is
         result = problem(
             f"the check could not finish: {type(error).__name__}: {error}",
-            hint="fix what the other checks name, then run it again",
+            hint="fix what the other checks report, then run the doctor again",
         )
     return Finding(name_of(check), result.state, result.text, result.hint)
 
@@ -71,7 +71,7 @@ def run_one(check: Callable[[Subject], Result], subject: Subject) -> Finding:
 def finding_of(check: Callable[..., Any], error: LotusLakeError) -> Finding:
     """The finding of a check that an error ended."""
     text = str(error).partition("\nhint: ")[0]
-    return Finding(name_of(check), "problem", text, error.hint or "see the text")
+    return Finding(name_of(check), "problem", text, error.hint or "see the message")
 
 
 def skip(checks: Iterable[Callable[..., Any]], reason: str) -> list[Finding]:

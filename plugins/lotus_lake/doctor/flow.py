@@ -46,7 +46,8 @@ def nothing_waits_for_long(view: View) -> Result:
     if late:
         return problem(
             f"files have been waiting for more than a day: {some_of(late)}",
-            hint="see whether the Dag is paused or red; `lotus-lake feed SOURCE STREAM` feeds now",
+            hint="check whether the Dag is paused or red; `lotus-lake feed SOURCE STREAM` feeds "
+            "them now",
         )
     return ok(f"{sum(status.waiting for status in view.statuses)} files wait")
 
@@ -54,7 +55,7 @@ def nothing_waits_for_long(view: View) -> Result:
 def models_read_what_has_landed(view: View) -> Result:
     """No model is more than a day behind; files that it has not read are never retired."""
     if not view.marks:
-        return skipped("no dbt manifest names a model that reads a stream")
+        return skipped("the dbt manifest has no model that reads a stream")
     stopped = [
         f"{status.slowest_model} ({status.lag_files} files of {status.stream}"
         f"{', it never ran' if view.marks.get(status.slowest_model or '') == -1 else ''})"
@@ -63,8 +64,9 @@ def models_read_what_has_landed(view: View) -> Result:
     ]
     if stopped:
         return problem(
-            f"models have not read for more than a day: {some_of(stopped)}",
-            hint="see the task `processed` of the stream's Dag, or run `dbt build` in include/dbt",
+            f"models have read nothing for more than a day: {some_of(stopped)}",
+            hint="check the task `processed` of the stream's Dag, or run `dbt build` in "
+            "include/dbt",
         )
     idle = sum(mark == -1 for mark in view.marks.values())
     return ok(f"{len(view.marks)} models{f', {idle} of them never ran' if idle else ''}")

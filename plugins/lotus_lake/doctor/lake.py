@@ -20,7 +20,7 @@ from lotus_lake.upkeep.orphans import find_orphans
 # A file that a transaction has written and not yet committed is no orphan.
 ORPHAN_AGE = timedelta(days=1)
 
-_NOTHING_FED = "nothing was fed yet"
+_NOTHING_FED = "nothing has been fed yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,10 @@ def nothing_is_deleted_that_was_not_retired(view: View) -> Result:
     wrong = [uri for uri in listed if uri not in retired]
     if wrong:
         return problem(
-            f"{len(wrong)} raw objects are to be deleted and were not retired: {some_of(wrong)}",
+            f"{len(wrong)} raw objects are on the deletion list without being retired: "
+            f"{some_of(wrong)}",
             hint="`lotus-lake maintain` takes them off the list before it deletes, then "
-            "`lotus-lake reconcile` lands them; call no DuckLake clean-up by hand",
+            "`lotus-lake reconcile` lands them; do not run DuckLake's clean-up by hand",
         )
     return ok(f"{len(listed)} retired objects wait to be deleted")
 
@@ -114,11 +115,11 @@ def registered_files_are_there(view: View) -> Result:
             for s, _ in gone
         }
         return problem(
-            f"{len(gone)} landed objects are gone from the bucket, and whoever reads those that "
-            f"were not copied fails: {some_of(key for _, key in gone)}",
-            hint=f"restore the objects, or take out their rows: {'; '.join(sorted(commands))}",
+            f"{len(gone)} landed objects are gone from the bucket, and queries that read those "
+            f"that were not copied fail: {some_of(key for _, key in gone)}",
+            hint=f"restore the objects, or remove their rows: {'; '.join(sorted(commands))}",
         )
-    return ok("none is known to be missing; `lotus-lake reconcile` looks")
+    return ok("no object is known to be missing; `lotus-lake reconcile` checks")
 
 
 def nothing_is_in_quarantine(view: View) -> Result:
@@ -128,7 +129,7 @@ def nothing_is_in_quarantine(view: View) -> Result:
         first = found[0]
         return problem(
             f"{len(found)} files are in quarantine, such as {first.key}: {first.error}",
-            hint="`lotus-lake quarantine list` says why each is there; then `quarantine retry` "
+            hint="`lotus-lake quarantine list` shows why; then `quarantine retry` "
             "or `quarantine drop`",
         )
     return ok("no file is in quarantine")
@@ -139,9 +140,9 @@ def every_data_file_is_referred_to(view: View) -> Result:
     found = find_orphans(view.lake, datetime.now(UTC) - ORPHAN_AGE)
     if found.files:
         return problem(
-            f"{len(found.files)} files below {view.lake.settings.data_path} belong to nothing "
-            f"({readable_bytes(found.files_bytes)}): a process died while it wrote them",
-            hint="`lotus-lake maintain` puts those that are old enough on the list of deletions",
+            f"{len(found.files)} files below {view.lake.settings.data_path} are orphans "
+            f"({readable_bytes(found.files_bytes)}): a process died while writing them",
+            hint="`lotus-lake maintain` puts those that are old enough on the deletion list",
         )
     return ok(f"{found.listed} files are referred to")
 

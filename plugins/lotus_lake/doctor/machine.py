@@ -55,8 +55,8 @@ def sqlite_catalog_is_on_a_local_disk(settings: Settings) -> Result:
     kind = file_system_of(Path(settings.catalog.address), Path("/proc/mounts").read_text())
     if kind in _NETWORK_FILE_SYSTEMS:
         return problem(
-            f"{settings.catalog.address} lies on {kind}: locks do not hold between machines, and "
-            "the catalog will break",
+            f"{settings.catalog.address} lies on {kind}: its locks do not work between machines, "
+            "and the catalog will break",
             hint="move it to a local disk, or use LAKE_CATALOG=postgres:host=... dbname=...",
         )
     return ok(f"{settings.catalog.address} lies on {kind}")
@@ -74,7 +74,7 @@ def project_files_fit_together(settings: Settings) -> Result:
         )
     if not project.selected:
         return problem(
-            f"{settings.streams_dir} holds no selected stream",
+            f"{settings.streams_dir} has no selected stream",
             hint="LAKE_STREAMS_DIR is the folder of {source}/{stream}.json",
         )
     return ok(counted(len(project.selected), "stream"))
@@ -117,11 +117,11 @@ def _room(variable: str, folder: Path, wanted_bytes: int) -> Result:
         there = there.parent
     free = shutil.disk_usage(there).free
     if not os.access(there, os.W_OK):
-        return problem(f"{there} cannot be written", hint=f"set {variable} to a folder that can")
+        return problem(f"{there} cannot be written to", hint=f"set {variable} to a writable folder")
     if free < wanted_bytes:
         return problem(
             f"{folder} has {readable_bytes(free)} free and needs {readable_bytes(wanted_bytes)}",
-            hint=f"free some space, or set {variable} to a folder on a larger disk",
+            hint=f"free space, or set {variable} to a folder on a larger disk",
         )
     return ok(f"{readable_bytes(free)} free in {folder}")
 

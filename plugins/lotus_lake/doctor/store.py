@@ -50,7 +50,7 @@ def bucket_is_listed(store: Store) -> Result:
         return problem(
             f"listing {settings.raw_uri} at {where} failed: {error}", hint=_listing_hint(error)
         )
-    there = "has objects" if found.get("KeyCount") else "is empty yet"
+    there = "has objects" if found.get("KeyCount") else "is still empty"
     return ok(f"{settings.raw_uri} {there}")
 
 
@@ -63,7 +63,7 @@ def raw_objects_can_be_read(store: Store) -> Result:
     keys = (i["Key"] for page in pages for i in page.get("Contents", ()) if i["Size"])
     key = next(keys, None)
     if key is None:
-        return skipped(f"{settings.raw_uri} has no object to read")
+        return skipped(f"there is no object to read below {settings.raw_uri}")
     try:
         # Not by a range: rclone sends the checksum of the whole object then, and boto3 objects.
         with closing(store.client.get_object(Bucket=settings.bucket, Key=key)["Body"]) as body:
@@ -98,12 +98,12 @@ def clock_agrees_with_the_store(store: Store) -> Result:
     """This machine and the store tell the same time; S3 refuses signatures 15 minutes off."""
     at = store_time(store.client, store.settings.bucket, store.settings.raw_prefix)
     if at is None:
-        return skipped("the store does not say what time it is")
+        return skipped("the store's answers carry no time")
     skew = (datetime.now(UTC) - at).total_seconds()
     if abs(skew) > MAX_SKEW_SECONDS:
         side = "ahead of" if skew > 0 else "behind"
         return problem(
-            f"this machine is {abs(skew) / 60:.0f} minutes {side} the store",
+            f"the clock of this machine is {abs(skew) / 60:.0f} minutes {side} that of the store",
             hint="synchronise the clock (chrony, systemd-timesyncd); S3 refuses requests that are "
             "15 minutes off",
         )
@@ -119,10 +119,10 @@ def no_rule_takes_raw_objects_too_early(store: Store) -> Result:
         if code == _NO_RULES:
             return ok("the bucket has no lifecycle rules")
         if code in _NOT_THERE:
-            return skipped(f"the store does not tell its rules: {code}")
+            return skipped(f"the lifecycle rules cannot be read: {code}")
         raise
     if "Rules" not in answer:
-        return skipped("the store does not know lifecycle rules")
+        return skipped("the store does not support lifecycle rules")
     longest = max((stream.feeder.retention_days for stream in store.streams), default=0)
     early = [
         f"{rule.get('ID', 'a rule')} after {days} days"
@@ -136,7 +136,7 @@ def no_rule_takes_raw_objects_too_early(store: Store) -> Result:
             hint="remove the rules from the raw prefix: the feeder retires files by itself, once "
             "every model has read them",
         )
-    return ok(f"{len(answer['Rules'])} rules, none of them takes raw objects early")
+    return ok(f"{len(answer['Rules'])} rules, none of which deletes or archives raw objects early")
 
 
 def days_to_read(rule: Mapping[str, Any], raw_prefix: str) -> int | None:

@@ -73,7 +73,11 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
 def _kept(retirement: Retirement) -> Retirement:
     """Say so when a consumer has stopped: nothing of its stream is retired any more."""
     if retirement.reason:
-        log.warning("%d days are old enough and kept: %s", retirement.kept_days, retirement.reason)
+        log.warning(
+            "%d days are old enough to retire, but kept: %s",
+            retirement.kept_days,
+            retirement.reason,
+        )
     return retirement
 
 

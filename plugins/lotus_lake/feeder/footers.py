@@ -142,8 +142,8 @@ def _too_deep(nodes: Sequence[_Node]) -> str | None:
     if deepest is None or deepest.lists <= _LISTS:
         return None
     return (
-        f"column {deepest.column} holds lists in lists, {deepest.lists} deep: DuckDB takes twice "
-        f"the time and memory for each, and {_LISTS} are the limit"
+        f"column {deepest.column} holds lists in lists, {deepest.lists} deep: each level doubles "
+        f"DuckDB's time and memory, and {_LISTS} are the limit"
     )
 
 

@@ -294,7 +294,7 @@ def first_event(
     """
     event, error, remark = "discovered", None, None
     if is_hidden(item.key):
-        event, remark = "ignored", "the name is that of a marker, or of a file in the making"
+        event, remark = "ignored", "the name is that of a marker, or of an unfinished file"
     elif problem := key_problem(prefix, item.key):
         event, error = "quarantined", problem
     elif item.size_bytes == 0:

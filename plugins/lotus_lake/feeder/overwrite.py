@@ -144,7 +144,7 @@ class Overwrite(Append):
             raise SchemaMismatchError(
                 f"{self.stream.id}: generation {newest} is younger than generation "
                 f"{left[0].generation_id}, of which {len(left)} objects are left: its connection "
-                "was made anew, and Airbyte will not delete them",
+                "was recreated, and Airbyte will not delete them",
                 hint=f"once its sync has succeeded, delete the old objects, such as {left[0].key}: "
                 "their rows stay until the new generation lands",
             )

@@ -125,7 +125,7 @@ def _land_in_children(lake: Lake, strategy: Append, batch: Batch, run_id: str) -
     if len(waiting) == 1:
         note = f"it crashes the reader ({died_of})"
         if died_of == "SIGKILL":
-            note = "its reader was killed (SIGKILL), as when it needs more memory than there is"
+            note = "its reader was killed (SIGKILL), probably because it needs too much memory"
         return _commit_once(lake, strategy, [Outcome(waiting[0], "quarantined", note=note)], run_id)
     middle = len(waiting) // 2
     halves = [

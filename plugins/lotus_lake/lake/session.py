@@ -158,12 +158,16 @@ class Lake:
                 if not is_conflict(error):
                     raise
                 log.info(
-                    "commit %r met another writer, attempt %d: %s", message, attempt + 1, error
+                    "commit %r conflicted with another writer, attempt %d: %s",
+                    message,
+                    attempt + 1,
+                    error,
                 )
                 time.sleep(random.uniform(0.05, 0.2) * min(attempt + 1, 5))  # noqa: S311
         raise CommitConflictError(
             f"{message}: lost against other writers {COMMIT_ATTEMPTS} times",
-            hint="run it again; if it stays, look for a process that writes to this stream",
+            hint="run it again; if it persists, look for another process that writes to this "
+            "stream",
         )
 
     @contextlib.contextmanager

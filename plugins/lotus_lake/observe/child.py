@@ -50,14 +50,14 @@ def look(settings: Settings, name: str, *, seconds: int = LOOK_SECONDS, **argume
     if ended.returncode == -signal.SIGALRM:
         raise TransientError(
             f"the lake did not answer within {seconds} s",
-            hint="it may be locked, slow or down; `lotus-lake doctor` says more",
+            hint="it may be locked, slow or down; `lotus-lake doctor` shows more",
         )
     if ended.returncode < 0:
         killed = signal.Signals(-ended.returncode).name
-        raise ResourcesExhaustedError(f"the look at the lake ended by {killed}")
+        raise ResourcesExhaustedError(f"the process that reads the lake was ended by {killed}")
     answer = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout else {}
     if "found" not in answer:
-        raise LotusLakeError(answer.get("error", "the look at the lake failed: see the log"))
+        raise LotusLakeError(answer.get("error", "reading the lake failed: see the log"))
     return answer["found"]
 
 

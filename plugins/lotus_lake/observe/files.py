@@ -158,8 +158,8 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
         ) from error
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise PermanentError(
-            f"the condition {condition!r} cannot be asked of {stream.landing_table}: {error}",
-            hint='such as --where "id = 1001"; text stands in single quotes',
+            f"the condition {condition!r} is not valid for {stream.landing_table}: {error}",
+            hint='such as --where "id = 1001"; put text in single quotes',
         ) from error
     known = {
         row[0]: row[1:]

@@ -106,7 +106,7 @@ def _query_of(lake: Lake, statement: duckdb.Statement) -> str:
         if not statement.query.strip():  # PIVOT ... ON column, which DuckDB takes apart
             hint = "name the values: PIVOT ... ON status IN ('paid', 'open') USING count(*)"
         raise PermanentError(
-            f"only queries can run on a lake that is open for reading, and {error}: "
+            f"the lake is open for reading, so only queries can run, and {error}: "
             f"{statement.query.strip() or 'PIVOT'}",
             hint=hint,
         ) from error

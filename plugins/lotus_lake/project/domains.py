@@ -36,14 +36,15 @@ def domain_problems(models: Mapping[str, Model]) -> dict[str, str]:
     problems: dict[str, str] = {}
     for name, members in domains.items():
         if not name:
-            problems[name] = "lies in no folder of models/enriched, and each folder is a Dag"
+            problems[name] = "is not in a folder of models/enriched; each folder becomes a Dag"
         elif not is_plain_name(name) or len(name) > _NAME_CHARACTERS:
-            problems[name] = f"folder {name!r} cannot name a Dag"
+            problems[name] = f"folder {name!r} is not a valid name of a Dag"
         elif not inputs_of(members):
-            problems[name] = f"the domain {name} reads no model of another, so nothing starts it"
+            problems[name] = f"the domain {name} reads no model from outside: nothing starts it"
     for circle in _circles(models, domains):
         problems |= {
-            name: f"domains start each other without end: {' -> '.join(circle)}" for name in circle
+            name: f"domains would start each other endlessly: {' -> '.join(circle)}"
+            for name in circle
         }
     return problems
 

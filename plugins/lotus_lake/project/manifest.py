@@ -157,12 +157,12 @@ def manifest_problem(project_dir: Path) -> str | None:
     """Why the manifest is out of date and stays so; `None` if it is current or can be made."""
     dbt_dir, manifest = dbt_project_dir(project_dir), manifest_file(project_dir)
     if not (dbt_dir / "dbt_project.yml").exists():
-        return f"{dbt_dir} holds no dbt project"
+        return f"{dbt_dir} contains no dbt project"
     if _is_fresh(manifest, manifest.with_name(_STAMP), _signature(dbt_dir)):
         return None
     if not os.access(manifest.parent if manifest.parent.exists() else dbt_dir, os.W_OK):
         state = "is older than the models" if manifest.exists() else "is missing"
-        return f"{manifest} {state} and its folder cannot be written"
+        return f"{manifest} {state} and its folder is not writable"
     return None
 
 

@@ -127,7 +127,7 @@ def check_name(name: str, kind: str) -> None:
     """
     if not is_plain_name(name) or "__" in name:
         raise StreamConfigError(
-            f"{name!r} cannot name a {kind}",
+            f"{name!r} is not a valid name of a {kind}",
             hint="letters, digits and single underscores, not starting with a digit",
         )
 

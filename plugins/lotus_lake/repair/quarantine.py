@@ -94,7 +94,8 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
         if key not in {file.key for file in usable}:
             raise PermanentError(
                 f"{key} is not, or no longer, the object that is in quarantine",
-                hint="the next run lands what is there now; `lotus-lake quarantine drop` the other",
+                hint="the next run lands the present object; `lotus-lake quarantine drop` the "
+                "other",
             )
     return requeue(lake, stream, usable, run_id)
 
@@ -126,7 +127,7 @@ def _quarantined(lake: Lake, stream: Stream, keys: Sequence[str]) -> list[FileEv
     found = files_with(lake, stream, ("quarantined",))
     if unknown := set(keys) - {file.key for file in found}:
         raise PermanentError(
-            f"not in quarantine of {stream.id}: {', '.join(sorted(unknown))}",
+            f"not in the quarantine of {stream.id}: {', '.join(sorted(unknown))}",
             hint=f"lotus-lake quarantine list {stream.source} {stream.name}",
         )
     return [file for file in found if not keys or file.key in set(keys)]

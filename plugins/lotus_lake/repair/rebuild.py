@@ -67,12 +67,12 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
     """
     if not model.unique_key:
         raise SettingsError(
-            f"{model.name} merges by no key, so that its files do not say which rows are current",
-            hint="dbt makes it anew from what it reads",
+            f"{model.name} has no unique_key, so its files do not show which rows are current",
+            hint="dbt builds it from its inputs",
         )
     if model.name in lake.tables("main"):
         raise SettingsError(
-            f"main.{model.name} is there already",
+            f"main.{model.name} already exists",
             hint="rebuild into an empty catalog, before any model has run",
         )
     files = _data_files(lake, f"main/{model.name}")
@@ -83,7 +83,7 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
     if absent := {*_VERSION, *model.unique_key} - set(columns):
         raise SchemaMismatchError(
             f"the data files of {model.name} lack {', '.join(sorted(absent))}",
-            hint="make the table by hand from its files",
+            hint="create the table by hand from its files",
         )
 
     def decide(_: Guard) -> Change:
@@ -154,5 +154,5 @@ def _create(
         partition_date=None,
         event="retired",
         row_count=int(lake.value(f"SELECT count(*) FROM {table}")),
-        remark=f"{len(files)} data files of a catalog that is lost",
+        remark=f"{len(files)} data files of a lost catalog",
     )

@@ -89,13 +89,14 @@ class Reconciliation:
             )
         elif self.missing > self.repaired:
             found.append(
-                f"{self.missing - self.repaired} landed files have lost their object: readers that "
-                "open them fail; `lotus-lake reconcile SOURCE STREAM --repair` takes them out"
+                f"{self.missing - self.repaired} landed files have lost their object, and queries "
+                "that read them fail; `lotus-lake reconcile SOURCE STREAM --repair` removes "
+                "their rows"
             )
         if self.unknown_data_files:
             found.append(
                 f"{self.unknown_data_files} data files of the landing table are not in the ledger, "
-                "or registered twice: somebody has done that by hand"
+                "or registered twice: somebody registered them by hand"
             )
         return found
 

@@ -244,7 +244,7 @@ def _as_money(columns: Sequence[Column], paths: Mapping[Path, str]) -> list[Colu
     for path, name in paths.items():
         if path not in known or known[path].kind not in ("string", "number"):
             raise ScaffoldError(
-                f"--money {name}: the model has no column of numbers for it",
+                f"--money {name}: the model has no numeric column for it",
                 hint=f"fields with numbers: {_listed(known, lambda c: c.kind == 'number')}",
             )
     return [
@@ -264,7 +264,8 @@ def _key(paths: Sequence[Path], columns: Mapping[Path, Column]) -> tuple[str, ..
     found = [_key_column(path, columns) for path in paths]
     if all(column.type == "boolean" for column in found):
         raise ScaffoldError(
-            f"primary_key {'.'.join(paths[0])!r} is a boolean, which tells only two records apart",
+            f"primary_key {'.'.join(paths[0])!r} is a boolean, which distinguishes only two "
+            "records",
             hint="choose another one: --primary-key FIELD, once for each part of the key",
         )
     return tuple(column.name for column in found)
@@ -305,6 +306,6 @@ def _cursor_expression(cursor: Column | None) -> str:
     }
     if cursor.type not in casts or cursor.expression != sql:
         raise ScaffoldError(
-            f"cursor_field {'.'.join(cursor.path)!r} is {cursor.type}, which tells no order in time"
+            f"cursor_field {'.'.join(cursor.path)!r} is {cursor.type}, which has no order in time"
         )
     return casts[cursor.type]

@@ -50,10 +50,10 @@ def read_sample(file: Path) -> SourceSchema:
     data = {name: kind for name, kind in types.items() if not name.lower().startswith("_airbyte_")}
     fields = {name: _field(kind, (name,), file) for name, kind in data.items()}
     if not fields:
-        raise ScaffoldError(f"{file} has no column besides those of Airbyte")
+        raise ScaffoldError(f"{file} has only Airbyte's own columns")
     _check_types(fields, data, file)
     missing = [name for name in AIRBYTE_COLUMNS if name not in types]
-    notes = (f"{file.name} lacks {', '.join(missing)}: Airbyte's files have them",)
+    notes = (f"{file.name} lacks {', '.join(missing)}, which Airbyte's files have",)
     return SourceSchema(fields=fields, origin=str(file), notes=notes if missing else ())
 
 
@@ -71,7 +71,7 @@ def _field(kind: DuckDBPyType, path: tuple[str, ...], file: Path) -> FieldSchema
     schema, name = _schema(kind, path, file), path[-1]
     if _UNSAFE.search(name):
         raise ScaffoldError(
-            f"{file}: column {'.'.join(path)!r} has a name that cannot stand in a model",
+            f"{file}: column {'.'.join(path)!r} has a name that cannot be used in a model",
             hint="rename it: braces and control characters mean something in dbt and in YAML",
         )
     column = free_name(name, nested=len(path) > 1)

@@ -156,7 +156,7 @@ def _stream(
     known = read_sample(sample) if sample else discovered
     if known is None:
         raise ScaffoldError(
-            f"nothing is known of the fields of {source}/{name}",
+            f"the fields of {source}/{name} are unknown",
             hint=f"lotus-lake discover {source} FILE, or --from-parquet FILE",
         )
     document = stream_document(name, known, choices)

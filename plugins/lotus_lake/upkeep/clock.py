@@ -32,7 +32,7 @@ def check_clock(lake: Lake) -> None:
     for name, at in others.items():
         if at is not None and abs(now - at) > MAX_SKEW:
             raise UpkeepRefusedError(
-                f"this machine says that it is {now:%Y-%m-%d %H:%M} UTC, {name} says "
-                f"{at.astimezone(UTC):%Y-%m-%d %H:%M}: what is old cannot be told",
-                hint="synchronize the clocks (chrony, systemd-timesyncd), then run it again",
+                f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, {name} says "
+                f"{at.astimezone(UTC):%Y-%m-%d %H:%M}: the age of files cannot be judged",
+                hint="synchronise the clocks (chrony, systemd-timesyncd), then run it again",
             )

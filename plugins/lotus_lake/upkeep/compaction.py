@@ -125,7 +125,7 @@ def compact(
         if not finished:
             postponed.append(str(table))
     for name in postponed:
-        log.info("%s is left to the next run: the budget is spent", name)
+        log.info("%s is left for the next run: the time budget is used up", name)
     if failed is not None:
         raise failed
     return Compaction(tuple(done), tuple(postponed))

@@ -78,7 +78,7 @@ def upkeep(lake: Lake, *, dry_run: bool = False) -> Upkeep:
 def expire(lake: Lake, *, dry_run: bool = False) -> int:
     """Expire snapshots that are too old to be asked for; returns how many.
 
-    Files that no other snapshot shows are put on the list of what is to be deleted, and versions of
+    Files that no other snapshot shows are put on the deletion list, and versions of
     rows in the catalog that no other shows are removed.
 
     Raises:
@@ -112,7 +112,7 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
     if not dry_run:
         unschedule(lake, protected)
         for uri in protected:
-            log.warning("%s was to be deleted, and is in use again: it stays", uri)
+            log.warning("%s was on the deletion list, and is in use again: it stays", uri)
     moment = _as_compared(lake, untouchable_since(lake))
     due = _cleanup(lake, moment, dry_run=True) - set(protected)
     if not dry_run:

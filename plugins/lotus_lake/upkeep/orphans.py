@@ -140,12 +140,12 @@ def _refuse_too_many(lake: Lake, found: Orphans, max_share: float) -> None:
     allowed = max(_FEW, max_share * found.listed) if count * 2 <= found.listed else 0
     if count > allowed and max_share < 1:
         raise UpkeepRefusedError(
-            f"{count} of {found.listed} files under {lake.settings.data_path} are known to no "
-            f"table of {lake.settings.catalog.kind}:{lake.settings.catalog.address}: that is too "
+            f"{count} of {found.listed} files under {lake.settings.data_path} belong to no table "
+            f"of {lake.settings.catalog.kind}:{lake.settings.catalog.address}: that is too "
             "many to be left-overs of killed processes",
             hint="check that LAKE_CATALOG and LAKE_DATA_PATH belong together, and that the catalog "
-            "was not restored from an old dump; when they may go, "
-            "`lotus-lake maintain --orphan-share 1`",
+            "was not restored from an old dump; to accept them, `lotus-lake maintain "
+            "--orphan-share 1`",
         )
 
 

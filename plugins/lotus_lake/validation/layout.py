@@ -20,15 +20,14 @@ def built_by_a_dag(project: Project) -> Iterator[Problem]:
         if node.kind in ("seed", "snapshot"):
             yield Problem(
                 node.file,
-                f"is a {node.kind}, and no Dag builds one: who reads it finds no table, or an old "
-                "one",
+                f"is a {node.kind}, which no Dag builds: its table would be missing or out of date",
                 "feed it as a stream, or write its rows into a model",
             )
         elif not node.is_enabled:
             yield Problem(
                 node.file,
                 "is disabled: no Dag builds it",
-                "delete it, or take `enabled: false` away",
+                "delete it, or remove `enabled: false`",
                 config_line(node.code),
             )
         elif node.layer not in _LAYERS:
@@ -83,13 +82,14 @@ def one_name(project: Project) -> Iterator[Problem]:
         if other is not node:
             yield Problem(
                 node.file,
-                f"is called {node.name}, as {project.short(other.file)} is: both are one table",
+                f"is called {node.name}, as {project.short(other.file)} is: both would build one "
+                "table",
                 "rename one of them",
             )
         for word, value in node.names.items():
             yield Problem(
                 node.file,
                 f"has the {word} {value!r}, which changes nothing: its table is main.{node.name}",
-                f"take {word} away; to rename the table, rename the model",
+                f"remove {word}; to rename the table, rename the model",
                 config_line(node.code),
             )

@@ -106,7 +106,7 @@ def keys(project: Project) -> Iterator[Problem]:
         if model.materialized not in ("incremental", "table"):
             yield Problem(
                 model.file,
-                f"is {model.materialized}: it would keep nothing of the rows that are retired",
+                f"is {model.materialized}: it would lose the rows that are retired",
                 "config(materialized='incremental', ...)",
                 config_line(model.code),
             )
@@ -203,14 +203,15 @@ def deletes(project: Project) -> Iterator[Problem]:
             if model.deletes != wanted:
                 yield Problem(
                     model.file,
-                    f"says {model.deletes or 'nothing'} of deletes, its stream {wanted}",
+                    f"has deletes: {model.deletes or 'none'}, but its stream has {wanted}",
                     f"config(meta={{'deletes': '{wanted}'}}, ...)",
                     config_line(model.code),
                 )
             if "deleted_at" not in model.macros:
                 yield Problem(
                     model.file,
-                    "does not tell deletes from other versions: a delete would be a row of nulls",
+                    "does not distinguish deletes from other versions: a delete would be a row of "
+                    "nulls",
                     f"{{{{ deleted_at('{DELETED_AT}') }}}} as _deleted_at",
                 )
 

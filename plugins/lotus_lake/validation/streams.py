@@ -63,7 +63,7 @@ def fields_exist(project: Project) -> Iterator[Problem]:
                 yield Problem(
                     project.file_of(stream),
                     f"field {name!r} is not in {project.short(schema_file)}",
-                    f"lotus-lake discover {stream.source}, or take the field out",
+                    f"lotus-lake discover {stream.source}, or remove the field",
                     json_line(project.file_of(stream), f"$.fields.{name}"),
                 )
 

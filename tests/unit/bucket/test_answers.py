@@ -18,6 +18,6 @@ def test_what_comes_in_time_is_returned_or_raised() -> None:
 
 def test_an_answer_that_never_ends_is_given_up() -> None:
     end = threading.Event()
-    with pytest.raises(TimeoutError, match="no whole answer within 0 seconds"):
+    with pytest.raises(TimeoutError, match="no complete answer within 0 seconds"):
         within(0.1, lambda: end.wait(60))
     end.set()

@@ -379,7 +379,7 @@ def test_a_connection_that_names_no_catalog_is_refused_and_not_repeated(
 
 @pytest.mark.parametrize("verify", [False, "false", "False"])
 def test_a_connection_that_trusts_anybody_is_refused(project: Path, verify: object) -> None:
-    with pytest.raises(SettingsError, match="anybody could play the store") as caught:
+    with pytest.raises(SettingsError, match="accept any server as the store") as caught:
         read(project, AIRFLOW_CONN_AWS_DEFAULT=connection(extra={"verify": verify}))
     assert "AWS_CA_BUNDLE" in str(caught.value.hint)
 

@@ -212,7 +212,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (
         "freshness that warns too late",
         good(feeder={"freshness": {"warn_after_seconds": 9, "error_after_seconds": 5}}),
-        ["$.feeder.freshness", "warns later"],
+        ["$.feeder.freshness", "is greater than"],
     ),
     (
         "freshness in words",

@@ -217,12 +217,12 @@ def test_a_name_that_cannot_be_a_stream_hides_no_other(settings: Settings) -> No
         "new",
         "skipped",
     ]
-    assert "cannot name a stream" in found["a__b"].reason
+    assert "is not a valid name of a stream" in found["a__b"].reason
     assert [path.name for path in settings.sources_dir.rglob("*.json")] == ["orders.json"]
 
 
 def test_a_source_that_cannot_be_a_folder_is_refused(settings: Settings) -> None:
-    with pytest.raises(StreamConfigError, match="cannot name a source"):
+    with pytest.raises(StreamConfigError, match="is not a valid name of a source"):
         write_source_schemas(settings, "../shop", CATALOG)
 
 

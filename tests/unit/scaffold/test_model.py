@@ -234,9 +234,9 @@ def test_a_value_that_its_column_cannot_hold_is_null_and_named(
         (
             {"fields": {"id": ID, "at": {"type": "boolean"}}, "cursor_field": ["at"]},
             {},
-            "boolean, which tells no order",
+            "boolean, which has no order",
         ),
-        ({"fields": {"id": {"type": "boolean"}}}, {}, "only two records apart"),
+        ({"fields": {"id": {"type": "boolean"}}}, {}, "distinguishes only two records"),
         ({"fields": {"id": ID}}, {"money": ["price"]}, "--money price"),
         ({"fields": {"id": ID, "at": MOMENT}}, {"money": ["at"]}, "--money at"),
     ],

@@ -27,22 +27,22 @@ CASES: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "models/enriched/b/fct_b.sql": LOOSE + "select * from {{ ref('fct_a') }}",
         },
         {
-            "models/enriched/a/fct_a.sql": "start each other without end",
-            "models/enriched/b/dim_b.sql": "start each other without end",
-            "models/enriched/b/fct_b.sql": "start each other without end",
+            "models/enriched/a/fct_a.sql": "would start each other endlessly",
+            "models/enriched/b/dim_b.sql": "would start each other endlessly",
+            "models/enriched/b/fct_b.sql": "would start each other endlessly",
         },
     ),
     "a model in no folder": (
         {"models/enriched/fct_loose.sql": READS},
-        {"models/enriched/fct_loose.sql": "lies in no folder"},
+        {"models/enriched/fct_loose.sql": "is not in a folder"},
     ),
     "a folder with a blank": (
         {"models/enriched/sales ops/fct_ops.sql": READS},
-        {"models/enriched/sales ops/fct_ops.sql": "'sales ops' cannot name a Dag"},
+        {"models/enriched/sales ops/fct_ops.sql": "'sales ops' is not a valid name of a Dag"},
     ),
     "a domain that nothing starts": (
         {"models/enriched/calendar/dim_day.sql": LOOSE + "select 1 as day"},
-        {"models/enriched/calendar/dim_day.sql": "so nothing starts it"},
+        {"models/enriched/calendar/dim_day.sql": ": nothing starts it"},
     ),
     "another layer": (
         {"models/marts/mart_orders.sql": READS},

@@ -102,7 +102,7 @@ class Looking:
             rest = max(_FRESH_SECONDS, _REST * entry.took_seconds)
             if entry.running is None and now - entry.ended_at > rest:
                 if self._running() >= _QUEUED:
-                    entry.error = "too many pages are looking at the lake"
+                    entry.error = "too many pages are waiting for the lake"
                     return entry, None
                 entry.began_at = now
                 entry.running = self._pool.submit(self._look, entry, name, arguments)
@@ -117,8 +117,8 @@ class Looking:
             error = str(problem)
         # Whatever secrets backends and connections raise; it may quote what is secret.
         except Exception:
-            log.exception("the look %r at the lake failed", name)
-            error = "the look at the lake failed: see the log of the api-server"
+            log.exception("reading %r from the lake failed", name)
+            error = "reading the lake failed: see the log of the api-server"
         with self._lock:
             entry.running, entry.ended_at, entry.error = None, time.monotonic(), error
             entry.took_seconds = entry.ended_at - entry.began_at
