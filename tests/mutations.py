@@ -225,6 +225,18 @@ MUTATIONS = (
         "test_parts_without_a_generation_are_one_table",
     ),
     Mutation(
+        "models follow a generation without rows",
+        Text("OR ? AND (event = 'empty' OR remark = ?)", "OR ? AND false AND remark = ?"),
+        "tests/pipeline/test_overwrite.py::"
+        "test_the_processed_table_is_empty_once_the_generation_is",
+    ),
+    Mutation(
+        "only who knows that a source is empty empties its table",
+        Code("repair if divisible else empty", "repair"),
+        "tests/integration/test_overwrite_streams.py::"
+        "test_nothing_depends_on_the_objects_once_they_have_landed",
+    ),
+    Mutation(
         "what the store would not give is tried again",
         Code('event == "quarantined" and is_due', "False"),
         "tests/integration/test_refused_objects.py::test_a_passing_404_lands_without_anybody",

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from lotus_lake.bucket import objects
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.feeder.cleanup import retire_files
@@ -106,11 +107,12 @@ def test_a_store_that_fails_is_reported_and_everything_lands_later(
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.ERROR, Fault.RESET, Fault.CUT], ids=lambda fault: fault.name
+    "fault", [Fault.ERROR, Fault.RESET, Fault.CUT, Fault.DRIP], ids=lambda fault: fault.name
 )
 def test_a_store_that_fails_for_one_file_lands_the_others_and_that_one_later(
-    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault
+    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(objects, "ANSWER_SECONDS", 3)
     proxy.plan = lambda _asked, path: fault if path.endswith("part_3.parquet") else None
     assert run_impatiently(feed).registered == FILES - 1
     late = feed.key("part_3.parquet")
