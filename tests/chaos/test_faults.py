@@ -62,6 +62,12 @@ def feed(make_feed: Callable[..., Feed]) -> Feed:
     return feed
 
 
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feeder gives an answer of the store up after seconds, not after two minutes."""
+    monkeypatch.setattr(objects, "ANSWER_SECONDS", 3)
+
+
 def run_impatiently(feed: Feed) -> Registration:
     """One pass in a fresh DuckDB whose clients wait for a second, and try again once, at once."""
     config = Config(read_timeout=1, retries={"total_max_attempts": 2}, s3=_PATH_STYLE)
@@ -92,7 +98,7 @@ def assert_all_landed(feed: Feed, lake: Lake) -> None:
 
 @pytest.mark.parametrize(("fault", "operation"), FAILURES)
 def test_a_store_that_fails_is_reported_and_everything_lands_later(
-    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault, operation: Operation
+    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault, operation: Operation, impatience: None
 ) -> None:
     proxy.plan = lambda asked, _path: fault if asked is operation else None
     with pytest.raises(StorageUnavailableError):
@@ -110,9 +116,8 @@ def test_a_store_that_fails_is_reported_and_everything_lands_later(
     "fault", [Fault.ERROR, Fault.RESET, Fault.CUT, Fault.DRIP], ids=lambda fault: fault.name
 )
 def test_a_store_that_fails_for_one_file_lands_the_others_and_that_one_later(
-    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    feed: Feed, lake: Lake, proxy: Proxy, fault: Fault, impatience: None
 ) -> None:
-    monkeypatch.setattr(objects, "ANSWER_SECONDS", 3)
     proxy.plan = lambda _asked, path: fault if path.endswith("part_3.parquet") else None
     assert run_impatiently(feed).registered == FILES - 1
     late = feed.key("part_3.parquet")
