@@ -72,7 +72,7 @@ class Browser:
 
     def see(self, path: str) -> Any:
         """What stands there once the lake has answered."""
-        while "looks again by itself" in (answer := self.get(path)).text:
+        while "reloads by itself" in (answer := self.get(path)).text:
             time.sleep(0.2)
         assert answer.status_code == 200, answer.text
         return answer
@@ -191,7 +191,7 @@ def test_who_may_read_no_dag_learns_nothing_of_the_lake(
     monkeypatch.setenv("LAKE_CATALOG", "postgres:host=127.0.0.1 port=1 dbname=lake user=lake")
     assert "127.0.0.1" in Browser(page, "viewer", "VIEWER").see("/lake/").text
     text = _Page(Browser(page, STRANGER, "VIEWER").see("/lake/").text).text
-    assert "No stream can be seen here" in text
+    assert "There is no stream to show" in text
     assert "127.0.0.1" not in text
 
 
@@ -249,9 +249,9 @@ def test_a_wrong_input_is_told_in_words(viewer: Browser, fed: Feed) -> None:
         "day=2026-13-99": "days are written as 2026-03-10",
         f"day={MARKUP}": "days are written as",
         "offset=-1&event=nothing": "part_0.parquet",
-        "offset=99999999&day=2026-03-10": "No file fits",
-        "key=' OR 1=1 --": "No file fits",
-        "key=%00%ff": "No file fits",
+        "offset=99999999&day=2026-03-10": "No file matches",
+        "key=' OR 1=1 --": "No file matches",
+        "key=%00%ff": "No file matches",
         "view=nothing&read=2": "part_0.parquet",
         "view=rows&table=x'; DROP TABLE y; --": "shop__orders has no table",
         f"view=rows&table={MARKUP}": "shop__orders has no table",
@@ -263,7 +263,7 @@ def test_a_wrong_input_is_told_in_words(viewer: Browser, fed: Feed) -> None:
     for query in ("page=abc", "page=-1", "page=9999", "state=x&sort=y"):
         assert "shop/orders" in viewer.see(f"/lake/?{query}").text
     for query in (f"q={MARKUP}", f"q={'x' * 999}"):
-        assert "No stream fits" in (answer := viewer.see(f"/lake/?{query}").text)
+        assert "No stream matches" in (answer := viewer.see(f"/lake/?{query}").text)
         assert MARKUP not in answer
 
 
@@ -313,7 +313,7 @@ def test_a_lake_that_does_not_answer_keeps_no_page_waiting(
         viewer = Browser(page, "viewer", "VIEWER")
         answer = viewer.get("/lake/")
         assert answer.status_code == 200
-        assert "Looking at the lake" in answer.text
+        assert "Reading the lake" in answer.text
         assert '<meta http-equiv="refresh"' in answer.text
         silent.accept()[0].close()
     said = viewer.see("/lake/").text

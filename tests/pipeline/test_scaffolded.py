@@ -115,7 +115,7 @@ EXTRACTED = (
 )  # fmt: skip
 
 
-NAN = '{"price":"nan is no decimal(18, 4)"}'
+NAN = '{"price":"nan is not a valid decimal(18, 4)"}'
 LINES_QUERY = (
     "SELECT order_line_order, line, amount::varchar, left_date::varchar "
     "FROM lakehouse.main.int_shop__order_lines ORDER BY ALL"
@@ -191,7 +191,7 @@ def test_a_discovered_stream_runs_at_once(
             "SELECT order_line_order, line, _lake_reason "
             "FROM lakehouse.meta.kept_out_int_shop__order_lines ORDER BY ALL"
         ) == [
-            (3, "a", 'bad value: {"amount":"inf is no decimal(18, 4)"}'),
+            (3, "a", 'bad value: {"amount":"inf is not a valid decimal(18, 4)"}'),
             (None, "a", "no key"),
             (None, "x", "no key"),
         ]

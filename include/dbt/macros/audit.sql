@@ -5,9 +5,9 @@
     `meta.failed_rows_{model}`, with the test that they fail.
 
     These are the tests that `dbt build` runs with the model: those of severity `error` that read
-    the model, and beside it nothing but what the model is made of. dbt reports them afterwards,
-    from what was found here. A test that also reads other models runs on what is published; a
-    warning keeps nothing back.
+    the model and, apart from it, only what the model is made of. dbt reports them afterwards, with
+    the result found here. A test that also reads other models runs on what is published; a warning
+    holds nothing back.
 #}
 {% macro audit() -%}
     {%- if execute and flags.WHICH in ('build', 'run', 'retry') -%}
@@ -118,7 +118,7 @@
     {%- do run_query(query) -%}
     {%- do run_query('begin') -%}
     {{ exceptions.raise_database_error(
-        this.identifier ~ ' stays as it was, since tests of the new version fail:\n'
+        this.identifier ~ ' stays as it was, because tests of the new version fail:\n'
         ~ said | join('\n')
         ~ '\nhint: SELECT * FROM ' ~ failed_rows() ~ ' has up to 100 rows of each'
     ) }}

@@ -1,9 +1,9 @@
 {#
     The rows of `rows`, a relation or a CTE, with some columns in other types. A value that its type
-    cannot hold, such as NaN in a decimal, is one bad value and stops nothing: it becomes NULL, and
-    `_lake_bad_values` says what it was, as JSON: {"taxes": "NaN is no decimal(18, 4)"}. That column
-    is NULL in all other rows. The row remains the newest version of its record; the config
-    `meta={'keep_out': ['taxes']}` keeps it out of the table instead (see kept_out.sql).
+    cannot hold, such as NaN in a decimal, does not fail the model: it becomes NULL, and
+    `_lake_bad_values` says what it was, as JSON: {"taxes": "NaN is not a valid decimal(18, 4)"}; in
+    all other rows that column is NULL. The row remains the newest version of its record, unless the
+    config `meta={'keep_out': ['taxes']}` keeps it out of the table (see kept_out.sql).
 #}
 {% macro convert(rows, types) -%}
     select
@@ -22,7 +22,7 @@
                     {%- for column, type in types.items() %}
                     '{{ column }}', case
                         when {{ is_bad(column, type) }}
-                            then left({{ column }}::varchar, 100) || ' is no {{ type }}'
+                            then left({{ column }}::varchar, 100) || ' is not a valid {{ type }}'
                     end
                     {{- ',' if not loop.last }}
                     {%- endfor %}
@@ -38,8 +38,8 @@
 
 
 {#
-    Post-hook: warns of what a run has merged without its values, so that it is seen in dbt's log
-    and counted there. `lotus-lake balance --read` counts what the tables hold.
+    Post-hook: warns in dbt's log about rows that a run has kept out or merged without some of their
+    values, with their number. `lotus-lake balance --read` counts what the tables hold.
 #}
 {% macro warn_of_bad_rows() -%}
     {%- if execute and config.get('unique_key') -%}

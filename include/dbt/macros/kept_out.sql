@@ -1,5 +1,5 @@
 {#
-    The newest version of a record can be one that readers must not see: it tells that the record
+    The newest version of a record can be one that readers must not see: it says that the record
     was deleted, it lacks the key, or it has a bad value in a column that `meta={'keep_out': [...]}`
     of the model names. A post-hook takes it out of the model's table, in the transaction that
     merged it, and remembers it in `meta.kept_out_{model}`. There it remains the newest:
@@ -29,7 +29,7 @@
 {%- endmacro %}
 
 
-{# Pre-hook: an increment asks for what was kept out; a model that is built anew forgets it. #}
+{# Pre-hook: an increment needs the table of what was kept out; a model that is rebuilt drops it. #}
 {% macro begin_to_keep_out() -%}
     {%- if config.get('unique_key') and is_incremental() -%}
         {{ create_kept_out() }}
@@ -93,14 +93,14 @@
 
 {#
     What the model does with the deletes of its stream: `hard`, `soft`, `ignore`, or nothing if the
-    stream tells none. As in the stream's JSON, which `lotus-lake validate` compares.
+    stream reports none. `lotus-lake validate` checks that the stream config says the same.
 #}
 {% macro deletes() -%}
     {{ (config.get('meta') or {}).get('deletes', '') }}
 {%- endmacro %}
 
 
-{# When a record was deleted, as a change log tells it; NULL for a version that is no delete. #}
+{# When a record was deleted, from the change log; NULL for a version that is not a delete. #}
 {% macro deleted_at(column) -%}
     case
         when {{ column }} is not null

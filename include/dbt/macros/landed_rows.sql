@@ -9,7 +9,7 @@
     by their snapshot id in the whole table.
 
     Every row has the day of its object's key; only the row of NULLs with which a landing table
-    begins (see null_counts.py) has none.
+    begins (see lake/column_statistics.py) has none.
 
     A full refresh is refused when rows have been retired from the landing table: the records that
     only they held would be lost. So is a first run of a model whose watermark says that it has run
@@ -78,7 +78,7 @@
 {%- endmacro %}
 
 
-{# Whether the model has a table, or had one: its watermark outlives it. #}
+{# Whether the model has a table, or had one: the watermark stays when the table is dropped. #}
 {% macro has_run_before() -%}
     {%- if load_relation(this) is not none -%}{{ return(should_full_refresh()) }}{%- endif -%}
     {%- set mark = adapter.get_relation(this.database, 'meta', 'watermark_' ~ this.identifier) -%}

@@ -6,9 +6,9 @@
     the table (see kept_out.sql). Rows without the key, or a part of it, are all left as they are.
 
     Older versions are looked for in the key and the columns of the order alone, and only among
-    keys that are there more than once, so that whole rows are neither sorted nor kept in memory.
-    For that the CTEs that lead to `rows` are `not materialized`: each look reads the columns that
-    it needs, and no others.
+    keys that occur more than once, so that whole rows are neither sorted nor kept in memory.
+    For that the CTEs that lead to `rows` are `not materialized`: each step reads only the columns
+    that it needs.
 #}
 {% macro newest_wins(rows, key) -%}
     {%- set columns = key.split(',') | map('trim') | list -%}
@@ -45,7 +45,7 @@
 {%- endmacro %}
 
 
-{# That two relations have the same values in some columns, and values at all. #}
+{# That two relations have the same values, none of them NULL, in some columns. #}
 {% macro same_values(columns, one, other) -%}
     {%- for column in columns -%}
         {{ one }}.{{ column | trim }} = {{ other }}.{{ column | trim }}
@@ -60,7 +60,7 @@
 {%- endmacro %}
 
 
-{# A cursor that is a date, as a time; a year that no calendar has is no time. #}
+{# A cursor that is a date, as a time; NULL for a year outside the calendar. #}
 {% macro date_as_time(column) -%}
     case when year({{ column }}) between 1 and 9999 then {{ column }} end::timestamptz
 {%- endmacro %}
@@ -68,7 +68,7 @@
 
 {#
     A cursor that is a number, as a time in the same order: seconds since 1970 up to the year 5138,
-    beyond that microseconds, since a position in a log is no time. Whatever the number, it is one.
+    beyond that microseconds, because a position in a log is not a time. Any number gives a time.
 #}
 {% macro number_as_time(column) -%}
     make_timestamptz(case

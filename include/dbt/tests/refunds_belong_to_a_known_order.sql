@@ -1,6 +1,6 @@
 {#
-    Refunds that fct_sales counts nowhere, because their order is not there. A warning: the two
-    streams are synced apart, so that a refund can land before its order.
+    Refunds that fct_sales does not count, because it lacks their order. Only a warning: the two
+    streams are synced separately, so a refund can land before its order.
 #}
 {{ config(severity='warn') }}
 

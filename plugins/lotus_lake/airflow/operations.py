@@ -184,8 +184,8 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             False,
             type="boolean",
             title="Empty",
-            description="reconcile: the source is empty; take the rows of an overwrite stream out "
-            "of its table if no object of it is left.",
+            description="reconcile: the source is empty; remove the rows of an overwrite stream "
+            "whose objects are all gone.",
         ),
         "dry_run": Param(
             True,

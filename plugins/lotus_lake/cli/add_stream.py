@@ -79,7 +79,7 @@ def add_stream(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the files of a stream: config, landing DDL, dbt source, processed model and its tests.
+    """Write the files of a stream: config, landing DDL, dbt source, processed model and its tests.
 
     The fields come from include/sources (see `lotus-lake discover`), from a Parquet file, or from
     the stream JSON if there is one already. A file that exists is never changed: run the command

@@ -87,7 +87,7 @@ def backfill(
     records that come again change nothing in them.
 
     Shows what will happen and asks first. With --wait it ends when everything that the job wrote
-    has landed, which it proves by the job's id in the rows.
+    has landed, which the job's id in the rows proves.
 
     Exit codes: 0 done; 1 refused, failed, or rows are missing; 3 timed out.
 

@@ -34,9 +34,9 @@ def balance(
     """Show the balance sheet of streams: rows of the files that landed = rows of the table.
 
     Each file that was ever seen is in one column: landed, retired, replaced, empty, quarantined,
-    ignored, missing or waiting. The rows that landed by the ledger are compared, file by file, with
-    those that DuckLake has; with --read, with those that are in the files, by Airbyte sync, and
-    the keys of processed tables with the keys that have landed.
+    ignored, missing or waiting. The rows that landed according to the ledger are compared, file by
+    file, with those that DuckLake has. --read compares them with the rows in the files, also by
+    Airbyte sync, and the keys of processed tables with the keys that have landed.
 
     The exit code is 1 if something does not balance.
 

@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check for everything that is known to go wrong, and say how to fix it.
+    """Check the deployment for every known problem, and show how to fix it.
 
     Checks versions, settings, project files, bucket, catalog, landing tables, the queue and the
     models. Writes only a probe file below LAKE_DATA_PATH, which it deletes again. Exits with 1 if

@@ -34,8 +34,8 @@ def init(
     """Create what the lake lacks: catalog, ledger, landing tables, their options, indexes.
 
     Run it before the first Dag runs, after every change of the stream configs, and after an
-    upgrade. It drops nothing and leaves what exists as it is. A stream whose table cannot take what
-    its config declares is named, and stops no other.
+    upgrade. It drops nothing and leaves what exists as it is. If a landing table cannot follow its
+    config, the stream is reported, and the others are done.
 
     Example: lotus-lake init --check
     """

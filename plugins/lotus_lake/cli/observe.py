@@ -59,7 +59,7 @@ def files(
     """Show the file ledger, latest event first; or, with --where, which files rows came from.
 
     The condition of --where is SQL over the columns of the stream's landing table. It runs as it
-    is on a read-only lake: never pass on a condition from someone you do not trust.
+    is, on a read-only lake: never pass on a condition from someone you do not trust.
 
     Example: lotus-lake files shopify orders --event quarantined
 
@@ -122,8 +122,8 @@ def plan(source: AnySource = None, stream: AnyName = None, as_json: AsJson = Fal
     """Show what the next run of a stream would do, from a listing of the bucket.
 
     Shows the new files by day, the commits they would make, and the files that cannot land because
-    of their key or size. Writes nothing and opens no file: what is in the files is found out when
-    they land.
+    of their key or size. Writes nothing and opens no file: problems inside the files show up only
+    when they land.
 
     Example: lotus-lake plan shopify orders
     """

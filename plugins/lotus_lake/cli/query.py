@@ -43,7 +43,7 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run SQL on the lake, which is read-only unless --write is given.
+    """Run SQL on the lake, read-only unless --write is given.
 
     Without --write, only queries run, and they read only the lake and the raw prefix.
 

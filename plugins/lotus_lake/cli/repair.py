@@ -48,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
     """Feed one stream now, without Airflow: list, then register everything that waits.
 
-    Safe beside a running Airflow: of two feeders of a stream one wins, the other finds nothing.
+    Safe while Airflow runs: of two feeders of a stream one wins, the other finds nothing to do.
 
     Example: lotus-lake feed shopify orders
     """
@@ -92,18 +92,18 @@ def reconcile_streams(
         bool,
         typer.Option(
             "--empty",
-            help="The source is empty: take the rows of an overwrite stream out of its table if "
-            "no object of it is left.",
+            help="The source is empty: remove the rows of an overwrite stream whose objects are "
+            "all gone.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare bucket, ledger and landing tables as a whole; land what is missing.
 
-    Finds what no run would see: files that arrived later than `lookback_days`, and objects that
-    somebody deleted. Exits with 1 when something is left that a person has to look at.
+    Finds what no run would notice: files that arrived later than `lookback_days`, and objects that
+    somebody deleted. Exits with 1 if something needs a person.
 
-    Without a stream: all of a source, or all there are.
+    Without a stream: all streams of the source; without a source: all streams.
 
     Example: lotus-lake reconcile shopify orders --repair
     """
@@ -150,10 +150,10 @@ def rewind_stream(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at files again, and let the models process their rows again. Nothing doubles.
+    """List files again, and let the models process their rows again. No row is duplicated.
 
-    Without a point: everything. With --feed-again each file is also registered anew in the place
-    of its old registration, for instance to get columns that `freeze` had left out.
+    Without a point, the stream goes back to its start. With --feed-again, each file also replaces
+    its old registration, for instance to land columns that `freeze` left out.
 
     Example: lotus-lake rewind shopify orders --to-date 2026-03-01 --dry-run
     """
@@ -198,9 +198,9 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
 
 @in_quarantine.command(name="retry")
 def retry_command(source: Source, stream: Name, keys: Keys = None, as_json: AsJson = False) -> None:
-    """Put files back into the queue, all of the stream without keys.
+    """Put quarantined files back into the queue: those with these keys, or all of the stream.
 
-    A version that was quarantined because it had replaced a landed object takes its place.
+    If a version was quarantined because it replaced a landed object, it now lands in its place.
 
     Example: lotus-lake quarantine retry shopify orders
     """
@@ -216,7 +216,7 @@ def drop_command(
     keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys of objects.")],
     as_json: AsJson = False,
 ) -> None:
-    """Decide that files do not land. Their objects stay in the bucket.
+    """Close the case of quarantined files: they do not land. Their objects stay in the bucket.
 
     Example: lotus-lake quarantine drop shopify orders raw/shopify/orders/year=2026/.../x.parquet
     """

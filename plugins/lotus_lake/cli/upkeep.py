@@ -36,7 +36,7 @@ def maintain(
     ] = MAX_SHARE,
     as_json: AsJson = False,
 ) -> None:
-    """Expire snapshots, delete files that no snapshot needs, compact tables, look for orphans.
+    """Expire snapshots, delete files that no snapshot needs, compact tables, find orphans.
 
     Runs the steps of the Dag lake_maintenance. Prints the address of every deleted file, one a
     line, then the size of every table and its growth since the day before. A dry run changes

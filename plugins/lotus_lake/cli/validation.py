@@ -23,7 +23,7 @@ def validate(as_json: AsJson = False) -> None:
 
     Lists every problem at once, each with its file, its line and a fix. No Airflow, no lake and no
     network are needed. Models and sources come from dbt's manifest: when a file of the dbt project
-    has changed, `dbt parse` makes it anew first, which takes a few seconds.
+    has changed, `dbt parse` renews it first, which takes a few seconds.
 
     For example:
 

@@ -133,7 +133,7 @@ class Overwrite(Append):
         if files_with(lake, self.stream, ("missing",)):
             log.warning(
                 "%s: no object is left; the rows that landed last stay. If the source is empty, "
-                "take them out: lotus-lake reconcile %s %s --empty",
+                "remove them: lotus-lake reconcile %s %s --empty",
                 self.stream.id,
                 self.stream.source,
                 self.stream.name,

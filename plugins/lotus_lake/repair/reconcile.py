@@ -85,7 +85,7 @@ class Reconciliation:
         if self.missing > self.repaired and self.is_empty:
             found.append(
                 "no object is left, and the rows that landed last stay; if the source is empty, "
-                "`lotus-lake reconcile SOURCE STREAM --empty` takes them out"
+                "`lotus-lake reconcile SOURCE STREAM --empty` removes them"
             )
         elif self.missing > self.repaired:
             found.append(

@@ -214,12 +214,12 @@ def test_a_value_that_its_column_cannot_hold_is_null_and_named(
     land(con, table, {("id",): "3"})
     found = con.execute(
         "SELECT order_id, price::varchar, total_amount::varchar, "
-        "_lake_bad_values::json ->> '$.price' LIKE '% is no decimal(18, 4)', "
+        "_lake_bad_values::json ->> '$.price' LIKE '% is not a valid decimal(18, 4)', "
         "_lake_bad_values::json ->> '$.total_amount', _lake_bad_values IS NULL "
         f"FROM ({rendered(model_sql(one, model), table)}) ORDER BY order_id"
     )
     assert found.fetchall() == [
-        (1, None, None, True, "six is no decimal(18, 4)", False),
+        (1, None, None, True, "six is not a valid decimal(18, 4)", False),
         (2, "2.0001", "2.5000", None, None, True),
         (3, None, None, None, None, True),
     ]

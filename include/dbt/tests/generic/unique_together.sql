@@ -1,4 +1,4 @@
-{# The rows of a model whose key, made of several columns, another row has as well. #}
+{# The keys, made of several columns, that more than one row of the model has. #}
 {% test unique_together(model, columns) %}
 
 select
