@@ -23,6 +23,7 @@ from lotus_lake.cli import (
     upkeep,
     validation,
     version,
+    why,
 )
 from lotus_lake.cli.output import say
 from lotus_lake.errors import LotusLakeError
@@ -47,6 +48,7 @@ status.add_to(app)
 observe.add_to(app)
 balance.add_to(app)
 query.add_to(app)
+why.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)
 airbyte.add_to(app)

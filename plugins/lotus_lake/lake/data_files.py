@@ -7,7 +7,8 @@ deleting, much later, the object that is now at the same address.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
 
 from lotus_lake.lake.one_glob import one_glob
 from lotus_lake.lake.session import LAKE, METADATA, Lake
@@ -60,6 +61,29 @@ def register(lake: Lake, table: str, uris: Sequence[str], *, ignore_extra_column
             """,
             [table, pattern],
         )
+
+
+def files_of_rows(lake: Lake, table: str, rows: Collection[tuple[int, int]]) -> dict[int, str]:
+    """Addresses of the data files of rows of a landing table, by row id; no file is opened.
+
+    Args:
+        lake: Open lake.
+        table: Name of the landing table.
+        rows: Row id of each, and the snapshot in which it landed.
+    """
+    wanted = sorted(row_id for row_id, _ in rows)
+    found: dict[int, str] = {}
+    for path, first, count in lake.rows(
+        f"""
+        SELECT path, row_id_start, record_count FROM {METADATA}.ducklake_data_file
+        WHERE table_id = ({LANDING_TABLE_ID}) AND end_snapshot IS NULL
+        AND begin_snapshot IN (SELECT unnest(?::JSON::BIGINT[]))
+        """,
+        [table, json_array({snapshot for _, snapshot in rows})],
+    ):
+        inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + count)]
+        found |= dict.fromkeys(inside, path)
+    return found
 
 
 def last_registered(lake: Lake, table: str) -> set[str]:

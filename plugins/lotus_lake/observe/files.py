@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -13,7 +14,7 @@ from lotus_lake.failures import one_line
 from lotus_lake.lake.session import META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL
 from lotus_lake.ledger.schema import was_fed
-from lotus_lake.sql import identifier
+from lotus_lake.sql import identifier, json_array
 
 # One stream, all of a source, or all.
 _CHOSEN = "(?::VARCHAR IS NULL OR source = ?) AND (?::VARCHAR IS NULL OR stream = ?)"
@@ -56,6 +57,17 @@ class Origin:
     dag_run_id: str | None
     landed_at: datetime | None
     data_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """How a file landed: its object, the snapshot, the run that did it, and when."""
+
+    key: str
+    etag: str
+    snapshot_id: int
+    dag_run_id: str
+    landed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,25 +173,39 @@ def find_origins(lake: Lake, stream: Stream, condition: str, limit: int = 100) -
             f"the condition {condition!r} is not valid for {stream.landing_table}: {error}",
             hint='such as --where "id = 1001"; put text in single quotes',
         ) from error
-    known = {
-        row[0]: row[1:]
-        for row in lake.rows(
-            f"""
-            SELECT coalesce(data_file, ? || key) AS address, arg_max(key, version),
-                   arg_max(snapshot_id, version), arg_max(dag_run_id, version),
-                   arg_max(recorded_at, version)
-            FROM {META}.file_events
-            WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
-            AND address IN (SELECT unnest(?::VARCHAR[])) GROUP BY address
-            """,
-            [lake.settings.uri(""), stream.source, stream.name, [file for file, _ in found]],
-        )
-    }
+    known = find_landings(lake, stream.source, stream.name, [file for file, _ in found])
     origins = []
     for data_file, count in found:
-        key, snapshot_id, run_id, landed_at = known.get(data_file, (None,) * 4)
-        origins.append(Origin(key, count, snapshot_id, run_id, landed_at, data_file))
+        landing = known.get(data_file)
+        origins.append(
+            Origin(
+                landing.key if landing else None,
+                count,
+                landing.snapshot_id if landing else None,
+                landing.dag_run_id if landing else None,
+                landing.landed_at if landing else None,
+                data_file,
+            )
+        )
     return origins
+
+
+def find_landings(
+    lake: Lake, source: str, stream: str, data_files: Collection[str]
+) -> dict[str, Landing]:
+    """How data files of a stream last landed, by their addresses; unknown ones are absent."""
+    rows = lake.rows(
+        f"""
+        SELECT coalesce(data_file, ? || key) AS address, arg_max(key, version),
+               arg_max(etag, version), arg_max(snapshot_id, version),
+               arg_max(dag_run_id, version), arg_max(recorded_at, version)
+        FROM {META}.file_events
+        WHERE source = ? AND stream = ? AND event IN {LANDED_SQL}
+        AND address IN (SELECT unnest(?::JSON::VARCHAR[])) GROUP BY address
+        """,
+        [lake.settings.uri(""), source, stream, json_array(data_files)],
+    )
+    return {row[0]: Landing(*row[1:]) for row in rows}
 
 
 def find_cursors(lake: Lake, source: str | None = None, stream: str | None = None) -> list[Cursor]:

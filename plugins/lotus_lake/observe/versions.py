@@ -1,0 +1,355 @@
+"""The landed versions of records: the file of each, and which of them became the table's row.
+
+The versions are read by the model's own SQL, from the CTE that `newest_wins` chooses from, and
+ordered as it orders them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lotus_lake.lake.data_files import files_of_rows
+from lotus_lake.lake.session import META, STAGING, Lake
+from lotus_lake.ledger.events import LANDED_SQL, files_sql
+from lotus_lake.ledger.watermarks import watermark_table
+from lotus_lake.observe.condition import ASKED, quoted
+from lotus_lake.observe.files import Landing, find_landings
+from lotus_lake.project.manifest import Model
+from lotus_lake.sql import identifier, json_array
+
+# What the order of versions compares, and where a version landed.
+VERSION_COLUMNS = (
+    "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id", "_lake_snapshot_id",
+)  # fmt: skip
+_ORDER = (
+    '"_airbyte_extracted_at" DESC NULLS LAST, "_source_updated_at" DESC, '
+    '"_airbyte_raw_id" DESC NULLS LAST, "_lake_row_id" DESC'
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LandedVersion:
+    """A landed row: one version of a record.
+
+    Attributes:
+        record: Values of the model's key.
+        outcome: `won`: it is the table's row. `kept out`: it is the newest, and readers do not see
+            it. `lost`: another one is newer. `waits`: the model has not read it yet. `not merged`:
+            the model has read it, and the table does not have it.
+        because: What it lost against, or why it is kept out.
+        extracted_at: When Airbyte read it at the source.
+        sync_id: Airbyte's job.
+        key: Key of the object; `None` if the ledger does not know the data file.
+        etag: ETag of the object.
+        dag_run_id: Run that landed it.
+        snapshot_id: Snapshot of the lake in which it landed.
+        data_file: What DuckLake reads: the object, or the lake's copy of it.
+        raw_id: Airbyte's id of the row.
+    """
+
+    record: Mapping[str, Any]
+    outcome: Literal["won", "kept out", "lost", "waits", "not merged"]
+    because: str | None
+    extracted_at: datetime | None
+    sync_id: int | None
+    key: str | None
+    etag: str | None
+    dag_run_id: str | None
+    snapshot_id: int
+    data_file: str | None
+    raw_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GoneFile:
+    """A file that landed in the snapshot of a row whose landed version is not there any more.
+
+    Attributes:
+        record: Values of the row's key.
+        key: Key of the object.
+        etag: Its ETag.
+        event: What became of it: `retired`, `replaced` or `missing`.
+        row_count: Rows that it held.
+        snapshot_id: Snapshot in which it landed.
+        dag_run_id: Run that landed it.
+        gone_at: When its rows left the landing table.
+    """
+
+    record: Mapping[str, Any]
+    key: str
+    etag: str
+    event: str
+    row_count: int | None
+    snapshot_id: int
+    dag_run_id: str
+    gone_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LandedRows:
+    """The landed rows behind the rows of a processed table.
+
+    Attributes:
+        model: The processed table.
+        table: The landing table.
+        versions: The first landed versions, by record, newest first.
+        total: How many there are.
+        gone: Files that brought versions which are not in the landing table any more; where a
+            snapshot landed several that are gone, it was one of them.
+        gone_files: Files of the stream whose rows are not in the landing table any more: what else
+            they held is not known.
+    """
+
+    model: str
+    table: str
+    versions: tuple[LandedVersion, ...]
+    total: int
+    gone: tuple[GoneFile, ...]
+    gone_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of a record, landed or in a table."""
+
+    key: tuple[Any, ...]
+    extracted_at: datetime | None
+    source_updated_at: Any
+    raw_id: str | None
+    snapshot_id: int
+    row_id: int = -1
+    reason: str | None = None
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """What the merge compares."""
+        return self.extracted_at or _EPOCH, self.source_updated_at, self.raw_id or ""
+
+    def is_row(self, landed: _Version) -> bool:
+        """Whether a landed version is this one."""
+        return self.rank == landed.rank and self.snapshot_id == landed.snapshot_id
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Where the landed versions of a processed model's records are.
+
+    Attributes:
+        model: The model.
+        landing: Name of its landing table.
+        ctes: WITH clause of its SQL.
+        holder: The CTE in it that has every version, with `_lake_row_id`.
+    """
+
+    model: Model
+    landing: str
+    ctes: str
+    holder: str
+
+
+def record_key(model: Model) -> tuple[str, ...]:
+    """What makes rows of a processed model versions of one record."""
+    return model.unique_key or ("_airbyte_raw_id",)
+
+
+def find_versions(
+    lake: Lake, of: Versions, found: str | None, chosen: str, limit: int, number: int
+) -> LandedRows:
+    """The landed versions of some records.
+
+    Args:
+        lake: Open lake.
+        of: Where they are.
+        found: Table with rows of the model, whose records are meant. `None` if it has none.
+        chosen: Condition over `asked` that chooses records if there are no such rows.
+        limit: Greatest number of records, of versions, and of versions compared of each record.
+        number: Tells names of temporary tables apart.
+    """
+    model, landing, ctes, holder = of.model, of.landing, of.ctes, of.holder
+    key = record_key(model)
+    names = ", ".join(map(identifier, key))
+    records = f"temp.why_records_{number}"
+    source = found or f"{identifier(holder)} AS {ASKED} WHERE {chosen}"
+    lake.con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {records.removeprefix('temp.')} AS "
+        f"{'' if found else ctes} SELECT DISTINCT {names} FROM {source} LIMIT {limit}"
+    )
+    landed, total = _landed(lake, key, f"{ctes} SELECT", holder, records, limit)
+    winners = _in_tables(lake, model.name, key, records, found)
+    source_name, _, stream_name = landing.removeprefix("stg_").partition("__")
+    stream = (source_name, stream_name)
+    mark = _mark(lake, model.name)
+    shown = landed[:limit]
+    files = files_of_rows(lake, landing, {(v.row_id, v.snapshot_id) for v in landed})
+    landings = find_landings(lake, *stream, set(files.values()))
+    syncs = _sync_ids(lake, landing, [v.row_id for v in shown], set(files.values()))
+    versions = []
+    for version in shown:
+        winner = winners.get(version.key)
+        outcome, because = _outcome(version, winner, landed, mark, files, landings)
+        file = files.get(version.row_id)
+        landing_of = landings.get(file or "")
+        versions.append(
+            LandedVersion(
+                dict(zip(key, version.key, strict=True)),
+                outcome,
+                because,
+                version.extracted_at,
+                syncs.get(version.row_id),
+                landing_of.key if landing_of else None,
+                landing_of.etag if landing_of else None,
+                landing_of.dag_run_id if landing_of else None,
+                version.snapshot_id,
+                file,
+                version.raw_id,
+            )
+        )
+    absent = [w for w in winners.values() if not any(w.is_row(v) for v in landed)]
+    gone = [file for w in absent for file in _gone(lake, stream, w, key, limit)]
+    return LandedRows(
+        model.name, landing, tuple(versions), total, tuple(gone[:limit]), _count_gone(lake, stream)
+    )
+
+
+def _landed(
+    lake: Lake, key: Sequence[str], select: str, holder: str, records: str, limit: int
+) -> tuple[list[_Version], int]:
+    """Landed versions of the records, newest first, and how many there are."""
+    names = ", ".join(map(identifier, key))
+    asked = ", ".join(quoted((column,)) for column in key)
+    columns = ", ".join(map(identifier, VERSION_COLUMNS))
+    rows = lake.rows(
+        f"""
+        {select} {names}, {columns}, _lake_row_id, count(*) OVER () AS total
+        FROM {identifier(holder)} AS {ASKED}
+        WHERE ({asked}) IN (SELECT ({names}) FROM {records})
+        QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {_ORDER}) <= {limit}
+        ORDER BY {names}, {_ORDER}
+        """
+    )
+    width = len(key)
+    found = [_version(row, width, row_id=row[width + len(VERSION_COLUMNS)]) for row in rows]
+    return found, int(rows[0][-1]) if rows else 0
+
+
+def _in_tables(
+    lake: Lake, model: str, key: Sequence[str], records: str, found: str | None
+) -> dict[tuple[Any, ...], _Version]:
+    """The version of each record that is in the table, or is kept out of it."""
+    names = ", ".join(map(identifier, key))
+    columns = ", ".join(map(identifier, VERSION_COLUMNS))
+    versions: dict[tuple[Any, ...], _Version] = {}
+    if f"kept_out_{model}" in lake.tables("meta"):
+        for row in lake.rows(
+            f"SELECT {names}, {columns}, _lake_reason "
+            f"FROM {META}.{identifier(f'kept_out_{model}')} "
+            f"WHERE ({names}) IN (SELECT ({names}) FROM {records})"
+        ):
+            versions[tuple(row[: len(key)])] = _version(row, len(key), reason=row[-1])
+    if found:
+        for row in lake.rows(f"SELECT {names}, {columns} FROM {found}"):
+            versions[tuple(row[: len(key)])] = _version(row, len(key))
+    return versions
+
+
+def _version(
+    row: Sequence[Any], width: int, *, row_id: int = -1, reason: str | None = None
+) -> _Version:
+    """A row of the key and what `VERSION_COLUMNS` names."""
+    extracted_at, source_updated_at, raw_id, snapshot_id = row[width : width + len(VERSION_COLUMNS)]
+    return _Version(
+        tuple(row[:width]), extracted_at, source_updated_at, raw_id, snapshot_id, row_id, reason
+    )
+
+
+def _outcome(
+    version: _Version,
+    winner: _Version | None,
+    landed: Sequence[_Version],
+    mark: int | None,
+    files: Mapping[int, str],
+    landings: Mapping[str, Landing],
+) -> tuple[Literal["won", "kept out", "lost", "waits", "not merged"], str | None]:
+    if mark is not None and version.snapshot_id > mark:
+        return "waits", "the model has not read it yet"
+    if winner is None:
+        return "not merged", "the table has no row of this record"
+    same = [other for other in landed if other.key == version.key and winner.is_row(other)]
+    if same and same[0] is version:
+        return ("kept out", winner.reason) if winner.reason else ("won", None)
+    if version.rank > winner.rank:
+        return "not merged", "the table has an older version"
+    file = files.get(same[0].row_id) if same else None
+    known = landings.get(file or "")
+    where = known.key if known else file or "a file that is gone"
+    at = f"{winner.extracted_at:%Y-%m-%d %H:%M:%S}" if winner.extracted_at else "unknown"
+    if version.rank == winner.rank:
+        return "lost", f"it is the same version as that from {where}"
+    if version.extracted_at == winner.extracted_at:
+        at += f", changed {winner.source_updated_at},"
+    return "lost", f"that of {at} from {where} is newer"
+
+
+def _mark(lake: Lake, model: str) -> int | None:
+    """The snapshot up to which the model has read, as of the table that is looked at."""
+    if f"watermark_{model}" not in lake.tables("meta"):
+        return None
+    return int(lake.value(f"SELECT max(snapshot_id_to) FROM {watermark_table(model)}"))
+
+
+def _sync_ids(
+    lake: Lake, landing: str, row_ids: Sequence[int], files: set[str]
+) -> dict[int, int | None]:
+    table = f"{STAGING}.{identifier(landing)}"
+    kinds = {name: kind for name, kind, *_ in lake.rows(f"DESCRIBE {table}")}
+    if "sync_id" not in kinds.get("_airbyte_meta", ""):
+        return {}
+    return dict(
+        lake.rows(
+            f"""
+            SELECT rowid, _airbyte_meta.sync_id::BIGINT FROM {table}
+            WHERE filename IN (SELECT unnest(?::JSON::VARCHAR[]))
+            AND rowid IN (SELECT unnest(?::JSON::BIGINT[]))
+            """,
+            [json_array(files), json_array(row_ids)],
+        )
+    )
+
+
+def _gone(
+    lake: Lake, stream: tuple[str, str], version: _Version, key: Sequence[str], limit: int
+) -> list[GoneFile]:
+    """Files that landed in the snapshot of a version and whose rows have left the table since."""
+    latest = files_sql(
+        "source = ? AND stream = ? AND key IN ("
+        f"SELECT key FROM {META}.file_events "
+        "WHERE source = ? AND stream = ? AND snapshot_id = ?)"
+    )
+    rows = lake.rows(
+        f"""
+        SELECT landed.key, landed.etag, latest.event, landed.row_count, landed.snapshot_id,
+               landed.dag_run_id, latest.updated_at
+        FROM {META}.file_events AS landed
+        JOIN ({latest}) AS latest USING (source, stream, key, etag, size_bytes)
+        WHERE landed.event IN {LANDED_SQL} AND landed.snapshot_id = ?
+        AND latest.event NOT IN {LANDED_SQL} AND source = ? AND stream = ?
+        ORDER BY landed.key LIMIT ?
+        """,
+        [*stream, *stream, version.snapshot_id, version.snapshot_id, *stream, limit],
+    )
+    record = dict(zip(key, version.key, strict=True))
+    return [GoneFile(record, *row) for row in rows]
+
+
+def _count_gone(lake: Lake, stream: tuple[str, str]) -> int:
+    return int(
+        lake.value(
+            f"SELECT count(*) FROM {META}.feeder_files WHERE source = ? AND stream = ? "
+            "AND event IN ('retired', 'replaced', 'missing')",
+            stream,
+        )
+    )
