@@ -6,7 +6,7 @@ The tables are built by the models' own SQL, without dbt: what dbt adds is teste
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from lotus_lake.project.manifest import manifest_file
 from lotus_lake.project.rendering import render_model
 from tests.catalogs import on_sqlite
 from tests.consuming import consume
-from tests.feeds import DAY, Feed, Shape
+from tests.feeds import DAY, Feed, Shape, some_rows
 from tests.projects import copy_project
 
 if TYPE_CHECKING:
@@ -249,6 +249,49 @@ def test_a_model_that_only_dbt_can_tell_is_said_by_name(shop: Shop) -> None:
     (said,) = why.remarks
     assert f"{REFUNDS} cannot be rendered without dbt" in said
     assert {s.column: s.problem for s in why.sources if s.problem} == {f"{REFUNDS}.returns": said}
+
+
+def test_records_of_several_columns_and_any_text_are_told_apart(
+    settings: Settings, make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed()
+    texts = ("a\0b", "a\0b", "paid", "it's")
+    rows = [
+        {**one, "id": number // 3, "status": text}
+        for number, (one, text) in enumerate(zip(some_rows(4), texts, strict=True))
+    ]
+    feed.put(rows=rows)
+    feed.run(lake)
+    manifest = manifest_file(settings.project_dir)
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    of_orders = document["sources"]["source.lotus_lake.shopify.orders"]
+    document["sources"]["source.shop"] = of_orders | {
+        "source_name": "shop", "identifier": feed.stream.landing_table,
+    }  # fmt: skip
+    node = document["nodes"][f"model.lotus_lake.{ORDERS}"]
+    name = "int_shop__orders"
+    document["nodes"][f"model.lotus_lake.{name}"] = node | {
+        "name": name,
+        "alias": name,
+        "config": node["config"] | {"unique_key": ["id", "status"]},
+        "raw_code": """
+            with renamed as not materialized (
+                select
+                    id, status, amount, _airbyte_extracted_at, _airbyte_raw_id,
+                    'epoch'::timestamptz as _source_updated_at, _lake_snapshot_id, _lake_row_id
+                from {{ landed_rows('shop', 'orders') }}
+            )
+            {{ newest_wins('renamed', 'id, status') }}
+        """,
+    }
+    manifest.write_text(json.dumps(document), encoding="utf-8")
+    lake.con.execute("SET disabled_optimizers = 'join_filter_pushdown'")  # as dbt's pre-hook does
+    lake.con.execute(f"CREATE TABLE {LAKE}.main.{name} AS {render_model(manifest, name)}")
+    with open_to_read(settings) as opened:
+        why = explain(opened, manifest, name, "id = 0")
+    found = [(version.record["status"], version.outcome) for version in why.landed[0].versions]
+    assert found == [("a\0b", "won"), ("a\0b", "lost"), ("paid", "won")]
+    assert why.remarks == ()
 
 
 def test_rows_are_bounded_and_counted(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from lotus_lake.ledger.events import LANDED_SQL, files_sql
 from lotus_lake.ledger.watermarks import watermark_table
 from lotus_lake.observe.condition import ASKED, quoted
 from lotus_lake.observe.files import Landing, find_landings
+from lotus_lake.project.lineage import Path
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier, json_array
 
@@ -151,6 +152,30 @@ class Versions:
     holder: str
 
 
+def among(lake: Lake, columns: Mapping[str, Path], table: str) -> str:
+    """Condition over `asked`: that some of its columns are as in a row of a temporary table.
+
+    Each column is compared by itself, too: by that DuckLake leaves out data files. It cannot where
+    a text has the character NUL, which ends its query of the catalog.
+
+    Args:
+        lake: Open lake.
+        columns: Columns of the temporary table, and where the same is in `asked`.
+        table: The temporary table, with few rows.
+    """
+    places, parts = [], []
+    for column, path in columns.items():
+        name, place = identifier(column), quoted(path)
+        if lake.value(f"SELECT bool_or(contains({name}::VARCHAR, chr(0))) FROM {table}"):
+            place += " || ''"
+        places.append(place)
+        parts.append(f"{place} IN (SELECT {name} FROM {table})")
+    if len(parts) > 1:
+        names = ", ".join(map(identifier, columns))
+        parts.append(f"({', '.join(places)}) IN (SELECT ({names}) FROM {table})")
+    return " AND ".join(parts)
+
+
 def record_key(model: Model) -> tuple[str, ...]:
     """What makes rows of a processed model versions of one record."""
     return model.unique_key or ("_airbyte_raw_id",)
@@ -178,8 +203,9 @@ def find_versions(
         f"CREATE OR REPLACE TEMP TABLE {records.removeprefix('temp.')} AS "
         f"{'' if found else ctes} SELECT DISTINCT {names} FROM {source} LIMIT {limit}"
     )
-    landed, total = _landed(lake, key, f"{ctes} SELECT", holder, records, limit)
-    winners = _in_tables(lake, model.name, key, records, found)
+    of_records = among(lake, {column: (column,) for column in key}, records)
+    landed, total = _landed(lake, key, f"{ctes} SELECT", holder, of_records, limit)
+    winners = _in_tables(lake, model.name, key, of_records, found)
     source_name, _, stream_name = landing.removeprefix("stg_").partition("__")
     stream = (source_name, stream_name)
     mark = _mark(lake, model.name)
@@ -216,17 +242,16 @@ def find_versions(
 
 
 def _landed(
-    lake: Lake, key: Sequence[str], select: str, holder: str, records: str, limit: int
+    lake: Lake, key: Sequence[str], select: str, holder: str, of_records: str, limit: int
 ) -> tuple[list[_Version], int]:
     """Landed versions of the records, newest first, and how many there are."""
     names = ", ".join(map(identifier, key))
-    asked = ", ".join(quoted((column,)) for column in key)
     columns = ", ".join(map(identifier, VERSION_COLUMNS))
     rows = lake.rows(
         f"""
         {select} {names}, {columns}, _lake_row_id, count(*) OVER () AS total
         FROM {identifier(holder)} AS {ASKED}
-        WHERE ({asked}) IN (SELECT ({names}) FROM {records})
+        WHERE {of_records}
         QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {_ORDER}) <= {limit}
         ORDER BY {names}, {_ORDER}
         """
@@ -237,7 +262,7 @@ def _landed(
 
 
 def _in_tables(
-    lake: Lake, model: str, key: Sequence[str], records: str, found: str | None
+    lake: Lake, model: str, key: Sequence[str], of_records: str, found: str | None
 ) -> dict[tuple[Any, ...], _Version]:
     """The version of each record that is in the table, or is kept out of it."""
     names = ", ".join(map(identifier, key))
@@ -246,8 +271,7 @@ def _in_tables(
     if f"kept_out_{model}" in lake.tables("meta"):
         for row in lake.rows(
             f"SELECT {names}, {columns}, _lake_reason "
-            f"FROM {META}.{identifier(f'kept_out_{model}')} "
-            f"WHERE ({names}) IN (SELECT ({names}) FROM {records})"
+            f"FROM {META}.{identifier(f'kept_out_{model}')} AS {ASKED} WHERE {of_records}"
         ):
             versions[tuple(row[: len(key)])] = _version(row, len(key), reason=row[-1])
     if found:

@@ -17,11 +17,12 @@ from lotus_lake.errors import PermanentError, StorageUnavailableError, did_you_m
 from lotus_lake.failures import one_line
 from lotus_lake.lake.read_only import confine
 from lotus_lake.lake.session import LAKE, Lake
-from lotus_lake.observe.condition import ASKED, Condition, quoted, read_condition
+from lotus_lake.observe.condition import ASKED, Condition, read_condition
 from lotus_lake.observe.versions import (
     VERSION_COLUMNS,
     LandedRows,
     Versions,
+    among,
     find_versions,
     record_key,
 )
@@ -292,6 +293,8 @@ class _Walk:
                 continue
             found = f"temp.why_{number}"
             count = self._find(name, found) if name in self._built else None
+            if count is None:
+                self._remarks.append(f"{name}: it was not built yet")
             for read in step.inputs:
                 if read.table in self._steps:
                     self._choose(name, read, found if count else None)
@@ -331,9 +334,7 @@ class _Walk:
         if places is not None:
             self._places.setdefault(read.table, places)
         if found and link:
-            there = ", ".join(quoted(path) for path in link.values())
-            here = ", ".join(identifier(column) for column in link)
-            self._selectors[read.table].append(f"({there}) IN (SELECT ({here}) FROM {found})")
+            self._selectors[read.table].append(among(self._lake, link, found))
             self._matched[read.table].append(f"{', '.join(link)} of {name}")
             self._heads[read.table] |= {path[0] for path in link.values()}
         elif places is not None:
