@@ -146,7 +146,7 @@ MUTATIONS = (
     Mutation(
         "the Lake page shows only Dags that the user may read",
         Code('row["stream_id"] in readable', "True"),
-        "tests/unit/airflow/test_choosing.py::"
+        "tests/unit/airflow/test_filters.py::"
         "test_streams_of_dags_that_are_not_readable_are_not_counted",
     ),
     Mutation(

@@ -8,9 +8,9 @@ One package per question. Imports point only upwards in this list (see pyproject
     landing, ledger           landing tables; what is known of files and models
     feeder                    list -> batch -> register -> cursor -> cleanup
     scaffold                  files of a new stream
-    repair, upkeep, observe   by hand; at night; look without changing
+    repair, upkeep, observe   repairs by hand; work at night; views
     airbyte, validation       Airbyte's jobs; do the project's files fit together?
-    doctor, operations        checks of a deployment; what people do by hand, as request and result
+    doctor, operations        checks of a deployment; repairs, as request and result
     cli, airflow, dbt_plugin  the front ends
 """
 

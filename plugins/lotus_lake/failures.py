@@ -1,6 +1,6 @@
-"""What an error of DuckDB or of the system means, told as one of the library's own.
+"""Errors of DuckDB, the store and the system, turned into errors of the library.
 
-What is left out here is a mistake in the code, and goes on as it is.
+Any other error is a mistake in the code, and is raised as it is.
 """
 
 from __future__ import annotations

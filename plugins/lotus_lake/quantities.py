@@ -1,4 +1,4 @@
-"""Numbers as people read them, in logs, labels and on the command line."""
+"""Counts, sizes and durations in words, for logs, labels and the command line."""
 
 from __future__ import annotations
 

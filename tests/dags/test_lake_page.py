@@ -109,9 +109,9 @@ def page(
     """The api-server, which has not seen this test's lake yet."""
     from lotus_lake.airflow.connections import lake_settings
     from lotus_lake.airflow.page import app
-    from lotus_lake.airflow.page.looking import Looking
+    from lotus_lake.airflow.page.lake_cache import LakeCache
 
-    monkeypatch.setattr(app, "looking", Looking(lake_settings))
+    monkeypatch.setattr(app, "cache", LakeCache(lake_settings))
     return server
 
 

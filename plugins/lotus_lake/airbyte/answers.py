@@ -1,4 +1,4 @@
-"""What Airbyte answers, as far as it matters here. Unknown fields and missing ones are no error."""
+"""Airbyte's answers, as far as the lake needs them; unknown and missing fields are allowed."""
 
 from __future__ import annotations
 

@@ -140,7 +140,9 @@ def _find(settings: Settings, stream_id: str) -> Stream:
     for stream in load_streams(settings.streams_dir)[0]:
         if stream.id == stream_id:
             return stream
-    raise PermanentError(f"there is no stream {stream_id!r}", hint="its config may be broken")
+    raise PermanentError(
+        f"there is no stream {stream_id!r}", hint="its config may be broken: lotus-lake validate"
+    )
 
 
 def _form(stream_ids: list[str]) -> dict[str, Param]:

@@ -1,4 +1,4 @@
-"""The sensors of a stream: one waits for work rather than for a key, one for complete syncs.
+"""The sensors of a stream: `wait_for_files` (asks `feeder/work.py`) and `wait_for_sync`.
 
 Airflow's wildcard sensor succeeds as long as any file is there, and lists the whole history when
 its check function says no. This one lists only the window that begins `lookback_days` before the

@@ -1,4 +1,4 @@
-"""What all our Dags and tasks share: how they are made, named, opened and failed."""
+"""What all our Dags and tasks share: how they are built, named, opened and failed."""
 
 from __future__ import annotations
 

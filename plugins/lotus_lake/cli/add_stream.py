@@ -1,4 +1,4 @@
-"""`lotus-lake add-stream`: make the files of a stream."""
+"""`lotus-lake add-stream`: write the files of a stream."""
 
 from __future__ import annotations
 

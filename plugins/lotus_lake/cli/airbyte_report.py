@@ -1,4 +1,4 @@
-"""What became of Airbyte jobs: wait for them and for their files, and show it."""
+"""What happened to Airbyte jobs: wait for them and for their files, and show it."""
 
 from __future__ import annotations
 

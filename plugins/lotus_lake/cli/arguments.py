@@ -21,7 +21,7 @@ def complete_source(incomplete: str) -> list[str]:
 
 
 def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Streams, of the source before if there is one, that begin with what was typed."""
+    """Streams that begin with what was typed, of the source if one was given."""
     wanted = ctx.params.get("source")
     return sorted(
         {
@@ -35,7 +35,7 @@ def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
 def _known() -> Iterator[tuple[str, str]]:
     try:
         settings = Settings.from_env()
-    except LotusLakeError:  # a completion has nowhere to say it
+    except LotusLakeError:  # a completion cannot print an error
         return
     for root in (settings.streams_dir, settings.sources_dir):
         for path in root.glob("*/*.json"):

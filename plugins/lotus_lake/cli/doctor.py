@@ -1,4 +1,4 @@
-"""The command `doctor`."""
+"""`lotus-lake doctor`: check the deployment; the checks are in `lotus_lake.doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that make a lake: `init`, and `rebuild` for one whose catalog is lost."""
+"""The commands `init`, and `rebuild` for a lake whose catalog is lost."""
 
 from __future__ import annotations
 

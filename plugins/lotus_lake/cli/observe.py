@@ -1,4 +1,4 @@
-"""Commands that look: what became of files, where cursors are, what a run would do."""
+"""The commands `files`, `cursors` and `plan`."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Commands that do something with files: feed them, go back to them, put them right."""
+"""The commands `feed`, `reconcile`, `rewind` and `quarantine`."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ import typer
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
-from lotus_lake.cli.output import AsJson, minute, say, show
+from lotus_lake.cli.output import AsJson, minute, say, show, telling
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, choose_streams, find_stream
 from lotus_lake.errors import LotusLakeError
@@ -54,7 +54,8 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
     """
     run_id = _run_id("feed")
     with _open(source, stream) as (lake, config):
-        listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
+        with telling(f"listing {lake.settings.uri(config.prefix(lake.settings.raw_prefix))}"):
+            listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
         say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
         landed = land_all(lake, config, run_id)
         waiting = backlog(lake, config)[0]
@@ -115,7 +116,8 @@ def reconcile_streams(
         for chosen in _choose(settings, source, stream):
             name = f"{chosen.source}/{chosen.name}"
             try:
-                result = carry_out(lake, chosen, Reconcile(repair, empty), run_id)
+                with telling(f"{name}: comparing bucket, ledger and landing table"):
+                    result = carry_out(lake, chosen, Reconcile(repair, empty), run_id)
             except LotusLakeError as error:  # the other streams have nothing to do with it
                 problems.append(f"{name}: {error}")
                 continue
@@ -160,7 +162,8 @@ def rewind_stream(
     point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
     request = Rewind(point, feed_again)
     with _open(source, stream, read_only=dry_run) as (lake, config):
-        planned = plan(lake, config, request)
+        with telling("finding the files in the ledger"):
+            planned = plan(lake, config, request)
         models = planned.figures["models"]
         shown = {**planned.figures, "models": models if as_json else ", ".join(models)}
         show([shown], as_json=as_json)
@@ -240,7 +243,9 @@ def _decide(
 def _open(source: str, stream: str, *, read_only: bool = False) -> Iterator[tuple[Lake, Stream]]:
     settings = Settings.from_env()
     config = find_stream(settings.streams_dir, source, stream)
-    with open_to_read(settings) if read_only else open_lake(settings) as lake:
+    with ExitStack() as stack:
+        with telling("opening the catalog"):
+            lake = stack.enter_context(open_to_read(settings) if read_only else open_lake(settings))
         yield lake, config
 
 

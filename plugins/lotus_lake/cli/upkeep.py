@@ -1,4 +1,4 @@
-"""The command that keeps the lake small: the Dag lake_maintenance without Airflow."""
+"""The command `maintain`: the Dag lake_maintenance without Airflow."""
 
 from __future__ import annotations
 

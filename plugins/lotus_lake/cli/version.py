@@ -1,4 +1,4 @@
-"""The option `--version`."""
+"""The option `--version`: versions of lotus-lake, DuckDB and DuckLake, and the catalog format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def versions() -> str:
-    """Versions of lotus-lake, DuckDB and DuckLake, with the format of the catalogs that it makes.
+    """Versions of lotus-lake, DuckDB and DuckLake, with the format of the catalogs that it creates.
 
     Raises:
         SettingsError: An extension of DuckDB is missing.

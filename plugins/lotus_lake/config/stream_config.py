@@ -1,4 +1,4 @@
-"""What a stream JSON may hold: the fields of Airbyte's config, and `feeder`."""
+"""The fields of a stream config, with defaults: those of Airbyte's config, and `feeder`."""
 
 from __future__ import annotations
 

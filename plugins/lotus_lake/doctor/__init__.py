@@ -1,7 +1,7 @@
 """What is wrong with a deployment, and how to fix it.
 
-Every known trap is one small function that looks and returns a `Result`. All of them run, whatever
-the others find. A check changes nothing, except for a probe file of its own below the data path.
+Each check is one small function that returns a `Result`. All of them run, whatever the others find.
+A check changes nothing, except that one writes a probe file below the data path and deletes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of what is installed and what the variables say."""
+"""Checks of installed versions and of the settings."""
 
 from __future__ import annotations
 

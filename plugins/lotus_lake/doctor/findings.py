@@ -1,4 +1,4 @@
-"""What a check says, and how checks are run."""
+"""The result of a check, and how checks are run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def ok(text: str) -> Result:
 
 
 def skipped(text: str) -> Result:
-    """The check says nothing here."""
+    """The check does not apply."""
     return Result("skipped", text)
 
 
 def problem(text: str, *, hint: str) -> Result:
-    """Something has to be fixed, and how."""
+    """Something has to be fixed; the hint says how."""
     return Result("problem", text, hint)
 
 
@@ -80,7 +80,7 @@ def skip(checks: Iterable[Callable[..., Any]], reason: str) -> list[Finding]:
 
 
 def name_of(check: Callable[..., Any]) -> str:
-    """How a check is called: the name of its function, in words."""
+    """The name of a check: that of its function, in words."""
     function = check.func if isinstance(check, functools.partial) else check
     return str(function.__name__).replace("_", " ")
 

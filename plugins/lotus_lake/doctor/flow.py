@@ -23,7 +23,7 @@ class View:
 
     Attributes:
         statuses: All streams.
-        marks: What each processed model has read up to; -1 when it never ran.
+        marks: The snapshot up to which each processed model has read; -1 if it never ran.
     """
 
     statuses: tuple[StreamStatus, ...]

@@ -1,4 +1,4 @@
-"""Checks inside the lake: landing tables, what is to be deleted, what nothing refers to."""
+"""Checks inside the lake: landing tables, deletion list, missing objects, quarantine, orphans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of this machine and of the files of the project: memory, disks, stream configs, dbt."""
+"""Checks of the machine and the project's files: memory, disks, stream configs, dbt manifest."""
 
 from __future__ import annotations
 

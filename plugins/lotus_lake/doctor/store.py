@@ -1,4 +1,4 @@
-"""Checks of the object store: rights, clock, and rules that delete behind the feeder's back."""
+"""Checks of the object store: rights, clock, and lifecycle rules that delete raw objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NOT_THERE = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "501", "405"
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The bucket, and who reads from it."""
+    """The bucket, and the streams that are fed from it."""
 
     settings: Settings
     client: S3Client
@@ -65,7 +65,7 @@ def raw_objects_can_be_read(store: Store) -> Result:
     if key is None:
         return skipped(f"there is no object to read below {settings.raw_uri}")
     try:
-        # Not by a range: rclone sends the checksum of the whole object then, and boto3 objects.
+        # Not with a range: rclone then sends the checksum of the whole object, which boto3 refuses.
         with closing(store.client.get_object(Bucket=settings.bucket, Key=key)["Body"]) as body:
             body.read(4)
     except client_errors() as error:
@@ -79,7 +79,7 @@ def raw_objects_can_be_read(store: Store) -> Result:
 def data_path_can_be_written(store: Store) -> Result:
     """A file can be put below the data path, and deleted there.
 
-    That raw objects can be deleted is not tried: it would cost one.
+    The right to delete raw objects is not tested: it would cost one.
     """
     path = store.settings.data_path
     try:
@@ -95,7 +95,7 @@ def data_path_can_be_written(store: Store) -> Result:
 
 
 def clock_agrees_with_the_store(store: Store) -> Result:
-    """This machine and the store tell the same time; S3 refuses signatures 15 minutes off."""
+    """This machine and the store agree on the time: S3 refuses requests 15 minutes off."""
     at = store_time(store.client, store.settings.bucket, store.settings.raw_prefix)
     if at is None:
         return skipped("the store's answers carry no time")

@@ -25,7 +25,7 @@ class Waiting:
     Attributes:
         work: What can land now; `None` when nothing can.
         reason: Why nothing can.
-        wake_at: When to look again even if nothing arrives.
+        wake_at: When to compare again even if nothing arrives.
     """
 
     work: str | None = None

@@ -1,21 +1,18 @@
 """Land files in a child process: a file that crashes DuckDB's reader crashes that process only.
 
-Started as `python -m lotus_lake.feeder.child`, which reads what to do from its standard input.
-It costs 0.7 s, so only what a process has died of before is landed like this.
+It costs 0.7 s, so only files that a process has died of before are landed like this.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 
 import duckdb
 
+from lotus_lake.children import read_task, run_module
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.batch import Batch
@@ -36,19 +33,10 @@ def run_child(
 
     Returns:
         Fields of its `Registration`, and the signal that it died of. Neither when it failed with
-        an error: then the caller, which meets the same one, can tell more.
+        an error: the caller meets the same error, and can report more.
     """
-    ended = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=pickle.dumps((settings, stream, batch, run_id)),
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        check=False,
-    )
-    if ended.returncode:
-        return None, _CRASHES.get(ended.returncode)
-    found: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])
-    return found, None
+    code, found = run_module(__name__, (settings, stream, batch, run_id))
+    return found, _CRASHES.get(code)
 
 
 def main() -> None:
@@ -56,7 +44,7 @@ def main() -> None:
     from lotus_lake.feeder.register import land_files
     from lotus_lake.lake.connection import open_lake
 
-    settings, stream, batch, run_id = pickle.loads(sys.stdin.buffer.read())  # noqa: S301  our own
+    settings, stream, batch, run_id = read_task()
     try:
         with open_lake(settings) as lake:
             done = land_files(lake, stream, batch, run_id)

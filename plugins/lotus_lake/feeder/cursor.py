@@ -1,4 +1,4 @@
-"""Task `cursor`: read back from the lake where the stream stands, and say what the run did."""
+"""Task `cursor`: read back from the lake where the stream stands, and report what the run did."""
 
 from __future__ import annotations
 

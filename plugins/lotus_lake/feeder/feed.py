@@ -1,4 +1,4 @@
-"""Everything that waits of a stream, batch after batch, without Airflow."""
+"""`lotus-lake feed`: land everything that waits, batch after batch, without Airflow."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from lotus_lake.failures import one_line, translated
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
 from lotus_lake.feeder.child import run_child
-from lotus_lake.feeder.decision import decide, decide_again
 from lotus_lake.feeder.footers import group_by_shape, read_footers
 from lotus_lake.feeder.isolation import raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
+from lotus_lake.feeder.schema_change import decide, decide_again
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake import data_files
 from lotus_lake.lake.session import Lake

@@ -1,4 +1,4 @@
-"""Whether there is work for a stream: what its sensor waits for.
+"""The sensor's decision: whether there is work for a stream.
 
 Work is: files that wait in the ledger's queue, landed rows that wait for a model, and objects in
 the window of the bucket that the ledger does not know. A key that merely exists is not.
@@ -30,14 +30,14 @@ _CHUNK_OBJECTS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at bucket and ledger.
+    """One comparison of bucket and ledger.
 
     Attributes:
         work: Why there is work, if there is.
         processed_snapshot_id: Up to which every consumer has read; -1 if one never ran.
         start_after: Where the listing started.
-        fingerprint: By this the trigger tells that the bucket has changed since.
-        wake_at: When to look again even if it has not.
+        fingerprint: Of the listing; the trigger compares it to notice that the bucket has changed.
+        wake_at: When to compare again even if it has not.
     """
 
     work: str | None

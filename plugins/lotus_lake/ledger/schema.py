@@ -1,4 +1,4 @@
-"""The tables of the ledger, in the schema `meta`, and how they come to be.
+"""The tables of the ledger, in the schema `meta`, and how they are created.
 
 `file_events` is append-only, so that streams never conflict with each other; the view
 `feeder_files` shows the latest event of each file. Each stream has a one-row table, its guard (see

@@ -1,1 +1,1 @@
-"""Look without changing anything: status, plan of the next run, files, queries."""
+"""Views that change nothing: status, plan of the next run, files, balance, queries."""

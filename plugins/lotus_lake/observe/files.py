@@ -1,4 +1,4 @@
-"""Look things up in the ledger: files, the file a row came from, cursors and their past."""
+"""Queries of the ledger: files, the file that a row came from, cursors and their history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All streams and marts at a glance, each with how it is and why: what the Lake page shows."""
+"""All streams and enriched tables, each with state and reason: for `status` and the Lake page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL of an operator on the lake: reading is always allowed, writing only when it is asked for."""
+"""`lotus-lake query`: reading is always allowed (`lake/read_only.py`), writing only on request."""
 
 from __future__ import annotations
 

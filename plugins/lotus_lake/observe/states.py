@@ -1,4 +1,4 @@
-"""How a stream is, in one word, and why. Knows no database: whoever shows streams may import it."""
+"""The state of a stream in one word, and why. Needs no database, so that any view may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where every stream stands: files by what became of them, what waits, what no model has read."""
+"""Where every stream stands: files by event, what waits, what no model has read yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables of a stream are like inside: columns with types and descriptions, first rows."""
+"""The tables of a stream: columns with types and descriptions, first rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dbt process could not build or test, from the file in which it keeps its results."""
+"""Which models and tests of a dbt process failed, from the file in which dbt keeps its results."""
 
 from __future__ import annotations
 

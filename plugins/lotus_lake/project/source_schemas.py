@@ -1,4 +1,4 @@
-"""Source schemas: what the streams of a source have, by its connector, kept in `include/sources`.
+"""Source schemas: the streams that a connector discovered, kept in `include/sources`.
 
 A connector's `discover` answers in the Airbyte protocol: JSON messages, one per line, with the
 CATALOG among LOGs. An Airbyte server answers with the catalog itself. `write_source_schemas` keeps

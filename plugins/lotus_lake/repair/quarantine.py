@@ -1,4 +1,4 @@
-"""Files that could not land: what there is, try again, or decide that they do not land."""
+"""Quarantined files: list them, queue them again, or drop them."""
 
 from __future__ import annotations
 

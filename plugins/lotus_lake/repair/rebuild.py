@@ -1,4 +1,4 @@
-"""Make processed tables again from their data files, when the catalog is lost without a dump.
+"""Rebuild processed tables from their data files, when the catalog is lost without a dump.
 
 A processed table holds the newest version of each record. Every version that was ever merged was
 written to a file of the table's folder, so the newest version among all files there, those of the

@@ -1,8 +1,8 @@
-"""Compare bucket, ledger and landing table as a whole, and put right what can be.
+"""Compare bucket, ledger and landing table completely, and repair what can be repaired.
 
-A run of a stream looks at a window of the bucket. This looks at all of it: files that came later
-than the window reaches back are landed, objects that somebody deleted are found and, if asked,
-their rows taken out of the landing table, so that readers of the others work again.
+A run of a stream lists a window of its prefix. This lists all of it: files that came later than the
+window reaches back land, and objects that somebody deleted are found; if asked, their rows are
+removed from the landing table, so that queries of the other rows work again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The dbt source of a stream: a file of its own, beside the model."""
+"""The dbt source of a stream: a file of its own, next to the model."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from lotus_lake.config.stream_config import (
     published_schema,
 )
 from lotus_lake.config.streams import Stream, StreamFile, source_schema
-from lotus_lake.errors import ScaffoldError, StreamConfigError
+from lotus_lake.errors import ScaffoldError, StreamConfigError, did_you_mean
 from lotus_lake.landing.types import airbyte_name, column_name
 
 Paths = tuple[tuple[str, ...], ...]
@@ -183,7 +183,7 @@ def _chosen_fields(
     if unknown:
         raise ScaffoldError(
             f"{known.origin} has no field {', '.join(dict.fromkeys(unknown))}",
-            hint=f"it has {', '.join(known.fields) or 'none'}",
+            hint=did_you_mean(unknown[0], known.fields),
         )
     # Without it, a delete would look like a version whose other fields are all null.
     wanted = {*choices.fields, *required, DELETED_AT} if choices.fields else set(known.fields)

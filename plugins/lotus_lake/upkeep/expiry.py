@@ -1,4 +1,4 @@
-"""Upkeep of the lake: expire snapshots, delete the files that nothing sees any more."""
+"""Expire snapshots, and delete the files that no snapshot shows any more, raw objects included."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Files under `LAKE_DATA_PATH` that no catalog knows: what killed transactions have left behind.
+"""Files under `LAKE_DATA_PATH` that no catalog knows, left behind by killed transactions.
 
-Orphans are not deleted here. They are put on DuckLake's list of what it will delete, which it does
-when they have waited as long as every other file (see expiry.py): for days, everybody can see
-what will go, and take it back. What is not named as the lake names its files is never touched.
+Orphans are not deleted here. They are put on DuckLake's deletion list, and deleted when they have
+waited as long as every other file (see expiry.py): for days, everybody can see what will be
+deleted, and take it off the list. Files with names that the lake does not give are never touched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What does not fit together among the files of a project; needs no Airflow and no lake.
+"""Checks that the files of the project fit together; needs no Airflow and no lake.
 
 To add a check, write a function that takes the `Project` and yields `Problem`s, and add it to
-`CHECKS`, or to `DBT_CHECKS` if it looks at models or sources.
+`CHECKS`, or to `DBT_CHECKS` if it reads models or sources.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.validation import layout, models, streams
+from lotus_lake.validation import layout, processed_models, streams
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project, read_project
 
@@ -23,14 +23,14 @@ CHECKS: list[Check] = [
     streams.landing_current,
     streams.schema_current,
 ]
-# What dbt's manifest has to be there for.
+# These need dbt's manifest.
 DBT_CHECKS: list[Check] = [
-    models.every_stream_has_a_model,
-    models.every_model_has_a_stream,
-    models.keys,
-    models.overwritten,
-    models.deletes,
-    models.sources,
+    processed_models.every_stream_has_a_model,
+    processed_models.every_model_has_a_stream,
+    processed_models.keys,
+    processed_models.overwritten,
+    processed_models.deletes,
+    processed_models.sources,
     layout.built_by_a_dag,
     layout.domains,
     layout.one_name,
@@ -47,5 +47,5 @@ def find_problems(settings: Settings) -> list[Problem]:
 def check(project: Project) -> list[Problem]:
     """All problems of a project that has been read, by file and line."""
     checks = [*CHECKS, *DBT_CHECKS] if project.is_parsed else CHECKS
-    found = {problem for look in checks for problem in look(project)}
+    found = {problem for one in checks for problem in one(project)}
     return sorted(found, key=lambda problem: (problem.file, problem.line, problem.message))

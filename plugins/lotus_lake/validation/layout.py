@@ -1,4 +1,4 @@
-"""Checks of what Airflow and dbt will make of the project: which Dag builds what, by which name."""
+"""Checks which Dag and which table each dbt model will have."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from lotus_lake.project.domains import domain_problems, enriched_domains
 from lotus_lake.project.manifest import dbt_project_dir, load_models, manifest_file
-from lotus_lake.validation.dbt_models import DbtNode
-from lotus_lake.validation.model_sql import config_line, macro_calls
+from lotus_lake.validation.dbt_nodes import DbtNode
+from lotus_lake.validation.macro_calls import config_line, macro_calls
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project
 

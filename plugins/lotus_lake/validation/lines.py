@@ -1,4 +1,4 @@
-"""Where something stands in a YAML or JSON file, for messages that point at it."""
+"""Line numbers in YAML and JSON files, for messages that point at them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""A problem that a check found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project as the checks see it: read once, with what could not be read as problems."""
+"""The project as the checks see it: read once; what cannot be read is a problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile, stream_files
 from lotus_lake.errors import DbtProjectError, StreamConfigError
 from lotus_lake.project.manifest import dbt_project_dir, ensure_manifest, manifest_problem
-from lotus_lake.validation.dbt_models import (
+from lotus_lake.validation.dbt_nodes import (
     DbtNode,
     ProcessedModel,
     SourceTable,
@@ -18,7 +18,7 @@ from lotus_lake.validation.dbt_models import (
     read_nodes,
 )
 from lotus_lake.validation.lines import json_line
-from lotus_lake.validation.model_sql import macro_calls
+from lotus_lake.validation.macro_calls import macro_calls
 from lotus_lake.validation.problems import Problem
 
 _JSON_PATH = re.compile(r"\$[^ ]*")

@@ -1,4 +1,4 @@
-"""Checks of stream JSONs and of what is derived from them."""
+"""Checks of stream configs, and of the files derived from them."""
 
 from __future__ import annotations
 

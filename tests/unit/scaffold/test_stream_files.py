@@ -200,9 +200,9 @@ def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) ->
     [
         ({"source_defined_primary_key": []}, {}, "no primary key", "--primary-key"),
         ({"default_cursor_field": []}, {}, "no cursor field", "--cursor-field"),
-        ({}, {"fields": ("pirce",)}, "no field pirce", "id, title, price, updated"),
-        ({}, {"primary_key": (("uid",),)}, "no field uid", "id, title"),
-        ({}, {"cursor_field": ("at",)}, "no field at", "id, title"),
+        ({}, {"fields": ("pirce",)}, "no field pirce", "did you mean price?"),
+        ({}, {"primary_key": (("uid",),)}, "no field uid", "did you mean id?"),
+        ({}, {"cursor_field": ("at",)}, "no field at", "known: id, price, title"),
         ({}, {"sync_mode": "cdc"}, r"\$.sync_mode = \"cdc\": should be", ""),
         ({}, {"destination_sync_mode": "truncate"}, "not be a valid stream", ""),
     ],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lotus_lake import validation
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import StreamFile
-from lotus_lake.validation import Problem, check, find_problems, models, read_project
+from lotus_lake.validation import Problem, check, find_problems, processed_models, read_project
 from lotus_lake.validation.project import read_streams
 from tests.projects import PROJECT, copy_project
 
@@ -427,7 +427,7 @@ def test_the_model_of_an_overwriting_stream_is_a_table(
         replace(model, materialized=materialized, unique_key=("order_id",) if unique_key else ())
         for model in project.models
     ]
-    found = list(models.overwritten(replace(project, models=tuple(made))))
+    found = list(processed_models.overwritten(replace(project, models=tuple(made))))
     assert len(found) == problems
     assert all("its stream overwrites" in problem.message for problem in found)
 
@@ -435,7 +435,7 @@ def test_the_model_of_an_overwriting_stream_is_a_table(
 def test_a_model_does_with_deletes_what_its_stream_says(settings: Settings, edit: Edit) -> None:
     edit(ORDERS, '"fields": {', '"fields": {"_ab_cdc_deleted_at": {"type": "string"},')
     project = read_project(settings)
-    found = sorted(problem.message for problem in models.deletes(project))
+    found = sorted(problem.message for problem in processed_models.deletes(project))
     assert [text.partition(" deletes")[0] for text in found] == [
         "does not distinguish",
         "has",
@@ -444,7 +444,7 @@ def test_a_model_does_with_deletes_what_its_stream_says(settings: Settings, edit
         replace(model, deletes="hard", macros=model.macros | {"deleted_at"})
         for model in project.models
     ]
-    assert list(models.deletes(replace(project, models=tuple(made)))) == []
+    assert list(processed_models.deletes(replace(project, models=tuple(made)))) == []
 
 
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""The Lake page inside Airflow's UI: what `lotus-lake status`, `files` and `balance` say."""
+"""The Lake page in Airflow's UI: shows what `lotus-lake status`, `files` and `balance` show."""

@@ -23,8 +23,8 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.page.choosing import SORTS, Choice, choose, visible
-from lotus_lake.airflow.page.looking import Looking, Seen
+from lotus_lake.airflow.page.filters import SORTS, Choice, choose, visible
+from lotus_lake.airflow.page.lake_cache import LakeCache, Seen
 from lotus_lake.observe.states import STATES
 from lotus_lake.quantities import counted, readable_bytes, readable_seconds
 
@@ -61,7 +61,7 @@ app = FastAPI(
     openapi_url=None,
     dependencies=[Depends(requires_authenticated())],
 )
-looking = Looking(lake_settings)
+cache = LakeCache(lake_settings)
 templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE / "templates"),
     autoescape=True,
@@ -81,7 +81,7 @@ templates.globals |= {"counted": counted, "STATES": STATES, "SORTS": SORTS, "VIE
 def all_streams(request: Request, user: GetUserDep) -> Response:
     """All streams and marts that the user may see."""
     readable = _readable(user)
-    seen = looking.see("overview") if readable else _NOTHING
+    seen = cache.see("overview") if readable else _NOTHING
     choice = Choice.of(request.query_params)
     if seen.found is None:
         return _render("waiting.html", seen, title="Lake")
@@ -105,7 +105,7 @@ def one_dag(request: Request, user: GetUserDep) -> Response:
     readable = _readable(user)
     if dag_id not in readable:
         return _not_there()
-    seen = looking.see("overview", old_will_do=True)
+    seen = cache.see("overview", old_will_do=True)
     if seen.found is None:
         return _render("waiting.html", seen, title=dag_id)
     for row in visible(seen.found["streams"], {dag_id}, _paused()):
@@ -129,7 +129,7 @@ def _one_stream(
     view = given.get("view", "files") if given.get("view") in _VIEWS else "files"
     source, _, stream = row["status"]["stream"].partition("/")
     wanted, problem = _wanted(view, given)
-    seen = Seen() if problem else looking.see(view, source=source, stream=stream, **wanted)
+    seen = Seen() if problem else cache.see(view, source=source, stream=stream, **wanted)
     return _render(
         "stream.html",
         seen if view != "files" or not problem else overview,

@@ -8,9 +8,9 @@ from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.scaffold.source_yaml import source_file
-from lotus_lake.validation.dbt_models import ProcessedModel
+from lotus_lake.validation.dbt_nodes import ProcessedModel
 from lotus_lake.validation.lines import line_of
-from lotus_lake.validation.model_sql import config_line, listed_columns, macro_calls
+from lotus_lake.validation.macro_calls import config_line, listed_columns, macro_calls
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project
 

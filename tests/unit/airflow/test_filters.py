@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lotus_lake.airflow.page.choosing import PAGE_SIZE, SORTS, Choice, choose, visible
+from lotus_lake.airflow.page.filters import PAGE_SIZE, SORTS, Choice, choose, visible
 
 
 def row(number: int) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from lotus_lake.config.connections import CatalogAddress
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, TransientError
 from lotus_lake.lake.connection import open_to_read
-from lotus_lake.observe.child import look
-from lotus_lake.observe.looks import LOOKS
+from lotus_lake.observe.child import query
+from lotus_lake.observe.page_queries import QUERIES
 from tests.catalogs import on_sqlite
 from tests.consuming import write_manifest
 from tests.feeds import Feed
@@ -32,22 +32,22 @@ def test_a_child_sees_what_is_there_and_no_value_is_more_than_json(half_fed: Fee
         "balance": {**orders, "read": True},
     }.items():
         with open_to_read(half_fed.settings) as lake:
-            expected = LOOKS[name](lake, **arguments)
-        found = look(half_fed.settings, name, **arguments)
+            expected = QUERIES[name](lake, **arguments)
+        found = query(half_fed.settings, name, **arguments)
         assert json.dumps(found) == json.dumps(expected, default=lambda at: at.isoformat())
-    (stream,) = look(half_fed.settings, "overview")["streams"]
+    (stream,) = query(half_fed.settings, "overview")["streams"]
     assert (stream["status"]["landed"], stream["status"]["waiting"]) == (1, 1)
 
 
 def test_a_lake_that_is_not_there_yet_is_empty(settings: Settings) -> None:
-    assert look(settings, "overview")["streams"] == []
+    assert query(settings, "overview")["streams"] == []
 
 
 def test_what_the_library_says_is_passed_on(half_fed: Feed) -> None:
     with pytest.raises(LotusLakeError, match="has no table 'x'"):
-        look(half_fed.settings, "rows", source="shop", stream="orders", table="x")
+        query(half_fed.settings, "rows", source="shop", stream="orders", table="x")
     with pytest.raises(LotusLakeError, match="see the log"):
-        look(half_fed.settings, "nothing")
+        query(half_fed.settings, "nothing")
 
 
 def test_a_catalog_that_does_not_answer_ends_the_child(settings: Settings) -> None:
@@ -55,4 +55,4 @@ def test_a_catalog_that_does_not_answer_ends_the_child(settings: Settings) -> No
         address = f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=lake"
         waiting = replace(settings, catalog=CatalogAddress("postgres", address))
         with pytest.raises(TransientError, match="did not answer within 3 s"):
-            look(waiting, "overview", seconds=3)
+            query(waiting, "overview", seconds=3)

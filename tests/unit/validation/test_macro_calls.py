@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotus_lake.validation.model_sql import Call, config_line, listed_columns, macro_calls
+from lotus_lake.validation.macro_calls import Call, config_line, listed_columns, macro_calls
 
 MODEL = """\
 {{ config(tags=['x']) }}

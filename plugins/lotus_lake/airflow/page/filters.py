@@ -1,4 +1,4 @@
-"""Which streams the page shows, in which order: what stands in its address, and nothing else."""
+"""Which streams the page shows, and in which order: search, filters and page of its address."""
 
 from __future__ import annotations
 

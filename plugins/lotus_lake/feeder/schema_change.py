@@ -1,4 +1,4 @@
-"""Decide what becomes of files of one shape: registered, copied, empty or quarantined."""
+"""What happens to files of one shape (`on_schema_change`): register, copy or quarantine them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text of a model tells that dbt's manifest does not: calls of macros, columns of CTEs.
+"""Calls of macros and columns of CTEs in the SQL of a model, which dbt's manifest does not have.
 
 Jinja's own parser finds the calls. For SQLGlot every other expression of the template becomes a
 subquery of unknown columns, which stands wherever SQL takes a value, a table or a query.

@@ -1,4 +1,4 @@
-"""What the Lake page can ask for: each look takes an open lake, and returns what JSON can hold."""
+"""The queries of the Lake page: each takes an open lake, and returns what JSON can hold."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def _stream(lake: Lake, source: str, stream: str) -> Stream:
     return find_stream(lake.settings.streams_dir, source, stream)
 
 
-LOOKS: Mapping[str, Callable[..., Any]] = {
-    look.__name__: look for look in (overview, files, rows, schema, balance)
+QUERIES: Mapping[str, Callable[..., Any]] = {
+    query.__name__: query for query in (overview, files, rows, schema, balance)
 }

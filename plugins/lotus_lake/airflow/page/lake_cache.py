@@ -1,7 +1,7 @@
-"""Looks at the lake for a page that must not wait: in children, a few at a time, kept for seconds.
+"""Answers of the lake for a page that must not wait: child processes fetch them, and they are kept.
 
-A page gets what is known within a second: what a child has just found, what one has found a while
-ago, or that the lake has not answered yet. The child goes on, for the next request.
+A page has an answer within a second: what a child has just found, what one found a while ago, or
+that the lake has not answered yet. The child continues, for the next request.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.observe.child import look
+from lotus_lake.observe.child import query
 
-# How long a page waits for a child, an answer counts as fresh, and one is shown for want of better.
+# How long a page waits for a child, an answer counts as fresh, and an old one is still shown.
 _PATIENCE_SECONDS = 0.8
 _FRESH_SECONDS = 10.0
 _KEPT_SECONDS = 3600.0
-# A look that takes long is not begun again before so many times its length: at most a fifth of the
-# time is spent on it.
+# A query is not repeated before four times its duration has passed: it takes at most a fifth of the
+# time.
 _REST = 4
 _CHILDREN = 2
 _QUEUED = 8
@@ -38,10 +38,10 @@ class Seen:
     """What is known of the lake.
 
     Attributes:
-        found: What a look has found; `None` if none has yet.
-        error: Why the newest look has found nothing.
+        found: The result of a query; `None` if there is none yet.
+        error: Why the newest query has no result.
         age_seconds: How old `found` is.
-        waiting_seconds: How long the look that runs now has been going on.
+        waiting_seconds: How long the query that runs now has taken so far.
     """
 
     found: Any = None
@@ -66,11 +66,12 @@ class _Entry:
     running: Future[None] | None = None
 
 
-class Looking:
-    """Keeps what was seen, and looks again when that is old.
+class LakeCache:
+    """Keeps the results of queries, and repeats a query when its result is old.
 
     Args:
-        settings: Gives the settings of the lake; called beside the page, it may take its time.
+        settings: Returns the settings of the lake; called outside the page's request, so it may
+            take long.
     """
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
@@ -83,7 +84,7 @@ class Looking:
         """What is known; waits for less than a second.
 
         Args:
-            name: A function of `lotus_lake.observe.looks`.
+            name: A function of `lotus_lake.observe.page_queries`.
             old_will_do: Do not wait if anything is known.
             arguments: Of that function.
         """
@@ -94,7 +95,7 @@ class Looking:
             return self._seen(entry)
 
     def _begin(self, name: str, arguments: dict[str, Any]) -> tuple[_Entry, Future[None] | None]:
-        """The look that runs, or is begun because what is known is old."""
+        """The query that runs, started now if what is known is old."""
         with self._lock:
             now, key = time.monotonic(), (name, *sorted(arguments.items()))
             entry = self._entries.setdefault(key, _Entry())
@@ -105,14 +106,14 @@ class Looking:
                     entry.error = "too many pages are waiting for the lake"
                     return entry, None
                 entry.began_at = now
-                entry.running = self._pool.submit(self._look, entry, name, arguments)
+                entry.running = self._pool.submit(self._fetch, entry, name, arguments)
             self._forget()
             return entry, entry.running
 
-    def _look(self, entry: _Entry, name: str, arguments: dict[str, Any]) -> None:
+    def _fetch(self, entry: _Entry, name: str, arguments: dict[str, Any]) -> None:
         found, error = None, None
         try:
-            found = look(self._settings(), name, **arguments)
+            found = query(self._settings(), name, **arguments)
         except LotusLakeError as problem:
             error = str(problem)
         # Whatever secrets backends and connections raise; it may quote what is secret.

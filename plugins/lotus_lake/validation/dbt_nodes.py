@@ -1,4 +1,4 @@
-"""Models, seeds, snapshots and sources as dbt's manifest has them."""
+"""Models, seeds, snapshots and sources from dbt's manifest, as the checks need them."""
 
 from __future__ import annotations
 
