@@ -24,7 +24,7 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.project.manifest import dbt_executable, ensure_manifest
 from samples import SampleFile, generate, write_files
-from samples.demo import PROJECT, airflow
+from samples.demo_airflow import PROJECT, airflow
 from tests.standalone import lake_with_bucket
 
 TITLE = "dbt inside Airflow"

@@ -30,7 +30,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.project.manifest import ensure_manifest
 from samples import generate, write_files
-from samples.demo import table_rows
+from samples.demo_tables import table_rows
 from tests.pipeline.driver import chosen_streams, feed_stream
 from tests.standalone import Deployment, lake_with_bucket, run_standalone
 

@@ -22,7 +22,8 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import open_lake
 from samples import embedded_s3
-from samples.demo import PROJECT, airflow, airflow_environment, table_rows, web_environment
+from samples.demo_airflow import PROJECT, airflow, airflow_environment, web_environment
+from samples.demo_tables import table_rows
 from tests.processes import free_port
 
 

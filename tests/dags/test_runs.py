@@ -28,7 +28,7 @@ from lotus_lake.feeder.list import Listing, list_files
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.project.manifest import ensure_manifest
 from samples import SampleFile, generate, write_files
-from samples.demo import table_rows
+from samples.demo_tables import table_rows
 from tests.airbyte_server import AirbyteServer, run_airbyte
 from tests.dags.conftest import AIRFLOW_HOME, PROJECT, load_dags
 from tests.projects import copy_project

@@ -18,7 +18,7 @@ import psutil
 import psycopg2
 
 from lotus_lake.config.settings import Settings
-from samples.demo import PROJECT, web_environment
+from samples.demo_airflow import PROJECT, web_environment
 from tests.processes import free_port
 from tests.servers import PostgresServer, run_redis
 from tests.standalone import Deployment, start_airflow, stop_airflow

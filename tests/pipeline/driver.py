@@ -22,7 +22,7 @@ from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
 from lotus_lake.project.manifest import dbt_project_dir
 from samples import History, SampleFile, write_files
-from samples.demo import table_rows
+from samples.demo_tables import table_rows
 from tests.pipeline.logged import LoggedChild, run_dbt, start
 
 if TYPE_CHECKING:

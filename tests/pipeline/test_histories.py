@@ -7,7 +7,7 @@ from random import Random
 
 from lotus_lake.lake.connection import open_lake
 from samples import History, SampleFile, generate
-from samples.demo import MODELS
+from samples.demo_tables import MODELS
 from tests.catalogs import on_postgres, on_sqlite
 from tests.pipeline.driver import Pipeline
 
