@@ -158,7 +158,7 @@ def _plan_rewind(lake: Lake, stream: Stream, request: Rewind) -> tuple[RewindPla
     consumers = [model.name for model in processed_models(models, stream.id)]
     found = plan_rewind(lake, stream, request.point, consumers)
     figures = {
-        "files": len(found.files),
+        "files": found.files,
         "bytes": found.size_bytes,
         "rows": found.rows,
         "retired_files": found.retired,
@@ -167,7 +167,7 @@ def _plan_rewind(lake: Lake, stream: Stream, request: Rewind) -> tuple[RewindPla
     }
     size, rows = readable_bytes(found.size_bytes), counted(found.rows, "row")
     summary = (
-        f"{counted(len(found.files), 'file')} ({size}, {rows}) would be listed and processed "
+        f"{counted(found.files, 'file')} ({size}, {rows}) would be listed and processed "
         f"again{', and fed again' if request.feed_again else ''}"
     )
     if found.retired:

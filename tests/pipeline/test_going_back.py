@@ -142,9 +142,7 @@ def _go_back(pipeline: Pipeline, point: Point, *, feed_again: bool) -> None:
     with open_lake(pipeline.settings) as lake:
         plan = plan_rewind(lake, stream, point, [MODEL])
         client = pipeline.client if feed_again else None
-        assert rewind(lake, stream, plan, "by hand", client) == (
-            len(plan.files) if feed_again else 0
-        )
+        assert rewind(lake, stream, plan, "by hand", client) == (plan.files if feed_again else 0)
 
 
 def _fingerprint(pipeline: Pipeline) -> str:
