@@ -1,4 +1,4 @@
-"""The Lake page: an entry beside Dags and Assets, and a tab of each Dag.
+"""The Lake page: an entry in Airflow's navigation, and a tab of each Dag.
 
 Every process of Airflow loads this file, tasks too: it imports nothing of the page. Addresses are
 relative to the UI's `<base>`, so that any base path works.

@@ -1,4 +1,4 @@
-"""Lets the scheduler and the Dag processor load what the processes that they fork will need."""
+"""Lets Airflow import what the processes that it forks will need; see lotus_lake.airflow.warm."""
 
 from airflow.plugins_manager import AirflowPlugin
 

@@ -167,7 +167,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a module that cannot be loaded stops no part of Airflow",
-        Text("except Exception:  # whoever needs it", "except ZeroDivisionError:  #"),
+        Text("except Exception:  # the process that needs it", "except ZeroDivisionError:  #"),
         "tests/dags/test_warm.py::"
         "test_a_module_that_cannot_be_imported_is_logged_and_stops_nothing",
     ),

@@ -68,7 +68,7 @@ class DbtProjectError(SettingsError):
 
 
 class StreamConfigError(PermanentError):
-    """A stream JSON, or the source schema beside it, is wrong."""
+    """A stream config, or its source schema, is wrong."""
 
 
 class SchemaMismatchError(PermanentError):

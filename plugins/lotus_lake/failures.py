@@ -81,7 +81,7 @@ def is_gone(error: Exception | str) -> bool:
 
 
 def fails_again(said: str) -> bool:
-    """Whether a text tells of an error of DuckDB that the same SQL on the same rows meets again."""
+    """Whether a text reports an error of DuckDB that the same SQL on the same rows meets again."""
     return bool(_SAME_AGAIN.search(said)) and not is_gone(said) and "s3://" not in said
 
 

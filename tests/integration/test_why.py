@@ -303,12 +303,12 @@ def test_rows_are_bounded_and_counted(shop: Shop) -> None:
 def test_what_is_wrong_is_said(shop: Shop) -> None:
     for table, where, column, said in (
         ("fct_sale", "order_id = 1", None, "did you mean fct_sales"),
-        ("stg_shopify__orders", "id = 1", None, "is no table of a model"),
+        ("stg_shopify__orders", "id = 1", None, "is not the table of a model"),
         ("int_klaviyo__lists", "true", None, "was not built yet"),
         (SALES, "orderid = 1", None, "did you mean order_id"),
         (SALES, "order_id = 1", "total", "did you mean total_sales"),
-        (SALES, "order_id = 'x'", None, "cannot be asked of fct_sales"),
-        (SALES, "order_id in (select 1)", None, "asks another query"),
+        (SALES, "order_id = 'x'", None, "is not valid for fct_sales"),
+        (SALES, "order_id in (select 1)", None, "contains a query"),
         (SALES, "read_text('/etc/passwd') = ''", None, "calls read_text"),
         (SALES, "true; drop table fct_sales", None, "several statements"),
     ):

@@ -33,7 +33,7 @@ class AirbyteAccess:
         token: A bearer token to use as it is.
         username: User of a server with basic authentication.
         password: Password of this user.
-        workspace_id: The only workspace to look at; without it, all that these credentials see.
+        workspace_id: The only workspace to use; without it, all that these credentials can see.
     """
 
     config_api: str

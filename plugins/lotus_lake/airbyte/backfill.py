@@ -56,7 +56,7 @@ def plan_backfills(
         lake: Open lake; read-only is enough.
         client: Airbyte.
         streams: The streams.
-        connection_id: Their connection, if its name does not tell.
+        connection_id: Their connection, if it is not named after the source.
 
     Raises:
         AirbyteNotFoundError: No connection sends one of them.

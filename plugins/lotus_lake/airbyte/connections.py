@@ -25,7 +25,7 @@ def find_connection(
         client: Airbyte.
         source: Name of the source, as in `include/streams/{source}/`.
         streams: Streams that it must send.
-        connection_id: The connection, if its name does not tell.
+        connection_id: The connection, if it is not named after the source.
 
     Raises:
         AirbyteNotFoundError: There is none.

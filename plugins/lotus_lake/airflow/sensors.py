@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _CLIENT_SECONDS = 600
-# How often a run that waits looks whether another run of its Dag waits for it to end.
+# How often a waiting run checks whether another run of its Dag is queued behind it.
 _QUEUE_SECONDS = 20
-# After a run that failed, models alone are no work for so long; new files are, at once.
+# For this long after a failed run, waiting models alone are no reason to start; new files are.
 _REST_SECONDS = 300
 _QUEUED = "another run of the Dag is queued and takes over"
 
@@ -336,7 +336,7 @@ class BucketChangedTrigger(BaseTrigger):
         return await hook.get_async_conn()  # type: ignore[no-untyped-call]
 
     async def _has_changed(self, client: Any) -> bool:
-        """Whether, after a pause, the listing differs or it is time to look anyway."""
+        """Whether, after a pause, the listing differs or `wake_at` has come."""
         await self._pause(float(self.arguments["poke_interval"] or 0))
         if time.time() >= (self.arguments["wake_at"] or float("inf")):
             return True

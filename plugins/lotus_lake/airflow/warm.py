@@ -1,6 +1,6 @@
 """Loads what tasks and Dag files import before Airflow forks the processes that run them.
 
-Airflow forks a process for every task and for every look at a Dag file, and each of them would
+Airflow forks a process for every task and for every parse of a Dag file, and each of them would
 import the task runner, the providers, Cosmos and this library anew: more CPU than most tasks need
 for their work. Loaded once, by the scheduler and the Dag processor when they start, all of it is
 there in each process that they fork, in memory that they share.
@@ -53,7 +53,7 @@ def load(modules: Sequence[str]) -> None:
     for name, act in [*imports, ("s3", _read_model), ("duckdb", _close_default)]:
         try:
             act(name)
-        except Exception:  # whoever needs it fails, and Airflow goes on
+        except Exception:  # the process that needs it fails, and Airflow continues
             log.exception("%s could not be loaded in advance; each task loads it", name)
 
 

@@ -28,7 +28,7 @@ _READ_SECONDS = 60
 # A whole answer, should a store send a byte now and then: a page of a listing, or a chunk.
 ANSWER_SECONDS = 120
 _CHANGED = (404, 409, 412)  # a conditional delete met another version, a writer, or nothing
-# Answers of 4xx that tell about the bucket or the credentials, and not about an object.
+# Answers of 4xx that concern the bucket or the credentials, not an object.
 _NOT_OF_THE_OBJECT = {
     "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
     "TokenRefreshRequired", "RequestTimeTooSkewed", "RequestTimeout", "SlowDown",
@@ -46,7 +46,7 @@ class RawObject:
 
     @property
     def identity(self) -> tuple[str, str, int]:
-        """What tells this version of the object from others."""
+        """What distinguishes this version of the object from others."""
         return self.key, self.etag, self.size_bytes
 
 

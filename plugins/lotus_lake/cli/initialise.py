@@ -35,7 +35,7 @@ def init(
 
     Run it before the first Dag runs, after every change of the stream configs, and after an
     upgrade. It drops nothing and leaves what exists as it is. If a landing table cannot follow its
-    config, the stream is reported, and the others are done.
+    config, the stream is reported and the others are prepared.
 
     Example: lotus-lake init --check
     """

@@ -1,4 +1,4 @@
-"""The command `why`: what is behind a number."""
+"""The command `why`: where a number comes from."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def why(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show why a number is what it is: its columns, the rows behind it, and their files.
+    """Show where a number comes from: its columns, the rows behind it, and their files.
 
-    First what the columns are computed from, down to the landing tables. Then the rows of the table
-    and of the tables that it is made from. Then every landed version of those records: its file,
-    Airbyte's sync, the run and the snapshot in which it landed, and whether it won.
+    First it shows what the columns are computed from, down to the landing tables; then the rows of
+    the table and of the tables that it is built from; then every landed version of those records:
+    its file, Airbyte's sync, the run and the snapshot in which it landed, and whether it won.
 
     The condition compares columns of the table. Queries, and functions that reach beyond them, are
     refused.
@@ -59,7 +59,7 @@ def why(
             f"there is no manifest of the dbt project: {manifest}",
             hint="cd include/dbt && dbt parse",
         )
-    with reading(settings) as lake, telling("looking for what is behind it"):
+    with reading(settings) as lake, telling("tracing the rows"):
         found = explain(lake, manifest, table, where, column, limit=limit)
     if as_json:
         show([asdict(found)], as_json=True)

@@ -17,7 +17,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.batch import Batch
 
-# How a process ends that the system stops because of what it reads.
+# Exit codes of a process that the system killed because of what it read.
 _CRASHES = {
     -number: number.name
     for number in (

@@ -103,7 +103,7 @@ def _suspects(
 
 
 def _is_of_the_store(error: duckdb.Error, files: Sequence[PendingFile]) -> bool:
-    """Whether an error of HTTP may tell about more than one object."""
+    """Whether an error of HTTP may concern more than one object."""
     if isinstance(error, duckdb.HTTPException):
         # No answer at all has no status.
         return "NoSuchBucket" in str(error) or not 400 <= getattr(error, "status_code", 0) < 500

@@ -1,6 +1,6 @@
 """Streams whose full refreshes replace each other (`destination_sync_mode: overwrite`).
 
-Airbyte writes the files of a new generation beside those of the old one, and deletes the old ones
+Airbyte writes the files of a new generation next to those of the old one, and deletes the old ones
 once the sync has succeeded. So a generation is taken for whole when the files of older ones are
 gone and no file of it has appeared for `settle_seconds`. It lands as copies, because its objects
 are going to be deleted, in one commit that takes the rows of the old generation out: a reader sees
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Overwrite(Append):
     """The feeder's decisions for a stream whose generations replace each other."""
 
-    # There is little, and what has been deleted tells when a generation is whole.
+    # There is little, and deleted files show when a generation is whole.
     lists_everything = True
     copies = True
     retires = False  # Airbyte deletes its objects itself
@@ -109,7 +109,7 @@ class Overwrite(Append):
         return Waiting(work="a whole generation waits")
 
     def noticed(self, lake: Lake, object_count: int) -> str | None:
-        """What has gone tells as much as what is new."""
+        """Files that have gone matter as much as new ones."""
         if object_count < len(files_with(lake, self.stream, PRESENT)):
             return "files of an older generation are gone"
         return None
@@ -215,7 +215,7 @@ class Overwrite(Append):
 def _newest(files: Sequence[FileEvent]) -> int | None:
     """The generation that was read last at the source; `None` if no file carries any.
 
-    Not the greatest number: numbers start again when a connection is made anew.
+    Not the greatest number: numbers start again when a connection is recreated.
     """
     numbered = [file for file in files if file.generation_id is not None]
     if not numbered:

@@ -1,7 +1,7 @@
 """The one-writer lock of a SQLite catalog.
 
 A SQLite catalog takes one writer at a time: a transaction that overlaps another commit fails, and
-DuckLake does not retry it. So every writing transaction holds one file lock beside the catalog
+DuckLake does not retry it. So every writing transaction holds one file lock next to the catalog
 (measured with 4 processes: 12 commits a second and no error; without it 12 of 40 commits fail).
 Postgres needs no lock.
 """
@@ -49,7 +49,7 @@ def write_lock(settings: Settings) -> Iterator[None]:
         raise failures.folder_error(path.parent, "LAKE_CATALOG", error) from error
     with file:
         _wait_for_lock(file)
-        with contextlib.suppress(OSError):  # a full disk: whoever waits is told less
+        with contextlib.suppress(OSError):  # a full disk: a waiting process cannot name the holder
             file.truncate(0)
             file.write(f"process {os.getpid()}: {' '.join(sys.argv)[:200]}\n".encode())
         yield

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS {META}.attempts (
 
 
 def was_attempted(lake: Lake, stream: Stream, first: int, last: int) -> bool:
-    """Whether somebody has begun to land a file at these positions of the queue."""
+    """Whether an attempt to land files at these positions of the queue was begun."""
     return bool(
         lake.rows(
             f"""

@@ -39,7 +39,7 @@ def commit(
         lake: Open lake.
         stream: The stream.
         message: What is done, for the commit message.
-        run_id: Dag run, or whatever else tells who does it.
+        run_id: Id of the Dag run, or of the command.
         decide: Reads, writes to tables of the lake what belongs to the change, and returns it;
             `None` when there is nothing to do. It is called again, with the guard as it is then,
             when another writer gets in the way.

@@ -1,4 +1,4 @@
-"""The file ledger: every raw file ever seen and what became of it, kept inside the lake.
+"""The file ledger: every raw file ever seen and what happened to it, kept inside the lake.
 
 A file is (key, etag, size_bytes), never the key alone.
 """
@@ -108,7 +108,7 @@ class FileEvent:
 
     @property
     def identity(self) -> tuple[str, str, int]:
-        """What tells this version of the object from others."""
+        """What distinguishes this version of the object from others."""
         return self.key, self.etag, self.size_bytes
 
 

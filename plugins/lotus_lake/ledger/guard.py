@@ -1,6 +1,6 @@
 """The guard of a stream: one row that every transaction of its feeder updates.
 
-Two feeders of one stream then conflict, DuckLake lets one win, and the loser looks again. The
+Two feeders of one stream then conflict, DuckLake lets one win, and the loser reads again. The
 cursor is part of the row. A guard shared by all streams would make strangers conflict.
 """
 

@@ -48,7 +48,7 @@ class PendingFile:
 
     @property
     def identity(self) -> tuple[str, str, int]:
-        """What tells this version of the object from others."""
+        """What distinguishes this version of the object from others."""
         return self.key, self.etag, self.size_bytes
 
 

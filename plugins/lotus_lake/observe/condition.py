@@ -18,7 +18,7 @@ from lotus_lake.errors import PermanentError, did_you_mean
 from lotus_lake.sql import identifier
 
 ASKED = "asked"  # what a condition calls the table that it is asked of
-_HINT = 'such as --where "order_id = 1001"; text stands in single quotes'
+_HINT = 'such as --where "order_id = 1001"; put text in single quotes'
 _CHARACTERS = 10_000
 _SHOWN = 100
 _PARTS = (
@@ -80,7 +80,7 @@ def read_condition(text: str, table: str, columns: Collection[str]) -> Condition
     truth = tree.unnest()
     tree = tree.transform(lambda node: _known_column(node, table, columns))
     if not isinstance(truth, _TRUTHS):
-        raise PermanentError(f"{text!r} is a value, and no condition", hint=_HINT)
+        raise PermanentError(f"{text!r} is a value, not a condition", hint=_HINT)
     names = {column.name for column in tree.find_all(exp.Column)}
     return Condition(tuple(sorted(names)), tree)
 
@@ -96,16 +96,16 @@ def _parsed(text: str) -> exp.Expr:
             raise PermanentError("the condition is empty", hint=_HINT)
         if TokenType.SEMICOLON in kinds:
             raise PermanentError(
-                f"{shown} is several statements, and one condition is wanted", hint=_HINT
+                f"{shown} has several statements, but has to be one condition", hint=_HINT
             )
         duckdb = sqlglot.Dialect.get_or_raise("duckdb")
         (tree,) = duckdb.parse_into(exp.Condition, statements)
     except (SqlglotError, RecursionError, ValueError) as error:
         raise PermanentError(
-            f"{shown} is no condition: it has to be one expression", hint=_HINT
+            f"{shown} is not a condition: it has to be one expression", hint=_HINT
         ) from error
     if tree is None:
-        raise PermanentError(f"{shown} is no condition", hint=_HINT)
+        raise PermanentError(f"{shown} is not a condition", hint=_HINT)
     return tree
 
 
@@ -115,7 +115,7 @@ def _refuse_others(tree: exp.Expr) -> None:
             continue
         if isinstance(node, exp.Query | exp.Subquery | exp.Exists | exp.From | exp.Table):
             raise PermanentError(
-                f"the condition asks another query: {node.sql(dialect='duckdb')}",
+                f"the condition contains a query: {node.sql(dialect='duckdb')}",
                 hint="conditions compare columns of one table; `lotus-lake query` takes any query",
             )
         if isinstance(node, exp.Func):

@@ -137,7 +137,7 @@ def explain(
     built = lake.tables("main")
     known = sorted(built & models.keys())
     if table not in known:
-        state = "was not built yet" if table in models else "is no table of a model"
+        state = "was not built yet" if table in models else "is not the table of a model"
         raise PermanentError(f"{table!r} {state}: {did_you_mean(table, known)}")
     columns = _columns(lake, "main", table)
     condition = read_condition(where, table, columns)
@@ -151,7 +151,8 @@ def explain(
     steps = _steps(lake, manifest, models, table)
     sources = _sources(steps, table, [column] if column else columns)
     shown = _shown(steps, sources, condition, table) if column else {}
-    confine(lake.con, lake.settings)
+    settings = lake.settings
+    confine(lake.con, settings)
     try:
         with lake.snapshot():
             walk = _Walk(lake, steps, condition, limit, shown, built)
@@ -163,8 +164,8 @@ def explain(
         ) from error
     except (duckdb.ProgrammingError, duckdb.DataError) as error:
         raise PermanentError(
-            f"the condition {where!r} cannot be asked of {table}: {one_line(error)}",
-            hint='such as --where "order_id = 1001"; text stands in single quotes',
+            f"the condition {where!r} is not valid for {table}: {one_line(error)}",
+            hint='such as --where "order_id = 1001"; put text in single quotes',
         ) from error
 
 
@@ -372,7 +373,7 @@ class _Walk:
                 find_versions(self._lake, versions, found, chosen, self._limit, number)
             )
             return
-        self._remarks.append(f"{name}: landed versions are not told, because {why}")
+        self._remarks.append(f"{name}: landed versions are not shown, because {why}")
 
 
 def _below(places: Mapping[str, Path] | None, read: Input) -> dict[str, Path] | None:

@@ -86,7 +86,7 @@ def read_query(model: str, sql: str) -> Query:
         tables = {(found.db, found.name) for found in tree.find_all(exp.Table)}
         return Query(_with_clause(sql), frozenset(tables))
     except (SqlglotError, RecursionError, ValueError) as error:
-        raise UnresolvedLineageError(f"{model}: its SQL is not understood: {error}") from error
+        raise UnresolvedLineageError(f"{model}: its SQL cannot be analysed: {error}") from error
 
 
 def _with_clause(sql: str) -> str:
@@ -125,9 +125,9 @@ class ModelLineage:
             )
             scope = build_scope(qualified)
         except (SqlglotError, RecursionError, ValueError) as error:
-            raise self._unresolved(f"its SQL is not understood: {error}") from error
+            raise self._unresolved(f"its SQL cannot be analysed: {error}") from error
         if scope is None or not isinstance(scope.expression, exp.Query):
-            raise self._unresolved("it is no query")
+            raise self._unresolved("it is not a query")
         if any(found.recursive for found in tree.find_all(exp.With)):
             raise self._unresolved("a recursive CTE is not followed")
         if found := tree.find(exp.Pivot):
@@ -192,19 +192,19 @@ class ModelLineage:
 
     def _projections(self, scope: Scope, name: str) -> Iterator[tuple[Scope, exp.Expr]]:
         """What a column of a query is, in each query of a union."""
-        names = _names(scope)
-        if name not in names:
+        own = _names(scope)
+        if name not in own:
             raise self._unresolved(f"no column {name} in {_short(scope.expression)}")
         if not isinstance(scope.expression, exp.SetOperation):
-            yield scope, _query(scope).selects[names.index(name)].unalias()
+            yield scope, _query(scope).selects[own.index(name)].unalias()
             return
         for branch in _branches(scope):
             columns = _names(branch)
             if scope.expression.args.get("by_name"):
                 if name in columns:
                     yield from self._projections(branch, name)
-            elif names.index(name) < len(columns):
-                yield from self._projections(branch, columns[names.index(name)])
+            elif own.index(name) < len(columns):
+                yield from self._projections(branch, columns[own.index(name)])
             else:
                 raise self._unresolved(f"no column {name} in {_short(branch.expression)}")
 
@@ -223,7 +223,7 @@ class ModelLineage:
                 for name in _names(found):
                     yield from self._origins(found, (name,))
                 return
-        raise self._unresolved(f"the query {_short(query)} is not understood")
+        raise self._unresolved(f"the query {_short(query)} cannot be analysed")
 
     def _of_place(self, scope: Scope, place: _Place) -> Iterator[Origin]:
         name, path = place
@@ -252,7 +252,7 @@ class ModelLineage:
 
     def _table(self, source: exp.Expr) -> str:
         if not isinstance(source, exp.Table) or not isinstance(source.this, exp.Identifier):
-            raise self._unresolved(f"it reads {_short(source)}, which is no table")
+            raise self._unresolved(f"it reads {_short(source)}, which is not a table")
         return str(source.name)
 
     def _inputs(self, scope: Scope, names: Mapping[Path, frozenset[str]]) -> Iterator[Input]:

@@ -241,7 +241,7 @@ def _raise_known_failure(dbt_dir: Path, signature: Mapping[str, list[int]]) -> N
 
 
 def _replace_manifest(project_dir: Path, signature: Mapping[str, list[int]]) -> None:
-    """Parse into a folder beside the manifest, and put its files in place if that went well."""
+    """Parse into a folder next to the manifest, and put its files in place if that succeeded."""
     dbt_dir = dbt_project_dir(project_dir)
     target = dbt_dir / "target"
     beside = target / _BESIDE
@@ -292,7 +292,7 @@ def _move(beside: Path, target: Path) -> None:
 
 
 def _write_groups(manifest: Path) -> None:
-    """Write the manifest of each group beside the whole one."""
+    """Write the manifest of each group next to the whole one."""
     document = json.loads(manifest.read_text(encoding="utf-8"))
     groups: dict[Path, dict[str, Any]] = {}
     for key, node in document["nodes"].items():

@@ -60,7 +60,7 @@ def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> li
 
 
 def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
-    """Put quarantined files back into the queue; the next run looks at them again.
+    """Put quarantined files back into the queue; the next run tries them again.
 
     Args:
         lake: Open lake.

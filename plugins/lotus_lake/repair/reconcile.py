@@ -80,7 +80,7 @@ class Reconciliation:
 
     @property
     def problems(self) -> list[str]:
-        """What a person has to look at, each with what to do."""
+        """What needs a person, each with what to do."""
         found = []
         if self.missing > self.repaired and self.is_empty:
             found.append(

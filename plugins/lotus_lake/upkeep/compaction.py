@@ -188,7 +188,7 @@ def _compact_table(
             finished = False
             break
         did_something = _run(lake, table, step)
-        if step.kind == "flush":  # which does not tell of the deletions that it has written
+        if step.kind == "flush":  # which does not report the deletions that it has written
             inlined = None
         elif not did_something:
             break  # DuckLake finds nothing to do, such as files of different partitions

@@ -133,7 +133,7 @@ def _cleanup(lake: Lake, moment: datetime, *, dry_run: bool) -> set[str]:
 def _delete_raw(lake: Lake, due: Sequence[str]) -> list[str]:
     """Delete raw objects that are still the version that was retired; returns the others.
 
-    DuckLake deletes by address, whoever has written to it a moment ago. So they are looked at once
+    DuckLake deletes by address, even an object written a moment ago. So they are checked once
     more, deleted on the condition of their ETag, and taken off DuckLake's list.
     """
     settings, root = lake.settings, lake.settings.uri("")

@@ -44,7 +44,7 @@ class LakeFile:
 
     @property
     def name(self) -> str:
-        """Its name without folders: it holds a UUID, so that it tells the file."""
+        """Its name without folders, which identifies it, because it contains a UUID."""
         return self.address.rsplit("/", 1)[-1]
 
 

@@ -14,7 +14,7 @@ from lotus_lake.validation.macro_calls import config_line, listed_columns, macro
 from lotus_lake.validation.problems import Problem
 from lotus_lake.validation.project import Project
 
-# The columns of the order of versions, and those that tell increments and rows apart.
+# The columns of the order of versions, and those that distinguish increments and rows.
 _NEWEST_NEEDS = (
     "_airbyte_extracted_at",
     "_airbyte_raw_id",
@@ -177,7 +177,7 @@ def _is_tested_unique(model: ProcessedModel) -> bool:
 
 
 def overwritten(project: Project) -> Iterator[Problem]:
-    """Where Airbyte overwrites, the model is built anew: a merge would keep deleted records."""
+    """Where Airbyte overwrites, the model is a table: a merge would keep deleted records."""
     overwriting = {
         stream.id
         for stream in project.streams

@@ -42,8 +42,8 @@ def test_a_condition_is_written_anew(text: str, expected: str) -> None:
     [
         ("", "is empty"),
         ("order_id = 1; drop table main.fct_sales", "several statements"),
-        ("order_id in (select 1)", r"asks another query: \(SELECT 1\)"),
-        ("exists (from meta.file_events)", "asks another query"),
+        ("order_id in (select 1)", r"contains a query: \(SELECT 1\)"),
+        ("exists (from meta.file_events)", "contains a query"),
         ("order_id = 1 union select 2", "has to be one expression"),
         ("order_id = 1) or (1 = 1", "has to be one expression"),
         ("read_text('/etc/passwd') is not null", "calls read_text"),

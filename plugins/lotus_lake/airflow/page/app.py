@@ -44,7 +44,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _FILES_PER_PAGE = 50
-# What somebody sees who may read no Dag: not even that the lake is down.
+# What a user sees who may read no Dag: not even that the lake is down.
 _NOTHING = Seen({"at": None, "streams": [], "marts": []})
 _VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
 # What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
