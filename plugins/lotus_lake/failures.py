@@ -132,7 +132,7 @@ def raise_if_exhausted(error: duckdb.Error, settings: Settings | None = None) ->
 
 
 def make_folder(folder: Path, variable: str) -> None:
-    """Make a folder that a variable names; other users of the machine cannot look into it.
+    """Create the folder of a variable; other users of the machine cannot read it.
 
     Raises:
         SettingsError: The folder cannot be created.

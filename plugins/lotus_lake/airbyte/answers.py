@@ -161,7 +161,7 @@ class Job(_Answer):
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, answer: Any) -> Any:
-        """Attempts are beside the job, and in some answers wrapped once more."""
+        """Attempts are next to the job, in some answers wrapped once more."""
         job = answer["job"]
         refresh = (job.get("refreshConfig") or {}).get("streamsToRefresh") or ()
         attempts = [item.get("attempt", item) for item in answer.get("attempts") or ()]

@@ -179,7 +179,7 @@ class AirbyteClient:
             return Job.model_validate(answer).job_id if answer.get("job") else None
 
     def _workspace_ids(self) -> list[str]:
-        """The workspaces to look at: that of the settings, else all that can be seen."""
+        """The workspaces to use: that of the settings, else all that the credentials can see."""
         if self._access.workspace_id:
             return [self._access.workspace_id]
         with _understood("workspaces"):

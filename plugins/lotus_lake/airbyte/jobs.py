@@ -62,7 +62,7 @@ def start(
         kind: What kind of job the call starts: `sync` or `refresh`.
         call: Starts it and returns its id, or `None` if Airbyte started none.
         streams: Streams of a refresh; a refresh of others is not ours.
-        look_seconds: Pause between looks for a job whose answer was lost.
+        look_seconds: Pause between two searches for a job whose answer was lost.
 
     Raises:
         AirbyteBusyError: A job of the connection is open already.
@@ -107,7 +107,7 @@ def follow(
     timeout_seconds: float,
     poll_seconds: float = POLL_SECONDS,
 ) -> Iterator[Job]:
-    """The job, polled until it is over or the time is up; then it goes on in Airbyte.
+    """The job, polled until it has ended or the time is up; then it continues in Airbyte.
 
     Raises:
         AirbyteUnavailableError: Airbyte does not answer, and the time is up.

@@ -1,7 +1,7 @@
 """HTTP to Airbyte: authentication, time limits, retries, and errors by what a caller can do.
 
 A call is repeated only if it changes nothing. After a timeout or a broken answer nobody knows what
-a call that changes something did: its caller has to look (see `jobs`).
+a call that changes something did: its caller has to find out (see `jobs`).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class NewFilesSensor(S3KeySensor):
     """Waits until ledger, bucket or models show work for a stream.
 
     A scheduled run waits up to `timeout` and is then skipped, or as soon as another run of the Dag
-    is queued: a person who triggers one does not wait for hours. A run started by hand looks once,
+    is queued: a person who triggers one does not wait for hours. A run started by hand polls once,
     unless its parameter `wait_seconds` says how long to wait.
 
     Args:
@@ -119,7 +119,7 @@ class NewFilesSensor(S3KeySensor):
         """Look at ledger and bucket once, and at the assets if there is nothing to do in them.
 
         Args:
-            rests: What the models have still to do is no work.
+            rests: Rows that wait for the models do not count as work.
         """
         consumers = [] if rests else self.consumers
         settings = lake_settings(self.aws_conn_id)
@@ -147,7 +147,7 @@ class NewFilesSensor(S3KeySensor):
     def execute_complete(
         self, context: Context, event: dict[str, Any], deadline: float = 0.0
     ) -> None:
-        """The bucket has changed: go on if that means work, wait on if not.
+        """The bucket has changed: succeed if that means work, otherwise keep waiting.
 
         Raises:
             StorageUnavailableError: The trigger could not list the bucket.
@@ -246,7 +246,7 @@ class SyncEndedSensor(BaseSensorOperator):
 class BucketChangedTrigger(BaseTrigger):
     """Fires when the listing of a window differs from the one that a sensor saw.
 
-    It runs in the triggerer beside thousands of others, so it does not open the lake.
+    It runs in the triggerer with thousands of others, so it does not open the lake.
 
     Args:
         bucket: Bucket of the raw files.

@@ -1,7 +1,7 @@
 """Loads what tasks and Dag files import before Airflow forks the processes that run them.
 
 Airflow forks a process for every task and for every parse of a Dag file, and each of them would
-import the task runner, the providers, Cosmos and this library anew: more CPU than most tasks need
+import the task runner, the providers, Cosmos and this library again: more CPU than most tasks need
 for their work. Loaded once, by the scheduler and the Dag processor when they start, all of it is
 there in each process that they fork, in memory that they share.
 
@@ -68,7 +68,7 @@ def _read_model(service: str) -> object:
 def _close_default(_: str) -> None:
     """`import duckdb` opens a database in memory, of which a forked process would lack the thread.
 
-    Whoever asks for it opens it anew.
+    A process that needs it opens its own.
     """
     import duckdb
 

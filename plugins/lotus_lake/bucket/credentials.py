@@ -95,7 +95,7 @@ def _renew(
         while not done.wait(RENEWAL_SECONDS):
             try:
                 statement = secret_statement(access, credentials)
-            except SettingsError as error:  # the next look may succeed before the keys expire
+            except SettingsError as error:  # the next attempt may succeed before the keys expire
                 log.warning("the keys of the role could not be renewed: %s", error)
                 continue
             if statement and statement != known:

@@ -20,7 +20,7 @@ def json_problems(
     """What is wrong with a document, one line for each place: JSON path, value, what is allowed.
 
     Args:
-        error: What pydantic found; of several errors of one place the first is told.
+        error: What pydantic found; of several errors at one place the first is reported.
         document: What was validated.
         schema: Its JSON Schema.
         root: What the paths begin with.

@@ -280,7 +280,7 @@ class StreamConfig(BaseModel):
 
     @property
     def tells_deletes(self) -> bool:
-        """Whether the stream has rows that tell of a deleted record."""
+        """Whether the stream has rows that report deletes."""
         return DELETED_AT in self.fields
 
     @field_validator("fields")

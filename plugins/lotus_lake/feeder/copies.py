@@ -143,7 +143,7 @@ def lost_values(
     lake: Lake, files: Sequence[PendingFile], casts: Mapping[Column, DuckDBPyType]
 ) -> dict[Column, int]:
     """How many values of each column would not survive its cast."""
-    # What becomes JSON text for want of a type has no way back.
+    # What becomes JSON text, because no type fits, cannot be cast back.
     checked = [column for column in casts if not holds(column.arriving, is_only_text)]
     if not checked:
         return {}

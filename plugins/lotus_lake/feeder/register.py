@@ -114,7 +114,7 @@ def register_batch(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Reg
 
 
 def _land_in_children(lake: Lake, strategy: Append, batch: Batch, run_id: str) -> Registration:
-    """Halve what waits until the file that crashes its reader stands alone."""
+    """Halve what waits until the file that crashes its reader is isolated."""
     stream = strategy.stream
     fields, died_of = run_child(lake.settings, stream, batch, run_id)
     if fields is not None:
@@ -151,7 +151,7 @@ def land_files(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registr
 
 
 def _commit(lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: str) -> Registration:
-    """Commit outcomes; when that fails, halve until the file that DuckLake refuses stands alone.
+    """Commit outcomes; when that fails, halve until the file that DuckLake refuses is isolated.
 
     Raises:
         CatalogUnavailableError: No file is the reason.
@@ -204,7 +204,7 @@ def _land_otherwise(
 def _commit_once(
     lake: Lake, strategy: Append, outcomes: Sequence[Outcome], run_id: str
 ) -> Registration:
-    """The transaction of a batch: look again, register, ledger, guard and cursor, commit."""
+    """The transaction of a batch: queue again, register, ledger, guard and cursor, commit."""
     stream = strategy.stream
     freeze = stream.feeder.on_schema_change == "freeze"
 

@@ -140,7 +140,7 @@ def _fit(lake: Lake, strategy: Append, columns: Sequence[Column], untyped: Seque
     stream = strategy.stream
     table = table_types(lake, stream)
     evolution = plan_evolution(table, {c.name: c.kind for c in columns if c.source not in untyped})
-    # Every value of an untyped column is null: it is no reason to add or to widen a column.
+    # Every value of an untyped column is null: no reason to add or to widen a column.
     holes = [
         c.name for c in columns if c.source in untyped and plan_evolution(table, {c.name: c.kind})
     ]

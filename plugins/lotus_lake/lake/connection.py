@@ -68,7 +68,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
 
 @contextlib.contextmanager
 def open_to_read(settings: Settings) -> Iterator[Lake]:
-    """Open the lake read-only; where no catalog was created yet, an empty lake stands in for it.
+    """Open the lake read-only; if no catalog was created yet, open an empty lake instead.
 
     Raises:
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lotus_lake.lake.session import LAKE, METADATA, Lake
 
-# What DuckLake looks for in Postgres, and makes no index for: statistics of a column when it plans
+# What DuckLake looks up in Postgres, and creates no index for: statistics of a column when it plans
 # or commits, and the files of a table. With 50,000 files in the catalog a pass of the feeder takes
 # 4.6 s without them, 2.5 s with the first and 2.0 s with both.
 _INDEXES = {
@@ -113,7 +113,7 @@ def _without_index(lake: Lake) -> list[str]:
 
 
 def _has_index(lake: Lake, table: str) -> bool:
-    """Whether an index begins with these columns, whoever has created it."""
+    """Whether an index begins with these columns, no matter who created it."""
     found = ask_postgres(
         lake,
         "SELECT pg_get_indexdef(indexrelid) FROM pg_index "
@@ -123,6 +123,6 @@ def _has_index(lake: Lake, table: str) -> bool:
 
 
 def _is_there(lake: Lake) -> bool:
-    """Whether this is the catalog itself, and not the empty lake that stands in for it."""
+    """Whether this is the catalog itself, and not the empty lake opened instead."""
     path = lake.value("SELECT path FROM duckdb_databases() WHERE database_name = ?", [LAKE])
     return str(path).startswith("postgres:")

@@ -124,7 +124,7 @@ def _is_dead(table_id: int, name: str, oldest: int, database: str = "") -> str:
     """The condition for what is older than every snapshot."""
     if name.startswith(_DELETE):
         return f"file_id NOT IN ({_files_of(table_id, database)})"
-    # What ended in the oldest snapshot is what its change feed still tells as deleted.
+    # The change feed of the oldest snapshot still reports as deleted what ended in it.
     return f"end_snapshot < {oldest}"
 
 

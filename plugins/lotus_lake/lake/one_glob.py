@@ -20,7 +20,7 @@ _PROTOCOL = "lotus-lake-list"
 
 @contextlib.contextmanager
 def one_glob(lake: Lake, uris: Sequence[str]) -> Iterator[str]:
-    """A pattern that stands for exactly these files, until the block ends.
+    """A pattern that matches exactly these files, until the block ends.
 
     Args:
         lake: Open lake.

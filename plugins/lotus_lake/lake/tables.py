@@ -91,7 +91,7 @@ def table_totals(lake: Lake) -> list[Sequence[Any]]:
     return lake.metadata_rows(_TOTALS)
 
 
-# A table with a file that DuckLake did not write itself has somebody else's: those are not merged.
+# Tables with a file that DuckLake did not write itself are not merged: the file belongs to others.
 _OWN = """
 SELECT tables.table_id, schemas.schema_name, tables.table_name
 FROM ducklake_table AS tables JOIN ducklake_schema AS schemas

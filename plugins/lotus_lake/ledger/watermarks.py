@@ -52,7 +52,7 @@ def processed_snapshot(lake: Lake, stream: Stream, models: Sequence[str]) -> int
 
 
 def files_read(lake: Lake, stream: Stream, models: Sequence[str], after: int) -> FilesRead:
-    """Count what landed after a snapshot and has been read by every model, whoever landed it."""
+    """Count what landed after a snapshot and every model has read, in whatever run."""
     until = processed_snapshot(lake, stream, models)
     [(files, rows)] = lake.rows(
         f"""

@@ -54,7 +54,7 @@ class SyncBalance:
 
 @dataclass(frozen=True, slots=True)
 class ModelBalance:
-    """A processed table, beside the rows it has read.
+    """A processed table, compared with the rows it has read.
 
     Attributes:
         model: Its name.

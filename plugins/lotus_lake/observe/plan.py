@@ -143,7 +143,7 @@ def _judge(
 
 
 def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]:
-    """New objects as they would stand in the queue."""
+    """New objects, as files of the queue."""
     return [
         PendingFile(
             position=position,

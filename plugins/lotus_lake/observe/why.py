@@ -87,7 +87,7 @@ class Why:
         sources: Columns with what they are computed from, down to the landing tables.
         rows: Rows of the table, then of each table that it is made from.
         landed: Landed rows behind the rows of each processed table.
-        remarks: What could not be told, by name.
+        remarks: What could not be found out, by name.
     """
 
     table: str

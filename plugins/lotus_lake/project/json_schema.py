@@ -77,7 +77,7 @@ def type_text(schema: Mapping[str, Any]) -> str:
 
 
 def _options(schemas: list[Any]) -> dict[str, Any]:
-    """A choice of schemas; null is no choice of its own, and a single one is the schema itself."""
+    """A choice of schemas; null does not count as one, and a single one is the schema itself."""
     options = [option for schema in schemas if (option := reduced(schema)) != {"type": "null"}]
     unique = [option for number, option in enumerate(options) if option not in options[:number]]
     return unique[0] if len(unique) == 1 else {"oneOf": unique}

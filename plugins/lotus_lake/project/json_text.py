@@ -19,7 +19,7 @@ def json_text(document: Any) -> str:
 
 
 def _value(value: Any, indent: int, taken: int) -> str:
-    """One line if it fits beside the `taken` columns of its line, else a line for each member."""
+    """One line if it fits after the `taken` columns of its line, else a line for each member."""
     flat = json.dumps(value, ensure_ascii=False)
     return flat if indent + taken + len(flat) <= WIDTH else _broken(value, indent)
 

@@ -33,7 +33,7 @@ _Place = tuple[str, Path]
 
 
 class UnresolvedLineageError(PermanentError):
-    """The SQL of a model does not tell where a column comes from."""
+    """The SQL of a model does not show where a column comes from."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -149,7 +149,7 @@ class ModelLineage:
         What joins and conditions compare is not among them; the order of a window is.
 
         Raises:
-            UnresolvedLineageError: They are not told.
+            UnresolvedLineageError: They cannot be found out.
         """
         return sorted(set(self._origins(self._scope, (column.lower(),))))
 
@@ -157,7 +157,7 @@ class ModelLineage:
         """The tables it reads values from, in each place; those that only choose rows are not.
 
         Raises:
-            UnresolvedLineageError: They are not told.
+            UnresolvedLineageError: They cannot be found out.
         """
         names: dict[Path, frozenset[str]] = {(name,): frozenset((name,)) for name in self.columns}
         return list(self._inputs(self._scope, names))

@@ -84,7 +84,7 @@ def dbt_project_dir(project_dir: Path) -> Path:
 
 
 def dbt_executable() -> str:
-    """The dbt beside this Python, else the one on PATH."""
+    """The dbt next to this Python, else the one on PATH."""
     beside = Path(sys.executable).with_name("dbt")
     return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
 

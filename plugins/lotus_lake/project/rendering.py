@@ -59,7 +59,7 @@ def render_model(manifest: Path, name: str) -> str:
         name: The model.
 
     Raises:
-        UnrenderedModelError: It cannot be told without dbt.
+        UnrenderedModelError: It cannot be rendered without dbt.
     """
     document = _document(manifest, manifest.stat().st_mtime_ns)
     nodes = document["nodes"]

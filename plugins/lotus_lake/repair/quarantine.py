@@ -1,4 +1,7 @@
-"""Quarantined files: list them, queue them again, or drop them."""
+"""Quarantined files: list them, queue them again, or drop them.
+
+Objects that the store refused are retried without a person: `ledger/events.py`, `unknown_objects`.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class StreamFiles:
 
     @property
     def differing(self) -> list[PlannedFile]:
-        """Files that somebody has edited, or that were made from another schema."""
+        """Files that were edited, or written from another schema."""
         return [file for file in self.files if file.status == "differs"]
 
 

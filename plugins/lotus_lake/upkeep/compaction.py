@@ -2,7 +2,7 @@
 
 Only tables of the lake's own files: never a landing table, whose files are Airbyte's objects. Every
 step is one DuckLake commit, so that a kill, a full budget or a lost race leaves the table as it was
-before the step, and the next run goes on from there.
+before the step, and the next run continues from there.
 
 Merging and flushing keep the snapshot id of every row; rewriting gives all rows of a file a new
 one. The ledger is counted by these ids, so tables of `meta` are merged and never rewritten.
@@ -93,7 +93,7 @@ def compact(
 
     Raises:
         LotusLakeError: A table could not be compacted; the others were.
-        duckdb.Error: The same, where nobody knows what it means.
+        duckdb.Error: The same, if its meaning is unknown.
     """
     deadline = time.monotonic() + budget_seconds
     inlined = read_inlined(lake)

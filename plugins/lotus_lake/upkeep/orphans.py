@@ -56,7 +56,7 @@ class Orphans:
         listed: Files under `LAKE_DATA_PATH` that are named as the lake names its own.
         listed_bytes: Their bytes.
         foreign: Files with other names, which are left alone.
-        young: Orphans that are too young to be touched: somebody may be writing them.
+        young: Orphans that are too young to be touched: a transaction may be writing them.
         files_bytes: Bytes of the orphans that are old enough.
         files: Their addresses, in order.
     """
@@ -100,7 +100,7 @@ def find_orphans(lake: Lake, older_than: datetime) -> Orphans:
 def schedule_orphans(
     lake: Lake, older_than: datetime, *, max_share: float = MAX_SHARE, dry_run: bool = False
 ) -> Orphans:
-    """Find orphans, and tell DuckLake to delete them when they have waited like other files.
+    """Find orphans, and put them on the deletion list, where they wait like other files.
 
     Args:
         lake: Open lake.

@@ -61,7 +61,7 @@ def every_model_has_a_stream(project: Project) -> Iterator[Problem]:
                 )
             elif tag in streams:
                 yield from _reads(model, streams[tag])
-        # `every_stream_has_a_model` tells of a model that is named after its stream.
+        # `every_stream_has_a_model` reports a model that is named after its stream.
         if not model.tags and model.name.removeprefix("int_") not in known:
             yield Problem(
                 model.file,

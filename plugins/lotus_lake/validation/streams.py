@@ -91,7 +91,7 @@ def landing_current(project: Project) -> Iterator[Problem]:
         path = ddl_file(project.settings.project_dir, stream)
         try:
             text = ddl_text(project.settings, stream)
-        except StreamConfigError:  # `fields_exist` tells
+        except StreamConfigError:  # `fields_exist` reports it
             continue
         if not path.exists():
             yield Problem(path, "is missing", "lotus-lake landing")

@@ -1,7 +1,7 @@
 """The page as a FastAPI app, which the api-server mounts: rights, addresses, templates.
 
 Airflow does not guard the apps of plugins: every route here asks for a user, and shows only Dags
-that Airflow lets the user read. Routes are plain functions: Airflow runs them beside its event
+that Airflow lets the user read. Routes are plain functions: Airflow runs them outside its event
 loop. There are only GET routes; what changes something is Airflow's own form.
 """
 
