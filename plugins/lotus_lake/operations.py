@@ -1,7 +1,7 @@
-"""What people do to a stream by hand: a request, its plan, its result.
+"""Repairs of a stream that people ask for: a request, its plan, its result.
 
-`plan` tells what a request would do and changes nothing; `carry_out` does it. The command line and
-the Dags `lake_operations` and `lake_reconcile` only ask, and show what they are told.
+`plan` returns what a request would do and changes nothing; `carry_out` does it. The command line
+and the Dags `lake_operations` and `lake_reconcile` make the requests and show the results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lotus_lake.repair.rewind import Point, RewindPlan, plan_rewind, rewind
 class Rewind:
     """Look at files from a point on, and let the models process their rows, again.
 
-    With `feed_again` each file is also registered anew in the place of its old registration.
+    With `feed_again` each file is also registered again, in the place of its old registration.
     """
 
     point: Point

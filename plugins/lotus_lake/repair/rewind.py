@@ -1,8 +1,8 @@
-"""Go back: look at files again, process them again and, if asked, feed them again.
+"""Go back: list files again, process them again and, if asked, feed them again.
 
-Nothing is ever doubled by it. Looking again finds the same files in the ledger; processing again
-merges the same versions, of which the newest has won already; feeding again registers a file in
-the place of its earlier registration.
+No row is duplicated. Listing again finds the same files in the ledger; processing again merges the
+same versions, of which the newest has won already; feeding again replaces the earlier registration
+of a file.
 """
 
 from __future__ import annotations
