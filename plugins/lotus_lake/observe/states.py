@@ -57,7 +57,7 @@ def judge(
         counted(number, "file") + said
         for number, said in (
             (status.quarantined, " in quarantine"),
-            (status.missing, " whose object is gone"),
+            (status.missing, " whose object is missing"),
         )
         if number
     ]
@@ -105,7 +105,7 @@ def _late(status: StreamStatus, feeder: FeederOptions, now: datetime) -> Verdict
     for level, seconds in limits:
         if seconds is not None and now - landed > timedelta(seconds=seconds):
             allowed = readable_seconds(seconds)
-            said = f"nothing has landed for {_since(landed, now)}; {allowed} are promised"
+            said = f"nothing has landed for {_since(landed, now)}; `freshness` allows {allowed}"
             return Verdict("late", level, said)
     return None
 
@@ -118,7 +118,7 @@ def _well(status: StreamStatus, feeder: FeederOptions) -> Verdict:
     if status.lag_files:
         files = counted(status.lag_files, "landed file")
         return Verdict("fresh", "ok", f"{status.slowest_model} is about to read {files}")
-    promise = "" if feeder.freshness else "; no freshness is promised"
+    promise = "" if feeder.freshness else "; no `freshness` is set"
     return Verdict("fresh", "ok", f"everything that arrived has landed{promise}")
 
 

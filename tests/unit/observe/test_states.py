@@ -30,10 +30,10 @@ def look(
     ("status", "state", "level", "reason"),
     [
         ({}, "fresh", "ok", "everything that arrived has landed"),
-        ({"last_landed_at": NOW - 3 * HOUR}, "late", "warning", "landed for 3 h; 2 h are promised"),
-        ({"last_landed_at": NOW - 72 * HOUR}, "late", "error", "for 3 days; 24 h are promised"),
+        ({"last_landed_at": NOW - 3 * HOUR}, "late", "warning", "landed for 3 h; `freshness` allows 2 h"),
+        ({"last_landed_at": NOW - 72 * HOUR}, "late", "error", "for 3 days; `freshness` allows 24 h"),
         ({"quarantined": 2}, "broken", "error", "2 files in quarantine"),
-        ({"missing": 1}, "broken", "error", "1 file whose object is gone"),
+        ({"missing": 1}, "broken", "error", "1 file whose object is missing"),
         ({"seen": 0, "landed": 0, "last_landed_at": None}, "empty", "off", "no file has arrived"),
         (
             {"waiting": 1, "waiting_bytes": 2000, "oldest_waiting_at": NOW - 3 * HOUR,
@@ -58,7 +58,7 @@ def test_a_stream_is(status: dict[str, Any], state: str, level: str, reason: str
 def test_without_a_promise_no_silence_is_late_and_that_is_said() -> None:
     verdict = look(FeederOptions(), last_landed_at=NOW - timedelta(days=90))
     assert verdict.state == "fresh"
-    assert "no freshness is promised" in verdict.reason
+    assert "no `freshness` is set" in verdict.reason
 
 
 def test_a_stream_without_a_config_is_paused_and_one_with_a_bad_config_broken() -> None:
