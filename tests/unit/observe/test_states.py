@@ -30,8 +30,8 @@ def look(
     ("status", "state", "level", "reason"),
     [
         ({}, "fresh", "ok", "everything that arrived has landed"),
-        ({"last_landed_at": NOW - 3 * HOUR}, "late", "warning", "landed for 3 h; `freshness` allows 2 h"),
-        ({"last_landed_at": NOW - 72 * HOUR}, "late", "error", "for 3 days; `freshness` allows 24 h"),
+        ({"last_landed_at": NOW - 3 * HOUR}, "late", "warning", "for 3 h; `freshness` allows 2 h"),
+        ({"last_landed_at": NOW - 72 * HOUR}, "late", "error", "3 days; `freshness` allows 24 h"),
         ({"quarantined": 2}, "broken", "error", "2 files in quarantine"),
         ({"missing": 1}, "broken", "error", "1 file whose object is missing"),
         ({"seen": 0, "landed": 0, "last_landed_at": None}, "empty", "off", "no file has arrived"),
