@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import LAKE
+from lotus_lake.project.manifest import manifest_file
+from lotus_lake.project.rendering import render_model
 from tests.consuming import consume, write_manifest
 from tests.dags.conftest import PROJECT
 from tests.feeds import DAY, FIELDS, SOURCE, Feed, some_rows, write_stream
@@ -33,6 +36,8 @@ PAGES = (
     "/lake/stream?dag_id=shop__orders&view=balance&read=1",
     "/lake/stream?dag_id=enriched__sales",
     "/lake/stream?dag_id=lake_maintenance",
+    "/lake/why",
+    "/lake/why?table=int_shop__orders&where=true",
 )
 STREAMS = ("shop__orders", "shop__refunds", f"{HIDDEN}payroll")
 
@@ -205,10 +210,10 @@ def test_nothing_can_be_changed_here(page: TestClient) -> None:
     from lotus_lake.airflow.page.app import app
 
     methods = [route.methods for route in app.routes]  # type: ignore[attr-defined]
-    assert len(methods) == 3
+    assert len(methods) == 4
     assert all(method <= {"GET", "HEAD"} for method in methods)
     admin = Browser(page, "admin", "ADMIN")
-    for path in ("/lake/", "/lake/stream"):
+    for path in ("/lake/", "/lake/stream", "/lake/why"):
         assert page.post(path, headers=admin.headers).status_code == 405
 
 
@@ -282,6 +287,78 @@ def test_files_are_filtered_by_what_became_of_them_by_day_and_by_key(
         page = _Page(viewer.see(base + query).text)
         found = {name for name in ("part_0", "part_1", bad) if name in page.text}
         assert found == shown, query
+
+
+def _build(feed: Feed) -> None:
+    """A table of the orders, and a mart that also reads what some may not see."""
+    manifest = manifest_file(feed.settings.project_dir)
+    write_manifest(
+        feed.settings,
+        ("int_shop__orders", feed.stream.id),
+        ("int_secret__payroll", f"{HIDDEN}payroll"),
+        enriched={"fct": ["int_shop__orders", "int_secret__payroll"]},
+    )
+    document = json.loads(manifest.read_text())
+    place = {"database": "lakehouse", "schema": "main", "package_name": "lotus_lake"}
+    for node in document["nodes"].values():
+        node |= {**place, "alias": node["name"], "config": {}, "raw_code": """
+            with versions as (
+                select
+                    id, status, _airbyte_extracted_at, _airbyte_raw_id,
+                    'epoch'::timestamptz as _source_updated_at,
+                    snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
+                from {{ source('shop', 'orders') }} where year is not null
+            )
+            select * exclude (_lake_row_id) from versions
+        """}  # fmt: skip
+    landing = {"schema": "staging", "identifier": feed.stream.landing_table}
+    document |= {"macros": {}, "sources": {"orders": {
+        **place, **landing, "source_name": "shop", "name": "orders",
+    }}}  # fmt: skip
+    manifest.write_text(json.dumps(document))
+    with open_lake(feed.settings) as lake:
+        sql = render_model(manifest, "int_shop__orders")
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.int_shop__orders AS {sql}")
+
+
+def test_a_row_is_followed_to_its_file(viewer: Browser, fed: Feed) -> None:
+    _build(fed)
+    answer = viewer.see("/lake/why?table=int_shop__orders&where=id = 1&column=status").text
+    page = _Page(answer)
+    for word in ("stg_shop__orders.status", "part_0.parquet", "won", MARKUP):
+        assert word in page.text
+    assert MARKUP not in answer
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{"src": "static/lake.js"}]
+    for query, told in {
+        "where=id in (select 1)": "contains a query",
+        f"where=status = '{MARKUP}' and x = 1": "has no column 'x'",
+        "where=getenv('HOME') = ''": "calls getenv",
+        "where=id = 1&column=stat": "did you mean status",
+        f"where={'x' * 1001}": "too long",
+        "where=": "Give a table and a condition",
+    }.items():
+        page = _Page(viewer.see(f"/lake/why?table=int_shop__orders&{query}").text)
+        assert told in page.text, query
+        assert [attrs for tag, attrs in page.tags if tag == "script"] == [
+            {"src": "static/lake.js"}
+        ], query
+
+
+def test_a_table_is_followed_only_by_who_may_read_all_that_it_is_made_from(
+    page: TestClient, fed: Feed
+) -> None:
+    _build(fed)
+    limited, viewer = Browser(page, LIMITED, "VIEWER"), Browser(page, "viewer", "VIEWER")
+    assert "was not built yet" in viewer.see("/lake/why?table=fct&where=true").text
+    seen = limited.see("/lake/why?table=int_shop__orders&where=true").text
+    assert "part_0.parquet" in seen
+    assert "payroll" not in seen
+    for table in ("fct", "int_secret__payroll", "nothing"):
+        answer = limited.see(f"/lake/why?table={table}&where=true").text
+        assert "There is no such table, or you may not read all" in answer
+        assert "payroll" not in answer.replace(table, "")
+    stranger = Browser(page, STRANGER, "VIEWER").see("/lake/why").text
+    assert "int_" not in stranger
 
 
 def test_a_paused_dag_is_told(viewer: Browser, fed: Feed) -> None:

@@ -13,7 +13,8 @@ from lotus_lake.observe.balance import read_balance
 from lotus_lake.observe.files import find_files
 from lotus_lake.observe.overview import read_overview
 from lotus_lake.observe.tables import preview, read_tables_of
-from lotus_lake.project.manifest import built_models
+from lotus_lake.observe.why import explain
+from lotus_lake.project.manifest import built_models, manifest_file
 
 PREVIEW_ROWS = 50
 
@@ -68,10 +69,16 @@ def balance(lake: Lake, source: str, stream: str, *, read: bool) -> Any:
     return asdict(sheet) | {"problems": sheet.problems, "model_problems": problems}
 
 
+def why(lake: Lake, table: str, where: str, column: str | None) -> Any:
+    """What rows of a table are made from."""
+    manifest = manifest_file(lake.settings.project_dir)
+    return asdict(explain(lake, manifest, table, where, column))
+
+
 def _stream(lake: Lake, source: str, stream: str) -> Stream:
     return find_stream(lake.settings.streams_dir, source, stream)
 
 
 QUERIES: Mapping[str, Callable[..., Any]] = {
-    query.__name__: query for query in (overview, files, rows, schema, balance)
+    query.__name__: query for query in (overview, files, rows, schema, balance, why)
 }

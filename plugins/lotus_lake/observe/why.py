@@ -137,8 +137,9 @@ def explain(
     built = lake.tables("main")
     known = sorted(built & models.keys())
     if table not in known:
-        state = "was not built yet" if table in models else "is not the table of a model"
-        raise PermanentError(f"{table!r} {state}: {did_you_mean(table, known)}")
+        if table in models:
+            raise PermanentError(f"{table!r} was not built yet")
+        raise PermanentError(f"{table!r} is not the table of a model: {did_you_mean(table, known)}")
     columns = _columns(lake, "main", table)
     condition = read_condition(where, table, columns)
     if column is not None:

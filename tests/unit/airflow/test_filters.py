@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lotus_lake.airflow.page.filters import PAGE_SIZE, SORTS, Choice, choose, visible
+from lotus_lake.airflow.page.filters import PAGE_SIZE, SORTS, Choice, askable, choose, visible
+from lotus_lake.project.manifest import Model
 
 
 def row(number: int) -> dict[str, Any]:
@@ -78,3 +79,25 @@ def test_streams_of_dags_that_are_not_readable_are_not_counted() -> None:
     found = choose(seen, Choice())
     assert (found.known, found.total, len(found.rows)) == (3, 3, 3)
     assert PAGE_SIZE == 50
+
+
+def test_a_table_can_be_asked_about_if_all_dags_behind_it_can_be_read() -> None:
+    def model(name: str, layer: str, tags: tuple[str, ...], parents: tuple[str, ...]) -> Model:
+        return Model(name, layer, "sales", tags, parents, "")
+
+    models = {
+        found.name: found
+        for found in (
+            model("int_a", "processed", ("shop__a", "nightly"), ()),
+            model("int_b", "processed", ("shop__b",), ()),
+            model("int_untagged", "processed", (), ()),
+            model("fct_a", "enriched", (), ("int_a",)),
+            model("fct_ab", "enriched", (), ("fct_a", "int_b")),
+            model("fct_u", "enriched", (), ("int_untagged",)),
+        )
+    }
+    every = {"shop__a", "shop__b", "enriched__sales"}
+    assert askable(models, every) == ["fct_a", "fct_ab", "int_a", "int_b"]
+    assert askable(models, every - {"shop__b"}) == ["fct_a", "int_a"]
+    assert askable(models, every - {"enriched__sales"}) == ["int_a", "int_b"]
+    assert askable(models, set()) == []

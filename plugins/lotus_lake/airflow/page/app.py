@@ -7,6 +7,7 @@ loop. There are only GET routes; what changes something is Airflow's own form.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -23,9 +24,11 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.page.filters import SORTS, Choice, choose, visible
+from lotus_lake.airflow.page.filters import SORTS, Choice, askable, choose, domain_dag, visible
 from lotus_lake.airflow.page.lake_cache import LakeCache, Seen
+from lotus_lake.config.project_dir import find_project_dir
 from lotus_lake.observe.states import STATES
+from lotus_lake.project.manifest import built_models
 from lotus_lake.quantities import counted, readable_bytes, readable_seconds
 
 _HERE = Path(__file__).parent
@@ -44,6 +47,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _FILES_PER_PAGE = 50
+_CONDITION_CHARACTERS, _NAME_CHARACTERS = 1000, 200
 # What a user sees who may read no Dag: not even that the lake is down.
 _NOTHING = Seen({"at": None, "streams": [], "marts": []})
 _VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
@@ -86,7 +90,7 @@ def all_streams(request: Request, user: GetUserDep) -> Response:
     if seen.found is None:
         return _render("waiting.html", seen, title="Lake")
     streams = visible(seen.found["streams"], readable, _paused())
-    marts = [mart for mart in seen.found["marts"] if _domain_dag(mart["domain"]) in readable]
+    marts = [mart for mart in seen.found["marts"] if domain_dag(mart["domain"]) in readable]
     return _render(
         "overview.html",
         seen,
@@ -110,8 +114,31 @@ def one_dag(request: Request, user: GetUserDep) -> Response:
         return _render("waiting.html", seen, title=dag_id)
     for row in visible(seen.found["streams"], {dag_id}, _paused()):
         return _one_stream(request.query_params, row, seen, _may_operate(user))
-    marts = [mart for mart in seen.found["marts"] if _domain_dag(mart["domain"]) == dag_id]
+    marts = [mart for mart in seen.found["marts"] if domain_dag(mart["domain"]) == dag_id]
     return _render("other.html", seen, title=dag_id, marts=marts)
+
+
+@app.get("/why", response_class=HTMLResponse)
+def what_is_behind(request: Request, user: GetUserDep) -> Response:
+    """What rows of a table are made from; of a table whose Dags the user may all read."""
+    given = request.query_params
+    table, column, where = (given.get(name, "").strip() for name in ("table", "column", "where"))
+    tables = askable(built_models(find_project_dir(os.environ)), _readable(user))
+    seen, problem = Seen(), None
+    if table and table not in tables:
+        problem = "There is no such table, or you may not read all that it is made from."
+    elif len(where) > _CONDITION_CHARACTERS or len(column) > _NAME_CHARACTERS:
+        problem = "The condition or the column is too long."
+    elif table and where:
+        seen = cache.see("why", table=table, where=where, column=column or None)
+    return _render(
+        "why.html",
+        seen,
+        title="Why",
+        tables=tables,
+        asked={"table": table, "where": where, "column": column},
+        problem=problem,
+    )
 
 
 @app.get("/static/{name}")
@@ -185,10 +212,6 @@ def _may_operate(user: Any) -> bool:
 def _paused() -> set[str]:
     with create_session() as session:
         return set(session.scalars(select(DagModel.dag_id).where(DagModel.is_paused)))
-
-
-def _domain_dag(domain: str) -> str:
-    return f"enriched__{domain}"
 
 
 def _not_there() -> Response:

@@ -1,4 +1,4 @@
-"""Which streams the page shows, and in which order: search, filters and page of its address."""
+"""Which streams and tables the page shows: search, filters and order, and by who asks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from lotus_lake.observe.states import STATES, Verdict, paused
+from lotus_lake.project.manifest import Model
 
 PAGE_SIZE = 50
 
@@ -119,6 +120,35 @@ def choose(streams: Sequence[Row], choice: Choice) -> Chosen:
         sorted({_source(row) for row in streams}),
         len(streams),
     )
+
+
+def askable(models: Mapping[str, Model], readable: set[str]) -> list[str]:
+    """Tables that a user may follow to their rows: the Dag of each table behind them is readable.
+
+    Args:
+        models: Models of the dbt project, by name.
+        readable: Ids of the Dags that the user may read.
+    """
+    return sorted(name for name in models if _behind(models, name) <= readable)
+
+
+def _behind(models: Mapping[str, Model], name: str) -> set[str]:
+    """The Dags of a table, and of all that it is made from; those of streams are its tags."""
+    dags, seen, waiting = set[str](), {name}, [name]
+    while waiting:
+        model = models[waiting.pop()]
+        own = {tag for tag in model.tags if "__" in tag}
+        if model.layer == "enriched":
+            own = {domain_dag(model.folder)}
+        dags |= own or {""}  # no Dag builds it, so nobody may read it here
+        waiting += {*model.parents} - seen
+        seen |= {*model.parents}
+    return dags
+
+
+def domain_dag(domain: str) -> str:
+    """Id of the Dag of a folder of enriched models."""
+    return f"enriched__{domain}"
 
 
 def _source(row: Row) -> str:
