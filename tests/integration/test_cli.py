@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -69,6 +73,31 @@ def fed(feed: Feed, run: Command) -> Feed:
     feed.put_bytes("bl ank.parquet", b"x" * 99)
     assert run("feed", *ORDERS).exit_code == 0
     return feed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("feed", *ORDERS), ("reconcile", *ORDERS), ("rewind", *ORDERS, "--dry-run")],
+)
+def test_a_command_that_waits_for_the_catalog_says_so(
+    command: tuple[str, ...], feed: Feed, environment: dict[str, str]
+) -> None:
+    assert feed.stream.id == "__".join(ORDERS)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        catalog = f"postgres:host=127.0.0.1 port={port} dbname=lake user=lake"
+        variables = os.environ | environment | {"LAKE_CATALOG": catalog, "PGPASSWORD": "secret"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "lotus_lake.cli", *command],
+            env=variables,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as waiting:
+            assert waiting.stderr
+            try:
+                assert waiting.stderr.readline() == "opening the catalog ...\n"
+            finally:
+                waiting.kill()
 
 
 def state(settings: Settings) -> tuple[int, dict[str, Any]]:

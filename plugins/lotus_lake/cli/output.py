@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import open_to_read
+from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.lake.session import Lake
 from lotus_lake.quantities import readable_seconds
 
@@ -132,10 +132,23 @@ def telling(text: str) -> Iterator[None]:
 @contextmanager
 def reading(settings: Settings) -> Iterator[Lake]:
     """Open the lake read-only, and say so if that takes long."""
+    with _opening(open_to_read(settings)) as lake:
+        yield lake
+
+
+@contextmanager
+def writing(settings: Settings) -> Iterator[Lake]:
+    """Open the lake, and say so if that takes long."""
+    with _opening(open_lake(settings)) as lake:
+        yield lake
+
+
+@contextmanager
+def _opening(lake: AbstractContextManager[Lake]) -> Iterator[Lake]:
     with ExitStack() as stack:
         with telling("opening the catalog"):
-            lake = stack.enter_context(open_to_read(settings))
-        yield lake
+            opened = stack.enter_context(lake)
+        yield opened
 
 
 def age(at: datetime | None) -> str:

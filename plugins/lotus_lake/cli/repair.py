@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,13 +14,12 @@ import typer
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
-from lotus_lake.cli.output import AsJson, minute, say, show, telling
+from lotus_lake.cli.output import AsJson, minute, reading, say, show, telling, writing
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, choose_streams, find_stream
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.feed import land_all
 from lotus_lake.feeder.list import list_files
-from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.lake.session import Lake
 from lotus_lake.ledger.queue import backlog
 from lotus_lake.observe.files import expect_stream
@@ -112,7 +111,7 @@ def reconcile_streams(
     logging.getLogger("lotus_lake.repair.reconcile").setLevel(logging.ERROR)
     results, problems = [], []
     settings, run_id = Settings.from_env(), _run_id("reconcile")
-    with open_lake(settings) as lake:
+    with writing(settings) as lake:
         for chosen in _choose(settings, source, stream):
             name = f"{chosen.source}/{chosen.name}"
             try:
@@ -181,7 +180,7 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
 
     Example: lotus-lake quarantine list shopify
     """
-    with open_to_read(Settings.from_env()) as lake:
+    with reading(Settings.from_env()) as lake:
         expect_stream(lake, source, stream)
         found = quarantine.list_quarantined(lake, source, stream)
     rows = [
@@ -243,9 +242,7 @@ def _decide(
 def _open(source: str, stream: str, *, read_only: bool = False) -> Iterator[tuple[Lake, Stream]]:
     settings = Settings.from_env()
     config = find_stream(settings.streams_dir, source, stream)
-    with ExitStack() as stack:
-        with telling("opening the catalog"):
-            lake = stack.enter_context(open_to_read(settings) if read_only else open_lake(settings))
+    with reading(settings) if read_only else writing(settings) as lake:
         yield lake, config
 
 
