@@ -100,6 +100,11 @@ def test_a_command_that_waits_for_the_catalog_says_so(
                 waiting.kill()
 
 
+def told(result: Result) -> list[str]:
+    """Lines of stderr; without what a command says while it takes long."""
+    return [line for line in result.stderr.splitlines() if not line.endswith(" ...")]
+
+
 def state(settings: Settings) -> tuple[int, dict[str, Any]]:
     """The head of the lake, and the newest event of each file."""
     with open_lake(settings) as lake:
@@ -133,7 +138,7 @@ OURS = [
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_explains_itself(run: Command, name: str) -> None:
     said = run(*name.split(), "--help")
-    assert said.stderr == ""
+    assert told(said) == []
     first_line = (COMMANDS[name].help or "").splitlines()[0]
     assert first_line
     assert first_line.split()[-1] in said.stdout
@@ -194,7 +199,7 @@ def test_status_of_a_lake_that_was_never_fed_is_empty(run: Command, settings: Se
     ]
     said = run("status", "--json")
     assert json.loads(said.stdout) == []
-    assert said.stderr == "nothing has been fed yet\n"
+    assert told(said) == ["nothing has been fed yet"]
 
 
 def test_feed_says_what_landed_and_what_did_not(feed: Feed, run: Command) -> None:
@@ -237,7 +242,7 @@ def test_status_counts_the_files_of_each_stream(fed: Feed, run: Command) -> None
         "cursor": fed.key("part_1.parquet", DAY + timedelta(days=1)),
     }
     assert {name: found[name] for name in expected} == expected
-    assert said.stderr == ""
+    assert told(said) == []
     table = run("status").stdout
     assert "2026-03-11/part_1.parquet" in table
     assert [word in table for word in ("shop/orders", "remarks", "cursor")] == [True] * 3
@@ -266,13 +271,13 @@ def test_reconcile_lands_what_is_late_and_asks_a_person_about_what_is_gone(
     (found,) = json.loads(said.stdout)
     assert found["stream"] == "shop/orders"
     assert (found["late"], found["registered"], found["missing"], found["repaired"]) == (1, 1, 1, 0)
-    (problem,) = said.stderr.splitlines()
+    (problem,) = told(said)
     assert problem.startswith("shop/orders: 1 landed files have lost their object")
 
     repair = re.search(r"`lotus-lake (reconcile shop orders --repair)`", problem)
     assert repair
     assert "──" in run(*repair[1].split()).stdout
-    assert run("reconcile").stderr == ""
+    assert told(run("reconcile")) == []
     with open_lake(fed.settings) as lake:
         assert fed.landed(lake) == fed.rows_of(set(fed.sent) - {gone})
 
@@ -386,7 +391,7 @@ def test_maintain_says_what_the_budget_left(fed: Feed, run: Command) -> None:
 
 def test_quarantine_lists_why_and_since_when(fed: Feed, run: Command) -> None:
     said = run("quarantine", "list", "--json")
-    assert said.stderr == "2 files in quarantine\n"
+    assert told(said) == ["2 files in quarantine"]
     found = {file["key"]: file for file in json.loads(said.stdout)}
     assert set(found) == {fed.key("bl ank.parquet"), fed.key("broken.parquet")}
     assert "not safe to register" in found[fed.key("bl ank.parquet")]["error"]
@@ -423,7 +428,7 @@ def test_what_is_dropped_does_not_come_back(fed: Feed, run: Command) -> None:
     assert run("quarantine", "drop", *ORDERS, code=2).stdout == ""  # never all of them by mistake
     said = run("quarantine", "drop", *ORDERS, *keys)
     assert (said.stdout, said.stderr) == ("", "2 files dropped\n")
-    assert run("quarantine", "list").stderr == "0 files in quarantine\n"
+    assert told(run("quarantine", "list")) == ["0 files in quarantine"]
     assert "quarantined" not in run("feed", *ORDERS).stderr
     assert set(keys) < fed.objects()
     _, events = state(fed.settings)
