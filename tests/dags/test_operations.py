@@ -171,7 +171,10 @@ def test_a_backfill_is_asked_for_once_its_dry_run_has_said_what_it_means(
         ({"operation": "retry quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
         ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
         ({"operation": "rewind", "to_file": "raw/no-such-key"}, "has not landed"),
-        ({"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"}, "exclude"),
+        (
+            {"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"},
+            "cannot be combined",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_by_the_plan_and_by_the_operation(

@@ -103,7 +103,7 @@ def clock_agrees_with_the_store(store: Store) -> Result:
     if abs(skew) > MAX_SKEW_SECONDS:
         side = "ahead of" if skew > 0 else "behind"
         return problem(
-            f"the clock of this machine is {abs(skew) / 60:.0f} minutes {side} that of the store",
+            f"the clock of this machine is {abs(skew) / 60:.0f} minutes {side} the store's",
             hint="synchronise the clock (chrony, systemd-timesyncd); S3 refuses requests that are "
             "15 minutes off",
         )
