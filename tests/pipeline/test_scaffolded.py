@@ -97,12 +97,16 @@ PRODUCTS = [
     "2, null, 'NaN'::double, null, null, [], null",
     "1, 4, 9, true, null, null, timestamptz '2026-03-01'",
 ]
-# The character NUL in a key has to survive a merge.
-LINES = ["1, 'a' || chr(0) || 'b', 1.5, date '2026-03-01'", "1, 'b', 2.5, null"]
-# A newer version of the first, an older one of the second, and a line of another order.
+# The character NUL in a key has to survive the choice of the newest version, and a merge.
+LINES = [
+    "1, 'a' || chr(0) || 'b', 0.5, date '2026-02-28'",
+    "1, 'b', 2.5, null",
+    "1, 'a' || chr(0) || 'b', 1.5, date '2026-03-01'",
+]
+# An older version of the second, a newer one of the third, and a line of another order.
 MORE_LINES = [
-    "1, 'a' || chr(0) || 'b', 3.5, date '2026-03-02'",
     "1, 'b', 9.5, null",
+    "1, 'a' || chr(0) || 'b', 3.5, date '2026-03-02'",
     "2, 'a', 4.5, null",
     # Without a key, and with a value that is kept out.
     "null, 'a', 4.5, null",
@@ -111,7 +115,7 @@ MORE_LINES = [
 EXTRACTED = (
     "2026-03-10 12:00", "2026-03-10 12:01", "2026-03-10 12:02", "2026-03-10 11:00",
     "2026-03-10 12:03", "2026-03-10 12:04",
-    "2026-03-10 12:05",
+    "2026-03-10 12:05", "2026-03-10 12:06",
 )  # fmt: skip
 
 

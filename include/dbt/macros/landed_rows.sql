@@ -109,7 +109,7 @@
         select max(snapshot_id) from {{ this.database }}.snapshots()
         where snapshot_id <= getvariable('landed_from') + 1
     );
-    {% if is_incremental() and has_text_key() -%}
+    {% if not is_incremental() or has_text_key() -%}
         set disabled_optimizers = 'join_filter_pushdown'
     {%- else -%}
         reset disabled_optimizers
@@ -121,7 +121,8 @@
     Whether a part of the key is text. DuckDB's join would ask DuckLake for the data files that can
     hold the new keys, which DuckLake writes into a query of the catalog: one with the character NUL
     ends the query, and every merge after it. A merge on text reads the key of all files instead
-    (0.09 s for 2 million rows either way).
+    (0.09 s for 2 million rows either way). A first run has no table to ask for the
+    types, and does the same whatever the key (2.0 s instead of 1.9 for 2 million rows).
 #}
 {% macro has_text_key() -%}
     {%- set key = config.get('unique_key') or [] -%}
