@@ -181,7 +181,7 @@ def _rewind(lake: Lake, stream: Stream, request: Rewind, run_id: str) -> Report:
     queued = rewind(lake, stream, found, run_id, client)
     return Report(
         {**planned.figures, "queued": queued},
-        f"done; {counted(queued, 'file')} in the queue; the stream's next run goes on from here",
+        f"done; {counted(queued, 'file')} in the queue; the stream's next run continues from here",
     )
 
 

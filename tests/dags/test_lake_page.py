@@ -290,7 +290,7 @@ def test_files_are_filtered_by_what_became_of_them_by_day_and_by_key(
 
 
 def _build(feed: Feed) -> None:
-    """A table of the orders, and a mart that also reads what some may not see."""
+    """A table of the orders, and an enriched table that also reads what some may not see."""
     manifest = manifest_file(feed.settings.project_dir)
     write_manifest(
         feed.settings,

@@ -86,6 +86,6 @@ def test_each_model_has_its_lag_and_each_mart_its_inputs(feed: Feed, lake: Lake)
     lags = {lag.model: lag.files for lag in found.models}
     assert lags == {MODEL: 1, "int_shop__lines": 2}
     assert all(isinstance(lag, ModelLag) and lag.unread_since for lag in found.models)
-    (mart,) = overview.marts
-    assert (mart.domain, mart.parents, mart.status.built) == ("sales", (MODEL,), False)
+    (sales,) = overview.enriched
+    assert (sales.domain, sales.parents, sales.status.built) == ("sales", (MODEL,), False)
     assert set(built_models(feed.settings.project_dir)) > {"fct_sales"}

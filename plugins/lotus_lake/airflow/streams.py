@@ -151,8 +151,8 @@ def _params(stream: Stream) -> dict[str, Param]:
             type=["null", "integer"],
             minimum=0,
             title="Wait for files (seconds)",
-            description="If empty, a run started by hand looks once and a scheduled run waits up "
-            f"to {stream.feeder.timeout_seconds:.0f} s.",
+            description="If empty, a run started by hand polls once and a scheduled run waits up "
+            "to {stream.feeder.timeout_seconds:.0f} s.",
         )
     }
 

@@ -182,7 +182,7 @@ class FeederOptions(BaseModel):
     on_overwrite: Literal["error", "reload", "ignore"] = Field(
         default="error",
         description="What to do when an object is replaced in place: quarantine the new version "
-        "(error), replace the old rows with its rows (reload), or note it and go on (ignore).",
+        "(error), replace the old rows with its rows (reload), or record it and continue (ignore).",
     )
     validation: Literal["full", "footer"] = Field(
         default="full",
@@ -310,7 +310,7 @@ class StreamConfig(BaseModel):
                     known = did_you_mean(path[0], self.fields)
                     raise _broken(f"{'.'.join(path)!r} is not one of the fields; {known}", name)
         if "deletes" in self.model_fields_set and not self.tells_deletes:
-            raise _broken(f"needs the field {DELETED_AT}, which tells of deletes", "deletes")
+            raise _broken(f"needs the field {DELETED_AT}, which reports deletes", "deletes")
         return self
 
 

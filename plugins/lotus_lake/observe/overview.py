@@ -63,7 +63,7 @@ class StreamOverview:
 
 
 @dataclass(frozen=True, slots=True)
-class Mart:
+class EnrichedOverview:
     """An enriched model, with the domain whose Dag builds it and what it is built from."""
 
     domain: str
@@ -77,11 +77,11 @@ class Overview:
 
     at: datetime
     streams: tuple[StreamOverview, ...]
-    marts: tuple[Mart, ...] = ()
+    enriched: tuple[EnrichedOverview, ...] = ()
 
 
 def read_overview(lake: Lake, now: datetime | None = None) -> Overview:
-    """All streams and marts.
+    """All streams and enriched tables.
 
     A config that cannot be read makes its own stream broken, and no other one.
 
@@ -96,7 +96,7 @@ def read_overview(lake: Lake, now: datetime | None = None) -> Overview:
         now,
         tuple(read_streams(lake, models, now)),
         tuple(
-            Mart(enriched[status.model].folder, status, enriched[status.model].parents)
+            EnrichedOverview(enriched[status.model].folder, status, enriched[status.model].parents)
             for status in read_enriched(lake, models)
         ),
     )

@@ -19,7 +19,7 @@ PREVIEW_ROWS = 50
 
 
 def overview(lake: Lake) -> Any:
-    """All streams and marts."""
+    """All streams and enriched tables."""
     return asdict(read_overview(lake))
 
 

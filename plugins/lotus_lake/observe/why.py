@@ -1,4 +1,4 @@
-"""Why is this number so: columns it is computed from, rows behind it, and the files they came in.
+"""Where a number comes from: the columns and rows behind it, and the files they came in.
 
 The condition is read by `condition`, and asked in a session that can read the lake and no more.
 """

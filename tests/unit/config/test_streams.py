@@ -241,7 +241,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (
         "deletes that nothing tells",
         good(deletes="soft"),
-        ['$.deletes = "soft": needs the field _ab_cdc_deleted_at, which tells of deletes'],
+        ['$.deletes = "soft": needs the field _ab_cdc_deleted_at, which reports deletes'],
     ),
     (
         "field without a name",

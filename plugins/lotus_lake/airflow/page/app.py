@@ -49,7 +49,7 @@ _HEADERS = {
 _FILES_PER_PAGE = 50
 _CONDITION_CHARACTERS, _NAME_CHARACTERS = 1000, 200
 # What a user sees who may read no Dag: not even that the lake is down.
-_NOTHING = Seen({"at": None, "streams": [], "marts": []})
+_NOTHING = Seen({"at": None, "streams": [], "enriched": []})
 _VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
 # What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
 _OPERATIONS = "lake_operations"
@@ -83,28 +83,28 @@ templates.globals |= {"counted": counted, "STATES": STATES, "SORTS": SORTS, "VIE
 
 @app.get("/", response_class=HTMLResponse)
 def all_streams(request: Request, user: GetUserDep) -> Response:
-    """All streams and marts that the user may see."""
+    """All streams and enriched tables that the user may see."""
     readable = _readable(user)
     seen = cache.see("overview") if readable else _NOTHING
     choice = Choice.of(request.query_params)
     if seen.found is None:
         return _render("waiting.html", seen, title="Lake")
     streams = visible(seen.found["streams"], readable, _paused())
-    marts = [mart for mart in seen.found["marts"] if domain_dag(mart["domain"]) in readable]
+    enriched = [row for row in seen.found["enriched"] if domain_dag(row["domain"]) in readable]
     return _render(
         "overview.html",
         seen,
         title="Lake",
         choice=choice,
         chosen=choose(streams, choice),
-        marts=marts,
+        enriched=enriched,
         operations=_may_operate(user),
     )
 
 
 @app.get("/stream", response_class=HTMLResponse)
 def one_dag(request: Request, user: GetUserDep) -> Response:
-    """The stream, or the marts, of a Dag; one that the user may not read is not there."""
+    """The stream, or the enriched tables, of a Dag; one that the user may not read is not there."""
     dag_id = request.query_params.get("dag_id", "")
     readable = _readable(user)
     if dag_id not in readable:
@@ -114,8 +114,8 @@ def one_dag(request: Request, user: GetUserDep) -> Response:
         return _render("waiting.html", seen, title=dag_id)
     for row in visible(seen.found["streams"], {dag_id}, _paused()):
         return _one_stream(request.query_params, row, seen, _may_operate(user))
-    marts = [mart for mart in seen.found["marts"] if domain_dag(mart["domain"]) == dag_id]
-    return _render("other.html", seen, title=dag_id, marts=marts)
+    enriched = [row for row in seen.found["enriched"] if domain_dag(row["domain"]) == dag_id]
+    return _render("other.html", seen, title=dag_id, enriched=enriched)
 
 
 @app.get("/why", response_class=HTMLResponse)
@@ -126,7 +126,7 @@ def what_is_behind(request: Request, user: GetUserDep) -> Response:
     tables = askable(built_models(find_project_dir(os.environ)), _readable(user))
     seen, problem = Seen(), None
     if table and table not in tables:
-        problem = "There is no such table, or you may not read all that it is made from."
+        problem = "There is no such table, or you may not read all of its inputs."
     elif len(where) > _CONDITION_CHARACTERS or len(column) > _NAME_CHARACTERS:
         problem = "The condition or the column is too long."
     elif table and where:
