@@ -298,7 +298,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a merge on text asks DuckLake for no keys",
-        Text("is_incremental() and has_text_key()", "false"),
+        Text("not is_incremental() or has_text_key()", "false"),
         "tests/pipeline/test_scaffolded.py::test_a_discovered_stream_runs_at_once",
     ),
     Mutation(

@@ -14,6 +14,7 @@ from lotus_lake.cli import (
     ctrl_c,
     discover,
     doctor,
+    feed,
     initialise,
     landing,
     observe,
@@ -49,6 +50,7 @@ observe.add_to(app)
 balance.add_to(app)
 query.add_to(app)
 why.add_to(app)
+feed.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)
 airbyte.add_to(app)

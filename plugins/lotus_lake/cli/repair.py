@@ -1,27 +1,20 @@
-"""The commands `feed`, `reconcile`, `rewind` and `quarantine`."""
+"""The commands `reconcile`, `rewind` and `quarantine`."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
+from lotus_lake.cli.feed import open_stream, run_id_of
 from lotus_lake.cli.output import AsJson, minute, reading, say, show, telling, writing
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import Stream, choose_streams, find_stream
+from lotus_lake.config.streams import Stream, choose_streams
 from lotus_lake.errors import LotusLakeError
-from lotus_lake.feeder.feed import land_all
-from lotus_lake.feeder.list import list_files
-from lotus_lake.lake.session import Lake
-from lotus_lake.ledger.queue import backlog
 from lotus_lake.observe.files import expect_stream
 from lotus_lake.operations import Drop, Reconcile, Report, Retry, Rewind, carry_out, plan
 from lotus_lake.quantities import counted, readable_bytes
@@ -38,45 +31,9 @@ in_quarantine = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command(rich_help_panel=FEED)(feed)
     app.command(name="reconcile", rich_help_panel=FEED)(reconcile_streams)
     app.command(name="rewind", rich_help_panel=FEED)(rewind_stream)
     app.add_typer(in_quarantine, name="quarantine", rich_help_panel=FEED)
-
-
-def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
-    """Feed one stream now, without Airflow: list, then register everything that waits.
-
-    Safe while Airflow runs: of two feeders of a stream one wins, the other finds nothing to do.
-
-    Example: lotus-lake feed shopify orders
-    """
-    run_id = _run_id("feed")
-    with _open(source, stream) as (lake, config):
-        with telling(f"listing {lake.settings.uri(config.prefix(lake.settings.raw_prefix))}"):
-            listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
-        say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
-        landed = land_all(lake, config, run_id)
-        waiting = backlog(lake, config)[0]
-    quarantined = listing.quarantined + landed.quarantined
-    if as_json:
-        done = {
-            "stream": config.id,
-            "listed": listing.listed,
-            "registered": landed.registered,
-            "copied": landed.copied,
-            "rows": landed.row_count,
-            "empty": landed.empty,
-            "quarantined": quarantined,
-            "waiting": waiting,
-        }
-        show([done], as_json=True)
-        return
-    say(replace(landed, quarantined=quarantined).summary)
-    if waiting:
-        say(f"{counted(waiting, 'file')} of an incomplete generation: run `feed` again later")
-    if quarantined:
-        say(f"`lotus-lake quarantine list {source} {stream}` says why")
 
 
 def reconcile_streams(
@@ -110,7 +67,7 @@ def reconcile_streams(
     # What it warns of are the problems that are printed in the end.
     logging.getLogger("lotus_lake.repair.reconcile").setLevel(logging.ERROR)
     results, problems = [], []
-    settings, run_id = Settings.from_env(), _run_id("reconcile")
+    settings, run_id = Settings.from_env(), run_id_of("reconcile")
     with writing(settings) as lake:
         for chosen in _choose(settings, source, stream):
             name = f"{chosen.source}/{chosen.name}"
@@ -160,7 +117,7 @@ def rewind_stream(
     """
     point = Point(to_file, to_date.date() if to_date else None, to_snapshot)
     request = Rewind(point, feed_again)
-    with _open(source, stream, read_only=dry_run) as (lake, config):
+    with open_stream(source, stream, read_only=dry_run) as (lake, config):
         with telling("finding the files in the ledger"):
             planned = plan(lake, config, request)
         models = planned.figures["models"]
@@ -171,7 +128,7 @@ def rewind_stream(
             return
         if not yes:
             typer.confirm("Rewind?", abort=True, err=True)
-        say(carry_out(lake, config, request, _run_id("rewind")).summary)
+        say(carry_out(lake, config, request, run_id_of("rewind")).summary)
 
 
 @in_quarantine.command(name="list")
@@ -231,19 +188,11 @@ def _decide(
     source: str, stream: str, request: Retry | Drop, counted_as: str, *, as_json: bool
 ) -> Report:
     """Retry or drop files; with `--json` their count, under the word of the command."""
-    with _open(source, stream) as (lake, config):
-        result = carry_out(lake, config, request, _run_id(type(request).__name__.lower()))
+    with open_stream(source, stream) as (lake, config):
+        result = carry_out(lake, config, request, run_id_of(type(request).__name__.lower()))
     if as_json:
         show([{"stream": config.id, counted_as: result.figures["files"]}], as_json=True)
     return result
-
-
-@contextmanager
-def _open(source: str, stream: str, *, read_only: bool = False) -> Iterator[tuple[Lake, Stream]]:
-    settings = Settings.from_env()
-    config = find_stream(settings.streams_dir, source, stream)
-    with reading(settings) if read_only else writing(settings) as lake:
-        yield lake, config
 
 
 def _choose(settings: Settings, source: str | None, stream: str | None) -> list[Stream]:
@@ -251,9 +200,3 @@ def _choose(settings: Settings, source: str | None, stream: str | None) -> list[
     for error in errors:
         say(str(error))
     return streams
-
-
-def _run_id(what: str) -> str:
-    """What the ledger keeps in the place of a Dag run."""
-    user = os.environ.get("USER") or str(os.getuid())
-    return f"{what}__{user}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
