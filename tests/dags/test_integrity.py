@@ -37,7 +37,7 @@ STREAM_FILES = {
     for path in sorted(STREAMS_DIR.glob("*/[!_]*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
-UPKEEP = {"lake_maintenance", "lake_operations", "lake_reconcile"}
+UPKEEP = {"lake_alerts", "lake_maintenance", "lake_operations", "lake_reconcile"}
 ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}
 
 
@@ -90,10 +90,10 @@ def test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them(
         }
 
     found = limits(bag)
-    assert len(found) == 8 * len(STREAM_FILES) + 2 + 6 + 2 + 1
+    assert len(found) == 8 * len(STREAM_FILES) + 2 + 6 + 2 + 1 + 1
     assert set(found.values()) == {3600, 6 * 3600}
     assert {task for (_, task), seconds in found.items() if seconds == 3600} == {
-        "wait_for_files", "publish",
+        "wait_for_files", "publish", "check",
         *(f"feeder.{name}" for name in ("list", "batch", "register", "cursor", "cleanup")),
     }  # fmt: skip
     monkeypatch.setenv("LAKE_TASK_TIMEOUT_SECONDS", "60")

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context
 
+from lotus_lake.airflow.alerts import alert_of_failure
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.lake.connection import open_lake
@@ -63,7 +64,11 @@ def maintenance_dag() -> DAG:
         schedule="17 3 * * *",
         max_active_tasks=1,
         tags=["maintenance"],
-        default_args={"priority_weight": 1, "weight_rule": "absolute"},
+        default_args={
+            "priority_weight": 1,
+            "weight_rule": "absolute",
+            "on_failure_callback": alert_of_failure,
+        },
         params=_params(),
     ) as dag:
         deleted = delete_files()

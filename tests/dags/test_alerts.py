@@ -1,0 +1,90 @@
+"""People are alerted once when a stream needs one, and once when it no longer does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lotus_lake.airflow.alerts import notifiers
+from lotus_lake.config.streams import find_stream
+from lotus_lake.errors import SettingsError
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.repair.quarantine import drop
+from tests.dags.test_runs import FILES, Deployment, deployment
+
+__all__ = ["deployment"]
+pytestmark = pytest.mark.usefixtures("airflow_database")
+
+ALERTS, RECONCILE = "lake_alerts", "lake_reconcile"
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What the notifier was told since the last look."""
+    path = tmp_path / "notes.txt"
+    note = {"notifier": "tests.dags.notes.Note", "path": str(path), "text": "{{ alert.text }}"}
+    monkeypatch.setenv("LAKE_NOTIFIERS", json.dumps([note]))
+
+    def read() -> list[str]:
+        told = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return told
+
+    return read
+
+
+def test_a_change_of_state_is_told_once_and_so_is_its_end(
+    deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
+) -> None:
+    deployed = deployment()
+    assert deployed.run(ALERTS).state == "success"  # nothing was ever fed
+    deployed.drop(FILES[0])
+    deployed.put("broken.parquet", b"not Parquet at all")
+    assert deployed.run(RECONCILE).state == "success"
+    assert notes() == []
+    deployed.run(ALERTS)
+    assert notes() == ["shopify__orders is broken: 1 file in quarantine"]
+    deployed.run(ALERTS)
+    assert notes() == []
+    with open_lake(deployed.settings) as lake:
+        stream = find_stream(deployed.settings.streams_dir, "shopify", "orders")
+        drop(lake, stream, [deployed.key("broken.parquet")], "test")
+    deployed.run(ALERTS)
+    (told,) = notes()
+    assert told.startswith("shopify__orders is fresh: ")
+
+
+def test_upkeep_that_fails_is_told(
+    deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
+) -> None:
+    deployed, name = deployment(), "part_0.parquet"
+    deployed.put(name, FILES[0].data)
+    assert deployed.run(RECONCILE).state == "success"
+    deployed.client.delete_object(Bucket=deployed.settings.bucket, Key=deployed.key(name))
+    assert deployed.run(RECONCILE).state == "failed"
+    (told,) = notes()
+    assert told.startswith("lake_reconcile.reconcile is failed: 1 landed files have lost")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{", "JSONDecodeError"),
+        ('[{"text": "a"}]', "KeyError: 'notifier'"),
+        ('[{"notifier": "no.such.Notifier"}]', "No module named 'no'"),
+        ('[{"notifier": "tests.dags.notes.Note"}]', "missing 2 required"),
+        ('[{"notifier": "pathlib.Path"}]', "is not a notifier of Airflow"),
+        ('["tests.dags.notes.Note"]', "ValueError"),
+    ],
+)
+def test_notifiers_that_cannot_be_made_are_an_error_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.setenv("LAKE_NOTIFIERS", given)
+    with pytest.raises(SettingsError, match=r"LAKE_NOTIFIERS: ") as caught:
+        notifiers()
+    assert said in str(caught.value)
+    assert "slack_webhook_conn_id" in str(caught.value)
