@@ -113,8 +113,9 @@ test-s3-quick: test-s3 ## Run those for what stores do differently
 e2e: $(READY) ## Run a live scheduler against files that keep arriving
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
-chaos: $(READY) ## Kill every process 1,200 times on both catalogs, feed 2,000 damaged files, then TPC-H at scale 1
+chaos: $(READY) ## Kill every process 1,200 times on both catalogs, feed 2,000 damaged files, each poison alone, then TPC-H at scale 1
 	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
+	POISON=alone $(BIN)/python -m pytest -q tests/pipeline/test_poison_matrix.py
 	TPCH_SCALE=1 $(BIN)/python -m pytest -q tests/known_answer
 
 distributed: $(READY) ## Run 20 streams on two Celery workers, and kill workers, scheduler and Postgres
