@@ -232,7 +232,7 @@ MUTATIONS = (
     ),
     Mutation(
         "only who knows that a source is empty empties its table",
-        Code("repair if divisible else empty", "repair"),
+        Code("repair and divisible", "repair"),
         "tests/integration/test_overwrite_streams.py::"
         "test_nothing_depends_on_the_objects_once_they_have_landed",
     ),

@@ -122,6 +122,14 @@ class Append:
             is_whole: Whether all that was decided on is still to land.
         """
 
+    def empty(self, lake: Lake, run_id: str) -> int:
+        """Take out all rows of an overwrite stream of which no object is left.
+
+        Returns:
+            How many files they were of.
+        """
+        return 0
+
 
 def cut(
     files: Sequence[PendingFile], batch_files: int, batch_bytes: int

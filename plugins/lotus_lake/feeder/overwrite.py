@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -23,7 +23,9 @@ from lotus_lake.failures import raise_if_no_room
 from lotus_lake.feeder.append import Append, Refresh, Waiting
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import LAKE, Lake
-from lotus_lake.ledger.events import FileEvent, files_with
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import EMPTIED, FileEvent, files_with
+from lotus_lake.ledger.guard import Guard
 from lotus_lake.ledger.queue import PendingFile, pending_files
 from lotus_lake.sql import identifier, json_array
 
@@ -210,6 +212,18 @@ class Overwrite(Append):
             )
         else:
             lake.con.execute(f"DELETE FROM {table}")
+
+    def empty(self, lake: Lake, run_id: str) -> int:
+        """In one commit with the events that its models wait for."""
+
+        def decide(_: Guard) -> Change | None:
+            missing = files_with(lake, self.stream, ("missing",))
+            if not missing or files_with(lake, self.stream, PRESENT):
+                return None
+            self.make_room(lake, is_whole=True)
+            return Change([replace(file, event="replaced", remark=EMPTIED) for file in missing])
+
+        return len(commit(lake, self.stream, "empty the table", run_id, decide))
 
 
 def _newest(files: Sequence[FileEvent]) -> int | None:

@@ -8,7 +8,7 @@ removed from the landing table, so that queries of the other rows work again.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lotus_lake.config.streams import Stream
@@ -17,8 +17,6 @@ from lotus_lake.feeder.list import list_files
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.data_files import forget
 from lotus_lake.lake.session import Lake
-from lotus_lake.ledger.commit import Change, commit
-from lotus_lake.ledger.events import EMPTIED
 from lotus_lake.ledger.registrations import (
     count_unknown,
     files_without_registration,
@@ -126,16 +124,14 @@ def reconcile(
         StorageUnavailableError: The listing failed: nothing is taken for missing then.
     """
     listing = list_files(lake, stream, client, run_id, whole=True)
-    divisible = strategy_of(stream).is_divisible
+    strategy = strategy_of(stream)
+    divisible = strategy.is_divisible
     requeued = _requeue_unregistered(lake, stream, run_id) if divisible else 0
     missing, snapshot = registered_but_missing(lake, stream)
     # What has landed since then under the same address stays.
     before = [(str(file.data_file), snapshot + 1) for file in missing]
-    is_asked = repair if divisible else empty
-    repaired = forget(lake, stream.landing_table, before) if is_asked else 0
-    if repaired and not divisible:
-        events = [replace(file, event="replaced", remark=EMPTIED) for file in missing]
-        commit(lake, stream, "empty the table", run_id, lambda _: Change(events))
+    repaired = forget(lake, stream.landing_table, before) if repair and divisible else 0
+    repaired += strategy.empty(lake, run_id) if empty else 0
     landed = land_all(lake, stream, run_id)
     result = Reconciliation(
         listed=listing.listed,
