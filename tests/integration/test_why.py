@@ -27,6 +27,7 @@ from lotus_lake.observe.why import Why, explain
 from lotus_lake.project.manifest import manifest_file
 from lotus_lake.project.rendering import render_model
 from tests.catalogs import on_sqlite
+from tests.commands import told
 from tests.consuming import consume
 from tests.feeds import DAY, Feed, Shape, some_rows
 from tests.projects import copy_project
@@ -319,7 +320,7 @@ def test_what_is_wrong_is_said(shop: Shop) -> None:
 def test_the_command_prints_text_and_json(shop: Shop, environment: dict[str, str]) -> None:
     words = ["why", SALES, "--where", "order_id = 1", "--column", "total_sales"]
     result = CliRunner().invoke(app, words, env={**environment, "COLUMNS": "400"})
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, told(result)) == (0, [])
     for text in (
         "int_shopify__order_refunds: 2 rows by order_id of fct_sales",
         "stg_shopify__orders, read by int_shopify__orders: 2 landed versions",
