@@ -80,6 +80,7 @@ class Storm:
     restart: Callable[[], None] | None = None
     tally: Tally = field(default_factory=Tally)
     boards: list[Board] = field(default_factory=list)
+    _readers: list[BaseProcess] = field(default_factory=list)
     _running: list[Running] = field(default_factory=list)
     _folders: list[Path] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -87,25 +88,36 @@ class Storm:
     @contextmanager
     def watched(self, readers: int = 1) -> Iterator[None]:
         """Readers look on inside the block."""
-        logs, processes = [], []
-        for number in range(readers):
-            board = Board(children.context.Array("q", 4, lock=False))
-            logs.append(self.folder / f"reader-{number}.log")
-            self.boards.append(board)
-            processes.append(
-                children.start(
-                    read_all_the_time, dict(self.environment), board, logs[-1], bool(self.restart)
-                )
-            )
+        logs = [self.folder / f"reader-{number}.log" for number in range(readers)]
+        for log in logs:
+            self.boards.append(Board(children.context.Array("q", 4, lock=False)))
+            self._readers.append(self._start_reader(self.boards[-1], log))
         try:
             yield
         finally:
-            for process in processes:
+            self._restart_readers()
+            for process in self._readers:
                 process.kill()
                 process.join()
             self._count_looks()
             self.boards.clear()
+            self._readers.clear()
             self.tally.findings.wrongs += wrongs(logs)
+
+    def _start_reader(self, board: Board, log: Path) -> BaseProcess:
+        return children.start(
+            read_all_the_time, dict(self.environment), board, log, bool(self.restart)
+        )
+
+    def _restart_readers(self) -> None:
+        """DuckDB may abort a reader whose server goes away; whatever else ends one is wrong."""
+        for number, process in enumerate(self._readers):
+            if process.is_alive():
+                continue
+            if not (self.restart and process.exitcode == -signal.SIGABRT):
+                self._wrong(f"reader {number} ended with {process.exitcode}")
+            log = self.folder / f"reader-{number}.log"
+            self._readers[number] = self._start_reader(self.boards[number], log)
 
     def _count_looks(self) -> None:
         if not self.boards:
@@ -263,6 +275,7 @@ class Storm:
 
     def _tick(self) -> None:
         time.sleep(_TICK_SECONDS)
+        self._restart_readers()
         now = time.monotonic()
         for running in list(self._running):
             process = running.child.process
