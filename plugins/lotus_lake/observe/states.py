@@ -118,7 +118,7 @@ def _well(status: StreamStatus, feeder: FeederOptions) -> Verdict:
     if status.lag_files:
         files = counted(status.lag_files, "landed file")
         return Verdict("fresh", "ok", f"{status.slowest_model} is about to read {files}")
-    promise = "" if feeder.freshness else "; no `freshness` is set"
+    promise = "" if feeder.freshness else "; no freshness limit is set"
     return Verdict("fresh", "ok", f"everything that arrived has landed{promise}")
 
 

@@ -58,7 +58,7 @@ def test_a_stream_is(status: dict[str, Any], state: str, level: str, reason: str
 def test_without_a_promise_no_silence_is_late_and_that_is_said() -> None:
     verdict = look(FeederOptions(), last_landed_at=NOW - timedelta(days=90))
     assert verdict.state == "fresh"
-    assert "no `freshness` is set" in verdict.reason
+    assert "no freshness limit is set" in verdict.reason
 
 
 def test_a_stream_without_a_config_is_paused_and_one_with_a_bad_config_broken() -> None:
