@@ -136,8 +136,14 @@ def feed(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass)
 
 
 def feed_as_a_task(settings: Settings, stream: Stream, run_id: str, hook: Hook = let_pass) -> None:
-    """Child: the same, and what another process has died of is left to children of its own."""
-    _feed(settings, stream, run_id, hook, register_batch)
+    """Child: the same, and what another process has died of is left to children of its own.
+
+    A process in which DuckDB has given itself up is as good as dead: Airflow tries its task again.
+    """
+    try:
+        _feed(settings, stream, run_id, hook, register_batch)
+    except duckdb.FatalException:
+        os.abort()
 
 
 def _feed(
