@@ -1,4 +1,7 @@
-{{ config(materialized='incremental', incremental_strategy='merge', unique_key='order_id') }}
+{{ config(
+    materialized='incremental', incremental_strategy='merge', unique_key='order_id',
+    pre_hook='{{ begin_to_keep_out() }}',
+) }}
 
 {%- set rows %}
     (
