@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -13,6 +13,8 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import Registration
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.ledger.commit import Change, commit
+from lotus_lake.ledger.events import FileEvent
 from lotus_lake.ledger.watermarks import has_unprocessed, watermarks
 from lotus_lake.repair.rewind import Point, RewindPlan, plan_rewind, rewind
 from tests.catalogs import on_sqlite
@@ -94,6 +96,15 @@ def test_feeding_again_gives_what_loading_from_zero_gives(fed: Feed, lake: Lake)
         assert fed.landed(fresh) == fed.rows_of(fed.sent)
     assert fed.guard(lake).cursor.path == fed.key("part_10.parquet")
     assert has_unprocessed(lake, fed.stream, [MODEL])
+
+
+@on_sqlite
+def test_what_a_rebuild_noted_as_retired_is_gone_for_good(fed: Feed, lake: Lake) -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    noted = FileEvent(f"{fed.key(NAMES[0])}.lost", "etag", 1, at, None, "retired")
+    commit(lake, fed.stream, "rebuild", "test", lambda _: Change([noted]))
+    found = plan(fed, lake, Point())
+    assert (found.files, found.retired) == (6, 1)
 
 
 @on_sqlite

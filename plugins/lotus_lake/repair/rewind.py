@@ -206,7 +206,8 @@ def _landed(lake: Lake, stream: Stream, known_at: int) -> Iterator[list[tuple[Fi
     for _, last in key_ranges(lake, stream, _EVENTS_A_PART):
         snapshots = _landed_in(lake, stream, after, last)
         files = files_with(lake, stream, (*LANDED, "retired"), (after, last), known_at)
-        yield [(file, snapshots[file.identity]) for file in files]
+        # What `rebuild` noted as retired has never landed in this catalog.
+        yield [(file, snapshots.get(file.identity, -1)) for file in files]
         after = last
 
 
