@@ -32,7 +32,7 @@ MODULES = (
     "lotus_lake.airflow.reconcile",
     "lotus_lake.airflow.streams",
     "cosmos.operators.local",
-    "lotus_lake.feeder.values",
+    "lotus_lake.feeder.bounds",
 )
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ import duckdb
 from lotus_lake.config.streams import Stream
 from lotus_lake.failures import one_line
 from lotus_lake.feeder.append import Append
+from lotus_lake.feeder.bounds import validate
 from lotus_lake.feeder.columns import Column, columns_of, name_problem
 from lotus_lake.feeder.copies import copy_files, lost_values
 from lotus_lake.feeder.footers import Footer
 from lotus_lake.feeder.isolation import isolate, raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
-from lotus_lake.feeder.values import validate
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.tables import table_types

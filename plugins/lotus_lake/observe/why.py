@@ -1,6 +1,6 @@
 """Where a number comes from: the columns and rows behind it, and the files they came in.
 
-The condition is read by `condition`, and asked in a session that can read the lake and no more.
+The condition is read by `where`, and asked in a session that can read the lake and no more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from lotus_lake.errors import PermanentError, StorageUnavailableError, did_you_m
 from lotus_lake.failures import one_line
 from lotus_lake.lake.read_only import confine
 from lotus_lake.lake.session import LAKE, Lake
-from lotus_lake.observe.condition import ASKED, Condition, read_condition
 from lotus_lake.observe.versions import (
     VERSION_COLUMNS,
     LandedRows,
@@ -26,6 +25,7 @@ from lotus_lake.observe.versions import (
     find_versions,
     record_key,
 )
+from lotus_lake.observe.where import ASKED, Condition, read_condition
 from lotus_lake.project.lineage import (
     Input,
     ModelLineage,
