@@ -24,7 +24,9 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
 from airflow.utils.session import create_session
 
+from lotus_lake.config.settings import Settings
 from lotus_lake.project.manifest import ensure_manifest
+from lotus_lake.scaffold.new_project import make_project
 from tests.dags.conftest import PROJECT, load_dags
 from tests.projects import copy_project
 
@@ -484,3 +486,12 @@ def test_a_stream_that_is_not_selected_has_no_dag(
     parsed = load_dags()
     assert parsed.import_errors == {}
     assert set(parsed.dags) & set(STREAM_FILES) == {"shopify__orders", "shopify__order_refunds"}
+
+
+def test_the_dags_of_a_new_project_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "lake"
+    make_project(Settings.from_env({"LAKE_PROJECT_DIR": str(PROJECT)}), folder)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(folder))
+    bag = DagBag(folder / "dags")
+    assert bag.import_errors == {}
+    assert set(bag.dags) == UPKEEP

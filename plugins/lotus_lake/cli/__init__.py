@@ -17,6 +17,7 @@ from lotus_lake.cli import (
     feed,
     initialise,
     landing,
+    new_project,
     observe,
     query,
     repair,
@@ -40,6 +41,7 @@ app = typer.Typer(
     something failed or needs a person, and 2 if the arguments are wrong. A command whose codes
     differ says so.""",
 )
+new_project.add_to(app)
 initialise.add_to(app)
 landing.add_to(app)
 discover.add_to(app)

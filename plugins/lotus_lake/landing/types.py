@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from duckdb.sqltypes import DuckDBPyType
@@ -21,6 +21,7 @@ _STRING_FORMATS = {
     "time": "TIME",
     "date-time": "TIMESTAMP WITH TIME ZONE",
 }
+_TIMED = {"time": "time_with_timezone", "date-time": "timestamp_with_timezone"}
 
 
 _SCALARS = {"boolean": "BOOLEAN", "integer": "BIGINT", "number": "DOUBLE"}
@@ -68,14 +69,20 @@ def airbyte_name(name: str) -> str:
 
 
 def column_type(schema: FieldSchema) -> str:
-    """DuckDB's type for what Airbyte writes for a JSON-schema field."""
-    if schema.one_of:
-        return _union([column_type(option) for option in schema.one_of], schema.one_of)
-    kinds = schema.types
-    if len(kinds) > 1:
-        options = [schema.model_copy(update={"type": kind}) for kind in kinds]
-        return _union([column_type(option) for option in options], options)
-    kind = kinds[0] if kinds else "string"
+    """DuckDB's type for what Airbyte writes for a JSON-schema field.
+
+    A field of several types becomes a group with a member for each: its types are counted as the
+    destination counts them (MergeUnions and UnionTypeToDisjointRecord in the connectors' kit).
+    """
+    options = _alternatives(schema)
+    if len(options) == 1:
+        return next(_plain_type(option) for option in options.values())
+    members = {name: _plain_type(option) for name, option in options.items()}
+    return _struct({"type": "VARCHAR", **members})
+
+
+def _plain_type(schema: FieldSchema) -> str:
+    kind = schema.types[0] if schema.types else "string"
     if kind == "object" and schema.properties:
         return _struct(
             {
@@ -88,6 +95,49 @@ def column_type(schema: FieldSchema) -> str:
     if kind == "string":
         return _STRING_FORMATS.get(schema.format or "", "VARCHAR")
     return _SCALARS.get(kind, "VARCHAR")
+
+
+def _alternatives(schema: FieldSchema) -> dict[str, FieldSchema]:
+    """What a field may be, by Airbyte's name for each type; objects are one, with all fields."""
+    found: dict[str, FieldSchema] = {}
+    for option in _options(schema):
+        name = _member(option)
+        if name in found and option.properties:
+            both = _both(found[name].properties or {}, option.properties)
+            found[name] = option.model_copy(update={"properties": both})
+        else:
+            found.setdefault(name, option)
+    return found
+
+
+def _options(schema: FieldSchema) -> Iterator[FieldSchema]:
+    """A schema for each type; a choice within a choice is no choice of its own."""
+    if schema.one_of:
+        for option in schema.one_of:
+            yield from _options(option)
+        return
+    for kind in schema.types or (None,):
+        yield schema.model_copy(update={"type": kind})
+
+
+def _both(
+    one: Mapping[str, FieldSchema], other: Mapping[str, FieldSchema]
+) -> dict[str, FieldSchema]:
+    """Fields of two objects as fields of one."""
+    shared = {
+        name: FieldSchema.model_validate({"oneOf": (one[name], inner)})
+        for name, inner in other.items()
+        if name in one and one[name] != inner
+    }
+    return {**one, **other, **shared}
+
+
+def _member(schema: FieldSchema) -> str:
+    """Airbyte's name for a type, which its member of a group has."""
+    kind = schema.types[0] if schema.types else "object"
+    if kind == "string" and schema.format in _TIMED:
+        return schema.airbyte_type or _TIMED[schema.format]
+    return "date" if kind == "string" and schema.format == "date" else kind
 
 
 def children(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
@@ -151,11 +201,3 @@ def _decimal_fits(narrow: str, wide: str) -> bool:
 def _struct(fields: Mapping[str, str]) -> str:
     inner = ", ".join(f"{identifier(name)} {kind}" for name, kind in fields.items())
     return f"STRUCT({inner})"
-
-
-def _union(kinds: Sequence[str], options: Sequence[FieldSchema]) -> str:
-    """Airbyte writes a field of several types as a group that has one member per type."""
-    members = {"type": "VARCHAR"}
-    for kind, option in zip(kinds, options, strict=True):
-        members[(option.types or ("string",))[0]] = kind
-    return _struct(members)

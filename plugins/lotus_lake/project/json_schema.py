@@ -44,7 +44,7 @@ def reduced(schema: Any) -> dict[str, Any]:
         kept["properties"] = {name: reduced(inner) for name, inner in properties.items()}
     if isinstance(items, list) and items:
         kept["items"] = _options(items)
-    elif isinstance(items, dict) and items:
+    elif isinstance(items, dict):  # without any words, the elements are JSON text
         kept["items"] = reduced(items)
     if _is_text(schema, "description"):
         # Half a surrogate pair is valid JSON, but no text of a file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,18 +80,30 @@ def read_source_schema(settings: Settings, source: str, name: str) -> SourceSche
     fields = source_schema(settings.sources_dir, file)
     document = json.loads(file.path.read_text(encoding="utf-8"))
     try:
+        cursor = tuple(document.get("default_cursor_field") or ())
         return SourceSchema(
             fields=fields,
             primary_key=tuple(map(tuple, document.get("source_defined_primary_key") or ())),
-            cursor_field=tuple(document.get("default_cursor_field") or ()),
+            cursor_field=cursor,
             sync_modes=tuple(document.get("supported_sync_modes") or ()),
             origin=str(file.path),
+            notes=tuple(_unknown_cursor(file.path, cursor, fields)),
         )
     except TypeError as error:
         raise StreamConfigError(
             f"{file.path}: its key, cursor or sync modes are not lists",
             hint="run lotus-lake discover again",
         ) from error
+
+
+def _unknown_cursor(
+    path: Path, cursor: Sequence[str], fields: Mapping[str, FieldSchema]
+) -> Iterator[str]:
+    if cursor and cursor[0] not in fields:
+        yield (
+            f"{path} proposes the cursor field {'.'.join(cursor)}, which is not one of its fields: "
+            "the time of extraction alone says which version is the newest"
+        )
 
 
 def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[str, Any]:
@@ -107,7 +119,8 @@ def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[st
             hint="name the key of its records: --primary-key FIELD, once for each part",
         )
     mode = choices.sync_mode or _sync_mode(name, known, choices)
-    cursor = (choices.cursor_field or known.cursor_field) if mode == "incremental" else ()
+    proposed = known.cursor_field if {*known.cursor_field[:1]} <= set(known.fields) else ()
+    cursor = (choices.cursor_field or proposed) if mode == "incremental" else ()
     fields = _chosen_fields(known, choices, [*key, *([cursor] if cursor else [])])
     return {
         "$schema": f"../{SCHEMA_FILE}",

@@ -29,6 +29,7 @@ from lotus_lake.landing.types import (
 )
 
 PROJECT = Path(__file__).resolve().parents[3]
+TEXT: dict[str, Any] = {"type": "string"}
 
 
 def field(**words: Any) -> FieldSchema:
@@ -99,6 +100,51 @@ def stream(fields: dict[str, Any]) -> Stream:
         (
             {"oneOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "number"}}]},
             'STRUCT("type" VARCHAR, "boolean" BOOLEAN, "array" DOUBLE[])',
+        ),
+        (
+            {
+                "oneOf": [
+                    TEXT,
+                    {"type": "string", "format": "date-time"},
+                    {"format": "date", **TEXT},
+                ]
+            },
+            'STRUCT("type" VARCHAR, "string" VARCHAR, '
+            '"timestamp_with_timezone" TIMESTAMP WITH TIME ZONE, "date" DATE)',
+        ),
+        (
+            {
+                "type": ["string", "integer"],
+                "format": "time",
+                "airbyte_type": "time_without_timezone",
+            },
+            'STRUCT("type" VARCHAR, "time_without_timezone" TIME, "integer" BIGINT)',
+        ),
+        ({"oneOf": [TEXT, {"oneOf": [TEXT, {"type": ["string", "null"]}]}]}, "VARCHAR"),
+        (
+            {"oneOf": [TEXT, {"oneOf": [TEXT, {"type": "integer"}]}]},
+            'STRUCT("type" VARCHAR, "string" VARCHAR, "integer" BIGINT)',
+        ),
+        (
+            {
+                "oneOf": [
+                    {"type": "object", "properties": {"a": TEXT, "b": TEXT}},
+                    {"type": "object", "properties": {"b": {"type": "integer"}, "c": TEXT}},
+                ]
+            },
+            'STRUCT("a" VARCHAR, "b" STRUCT("type" VARCHAR, "string" VARCHAR, "integer" BIGINT), '
+            '"c" VARCHAR)',
+        ),
+        (
+            {
+                "oneOf": [
+                    {"type": "object"},
+                    {"type": "object", "properties": {"a": TEXT}},
+                    {},
+                    TEXT,
+                ]
+            },
+            'STRUCT("type" VARCHAR, "object" STRUCT("a" VARCHAR), "string" VARCHAR)',
         ),
     ],
 )

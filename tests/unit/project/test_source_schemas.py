@@ -282,7 +282,7 @@ def test_a_description_of_any_characters_can_be_written(settings: Settings) -> N
         ({"$ref": "WellKnownTypes.json#/definitions/Date"}, "DATE"),
         ({"$ref": "#/definitions/other"}, "VARCHAR"),
         ({"type": "array", "items": [{"type": "integer"}]}, "BIGINT[]"),
-        ({"type": "array", "items": {}}, "VARCHAR"),
+        ({"type": "array", "items": {}}, "VARCHAR[]"),
         ({"type": "array", "items": True}, "VARCHAR"),
         ({"type": "object", "properties": {}}, "VARCHAR"),
         ({"anyOf": [{"type": "null"}, {"type": "boolean"}]}, "BOOLEAN"),

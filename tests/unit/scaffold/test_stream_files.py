@@ -141,6 +141,16 @@ def test_the_sync_mode_follows_from_the_cursor(
     assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == (mode, cursor)
 
 
+def test_a_proposed_cursor_that_is_no_field_is_left_out_and_told(settings: Settings) -> None:
+    discover(settings, default_cursor_field=["changed_at"])
+    made = plan(settings)
+    assert made.remarks[0].endswith("says which version is the newest")
+    assert "proposes the cursor field changed_at, which is not one of its fields" in made.remarks[0]
+    write_files(made)
+    assert (config(settings)["sync_mode"], config(settings)["cursor_field"]) == ("incremental", [])
+    assert find_problems(settings) == []
+
+
 def test_a_stream_that_tells_deletes_is_never_without_them(settings: Settings) -> None:
     told = {"_ab_cdc_deleted_at": {"type": "string"}, "_ab_cdc_lsn": {"type": "number"}}
     discover(settings, json_schema={"properties": {**FIELDS, **told}})
