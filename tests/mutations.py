@@ -427,6 +427,42 @@ MUTATIONS = (
         "test_a_file_that_lands_while_its_day_is_chosen_is_not_retired",
     ),
     Mutation(
+        "upkeep keeps what was put on its list since a live branch was made",
+        Code("min([untouchable_since(lake), *made])", "untouchable_since(lake)"),
+        "tests/integration/test_branches.py::test_the_origin_keeps_what_a_live_branch_reads",
+    ),
+    Mutation(
+        "no file of the origin gets on the deletion list of a branch",
+        Text("BEGIN SELECT RAISE(IGNORE); END", "BEGIN SELECT 1; END"),
+        "tests/integration/test_branches.py::"
+        "test_a_branch_deletes_no_file_of_its_origin_whatever_is_asked_of_it",
+    ),
+    Mutation(
+        "the same in Postgres",
+        Text("THEN RETURN NULL; END IF;", "THEN RETURN NEW; END IF;"),
+        "tests/integration/test_branches.py::"
+        "test_a_branch_deletes_no_file_of_its_origin_whatever_is_asked_of_it",
+    ),
+    Mutation(
+        "a branch has no upkeep",
+        Text("if lake.settings.branch:\n        raise", "if False:\n        raise"),
+        "tests/integration/test_branches.py::test_a_branch_has_no_upkeep_and_retires_nothing",
+    ),
+    Mutation(
+        "a branch retires nothing",
+        Text(
+            "strategy_of(stream).retires and not lake.settings.branch",
+            "strategy_of(stream).retires",
+        ),
+        "tests/integration/test_branches.py::test_a_branch_has_no_upkeep_and_retires_nothing",
+    ),
+    Mutation(
+        "a branch whose files the lake reads is not dropped",
+        Code("files_below(lake, folder)", "0"),
+        "tests/integration/test_branches.py::"
+        "test_a_branch_whose_files_the_lake_reads_is_not_dropped",
+    ),
+    Mutation(
         "upkeep compares what it deletes with what was retired",
         Code("[*_not_retired(lake), *orphans.adopted(lake)]", "[*orphans.adopted(lake)]"),
         "tests/integration/test_retirement.py::"

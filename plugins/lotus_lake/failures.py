@@ -32,6 +32,7 @@ _ERROR_CHARS = 600
 _ADVICE = re.compile(
     r"\s*(Possible solutions:|Authentication Failure - |You can override |\* Set \w+ => ).*"
 )
+_NO_SNAPSHOT = re.compile(r"No snapshot found at version (\d+)")
 _CONNECTING = re.compile(r".*Unable to connect to Postgres at \"[^\"]*\": ")
 # A SQLite in WAL mode cannot even be read without room for its shared index; it says "disk I/O".
 _ROOM_BYTES = 1_000_000
@@ -190,6 +191,11 @@ def _opening_error(settings: Settings, error: duckdb.Error) -> LotusLakeError:
             f"the catalog {name} has another data path than "
             f"LAKE_DATA_PATH={settings.data_path!r}: {one_line(error)}",
             hint="set LAKE_DATA_PATH to the path named above, or use another catalog",
+        )
+    if found := _NO_SNAPSHOT.search(said):
+        return SettingsError(
+            f"there is no snapshot {found[1]}",
+            hint='lotus-lake query "SELECT snapshot_id, snapshot_time FROM snapshots()"',
         )
     if "catalog version mismatch" in said:
         return SettingsError(

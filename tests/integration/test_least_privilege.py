@@ -61,7 +61,10 @@ class Role:
 def roles(
     environment: dict[str, str], postgres: PostgresServer, s3: S3Server
 ) -> Iterator[Mapping[str, Role]]:
-    """The feeder and the reader of the test's lake, all of which is in the store."""
+    """The feeder and the reader of the test's lake, all of which is in the store.
+
+    Who works on branches has the feeder's role in Postgres, and other rights at the store.
+    """
     dsn = environment["LAKE_CATALOG"].removeprefix("postgres:")
     bucket = environment["LAKE_RAW_URI"].removeprefix("s3://").partition("/")[0]
     postgres.execute(dsn, (POLICIES / "postgres-roles.sql").read_text())
@@ -69,13 +72,14 @@ def roles(
     try:
         with contextlib.ExitStack() as stack:
             made = {}
-            for name in ("feeder", "reader"):
+            for name in ("feeder", "reader", "branch"):
                 proxy = stack.enter_context(run_proxy(s3.access.endpoint_url))
                 policy = Policy.load(f"s3-{name}.json", bucket)
+                user = "reader" if name == "reader" else "feeder"
                 proxy.allows = policy.allows
                 variables = {
                     **environment,
-                    "LAKE_CATALOG": f"postgres:{dsn.replace('user=postgres', f'user=lake_{name}')}",
+                    "LAKE_CATALOG": "postgres:" + dsn.replace("user=postgres", f"user=lake_{user}"),
                     "LAKE_DATA_PATH": f"s3://{bucket}/lake",
                     "AWS_ENDPOINT_URL": proxy.url,
                 }
@@ -158,6 +162,50 @@ def test_the_feeder_can_do_its_work_and_needs_every_right_that_it_has(
     feeder.run("plan")
     assert feeder.policy.denied == []
     assert set(feeder.policy.used) == feeder.policy.actions
+
+
+def test_a_branch_is_made_used_and_dropped_without_a_right_to_change_the_lakes_files(
+    fed: Feed,
+    roles: Mapping[str, Role],
+    s3: S3Server,
+    environment: dict[str, str],
+    postgres: PostgresServer,
+) -> None:
+    person, before = roles["branch"], objects(fed, s3)
+    refused = CliRunner().invoke(app, ["branch", "new_sales"], env=person.environment)
+    assert "GRANT CREATE ON DATABASE" in str(getattr(refused.exception, "hint", refused.exception))
+    dsn = environment["LAKE_CATALOG"].removeprefix("postgres:")
+    postgres.execute(
+        dsn,
+        "DO $$ BEGIN EXECUTE format("
+        "'GRANT CREATE ON DATABASE %I TO lake_feeder', current_database()); END $$",
+    )
+    for words in (["branch", "new_sales"], ["branch"]):
+        done = CliRunner().invoke(app, words, env=person.environment)
+        assert done.exit_code == 0, done.output
+    settings = Settings.from_env(person.environment | {"LAKE_BRANCH": "new_sales"})
+    with open_lake(fed.settings) as lake, open_lake(settings) as branch:
+        found, expected = contents(branch), contents(lake)
+        assert {name: found[name] for name in ("landing", "model", "view", "files")} == {
+            name: expected[name] for name in ("landing", "model", "view", "files")
+        }
+    with open_lake(settings) as branch:
+        branch.con.execute(f"CREATE OR REPLACE TABLE {LAKE}.main.{MODEL} AS FROM range(1000)")
+    with (
+        open_lake(Settings.from_env(person.environment)) as lake,
+        pytest.raises(duckdb.Error, match="403"),
+    ):
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.not_mine AS FROM range(1000)")
+    assert person.policy.denied
+    person.policy.denied.clear()
+    assert len(objects(fed, s3) - before) == 1
+    done = CliRunner().invoke(
+        app, ["branch", "new_sales", "--drop", "--yes"], env=person.environment
+    )
+    assert done.exit_code == 0, done.output
+    assert objects(fed, s3) == before
+    assert person.policy.denied == []
+    assert set(person.policy.used) == person.policy.actions
 
 
 def test_all_of_upkeep_needs_no_other_rights(

@@ -11,7 +11,9 @@ from lotus_lake.cli import (
     add_stream,
     airbyte,
     balance,
+    branch,
     ctrl_c,
+    diff,
     discover,
     doctor,
     feed,
@@ -51,10 +53,12 @@ status.add_to(app)
 observe.add_to(app)
 balance.add_to(app)
 query.add_to(app)
+diff.add_to(app)
 why.add_to(app)
 feed.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)
+branch.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 version.add_to(app)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -140,11 +140,20 @@ class CatalogAddress:
     """Which database holds DuckLake's metadata: a SQLite file, or libpq words for Postgres.
 
     Without a password in an Airflow connection, libpq takes it from PGPASSWORD or a passfile.
+
+    Attributes:
+        kind: Which database.
+        address: The file, or the words.
+        password: From an Airflow connection.
+        schema: Of a branch in Postgres: the schema that holds its metadata.
+        origin: Of a branch: the address of the catalog that it was made from.
     """
 
     kind: Literal["sqlite", "postgres"]
     address: str
     password: SecretStr | None = None
+    schema: str | None = None
+    origin: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], default: str) -> CatalogAddress:
@@ -216,10 +225,24 @@ class CatalogAddress:
         address = " ".join(f"{name}={_libpq(str(word))}" for name, word in words.items() if word)
         return cls("postgres", address, SecretStr(fields.password) if fields.password else None)
 
+    def of_branch(self, name: str) -> CatalogAddress:
+        """The catalog of a branch: a file, or a schema, beside this one."""
+        if self.kind == "sqlite":
+            path = Path(self.address)
+            file = path.with_name(f"{path.stem}-branches") / f"{name}.sqlite"
+            return replace(self, address=str(file), origin=self.address)
+        # DuckLake qualifies its tables with the schema; our own SQL on them finds it on the path.
+        schema = f"branch_{name}"
+        word = f"-csearch_path={schema}"
+        joint, word = (" ", word) if "://" not in self.address else ("?", quote(word))
+        joint = "&" if joint == "?" and "?" in self.address else joint
+        address = f"{self.address}{joint}options={word}"
+        return replace(self, address=address, schema=schema, origin=self.address)
+
     def to_env(self) -> dict[str, str]:
-        """The same catalog as variables, for a child process."""
+        """The same catalog as variables, for a child process; of a branch, `LAKE_BRANCH` aside."""
         password = {"PGPASSWORD": _reveal(self.password)} if self.password else {}
-        return {"LAKE_CATALOG": f"{self.kind}:{self.address}", **password}  # type: ignore[dict-item]
+        return {"LAKE_CATALOG": f"{self.kind}:{self.origin or self.address}", **password}  # type: ignore[dict-item]
 
 
 class ConnectionFields(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +17,10 @@ from lotus_lake.config.connections import CatalogAddress, S3Access, refuse_useri
 from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from lotus_lake.errors import SettingsError
 
+# A part of a file name, of a key and of a Postgres schema.
+_BRANCH = re.compile(r"[a-z][a-z0-9_]{0,39}")
+# What a person may mean as a word of the command.
+_NO_BRANCH = ("main", "list", "create", "drop")
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
 
@@ -37,6 +41,8 @@ class Settings:
     poke_interval_seconds: float
     task_timeout_seconds: float
     backup_days: int
+    branches_path: str | None = None
+    branch: str | None = None
 
     @classmethod
     def from_env(
@@ -61,7 +67,7 @@ class Settings:
         data_path = env.get("LAKE_DATA_PATH") or str(lake_dir / "data")
         raw_uri = (env.get("LAKE_RAW_URI") or "s3://landing/raw").rstrip("/")
         _check_uris(raw_uri, data_path)
-        return cls(
+        settings = cls(
             project_dir=project_dir,
             catalog=catalog
             or CatalogAddress.from_env(env, f"sqlite:{lake_dir / 'catalog.sqlite'}"),
@@ -76,6 +82,43 @@ class Settings:
             poke_interval_seconds=_seconds(env, "LAKE_POKE_INTERVAL_SECONDS", "60"),
             task_timeout_seconds=_seconds(env, "LAKE_TASK_TIMEOUT_SECONDS", "3600"),
             backup_days=_days(env.get("LAKE_BACKUP_DAYS") or "2"),
+            branches_path=(env.get("LAKE_BRANCHES_PATH") or "").rstrip("/") or None,
+        )
+        branch = env.get("LAKE_BRANCH")
+        return settings.of_branch(branch) if branch else settings
+
+    def of_branch(self, name: str) -> Settings:
+        """The same lake on a branch, which has a catalog and a folder of its own.
+
+        Raises:
+            SettingsError: The name is not one of a branch, or its folder would lie in the lake's
+                own or in the raw prefix.
+        """
+        if not _BRANCH.fullmatch(name) or name in _NO_BRANCH:
+            raise SettingsError(
+                f"{name!r} is not a name for a branch",
+                hint="up to 40 of a-z, 0-9 and _, beginning with a letter; not "
+                + ", ".join(_NO_BRANCH),
+            )
+        folder = self.branches_path or f"{self.data_path.rstrip('/')}-branches"
+        if not self.branches_path and folder.count("/") < 3:
+            raise SettingsError(
+                f"LAKE_DATA_PATH={self.data_path!r} is a whole bucket: branches have no place "
+                "beside it",
+                hint="set LAKE_BRANCHES_PATH, such as s3://another-bucket/branches",
+            )
+        _check_uris(self.raw_uri, folder, "LAKE_BRANCHES_PATH")
+        if f"{folder}/".startswith(self.data_path):
+            raise SettingsError(
+                f"LAKE_BRANCHES_PATH={folder!r} lies in LAKE_DATA_PATH: upkeep of the lake would "
+                "delete the files of its branches",
+                hint=f"choose a folder beside it, such as {self.data_path.rstrip('/')}-branches",
+            )
+        return replace(
+            self,
+            catalog=self.catalog.of_branch(name),
+            data_path=f"{folder}/{name}/",
+            branch=name,
         )
 
     @property
@@ -94,9 +137,9 @@ class Settings:
         return f"s3://{self.bucket}/{key}"
 
 
-def _check_uris(raw_uri: str, data_path: str) -> None:
+def _check_uris(raw_uri: str, data_path: str, name: str = "LAKE_DATA_PATH") -> None:
     refuse_userinfo(raw_uri, "LAKE_RAW_URI")
-    refuse_userinfo(data_path, "LAKE_DATA_PATH")
+    refuse_userinfo(data_path, name)
     raw = urlsplit(raw_uri)
     if raw.scheme != "s3" or not raw.netloc:
         raise SettingsError(
@@ -104,13 +147,13 @@ def _check_uris(raw_uri: str, data_path: str) -> None:
         )
     if not data_path.startswith("s3://") and not Path(data_path).is_absolute():
         raise SettingsError(
-            f"LAKE_DATA_PATH={data_path!r} is neither s3:// nor an absolute folder",
+            f"{name}={data_path!r} is neither s3:// nor an absolute folder",
             hint="s3://bucket/lake/ or /absolute/folder",
         )
-    check_apart(raw_uri, data_path)
+    check_apart(raw_uri, data_path, name)
 
 
-def check_apart(raw_uri: str, data_path: str) -> None:
+def check_apart(raw_uri: str, data_path: str, name: str = "LAKE_DATA_PATH") -> None:
     """Make sure that neither of the raw prefix and the lake's folder lies in the other.
 
     Raises:
@@ -121,7 +164,7 @@ def check_apart(raw_uri: str, data_path: str) -> None:
     data_side = data_path.rstrip("/") + "/"
     if raw_side.startswith(data_side) or data_side.startswith(raw_side):
         raise SettingsError(
-            f"LAKE_DATA_PATH={data_path!r} and LAKE_RAW_URI={raw_uri!r} overlap: cleaning the "
+            f"{name}={data_path!r} and LAKE_RAW_URI={raw_uri!r} overlap: cleaning the "
             "lake's folder would delete raw files that wait to be fed",
             hint="put them side by side, such as s3://bucket/raw and s3://bucket/lake",
         )

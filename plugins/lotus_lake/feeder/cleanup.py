@@ -47,7 +47,9 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
         consumers: Processed models that read the stream; without any, nothing is retired.
         run_id: Who did it, for the ledger.
     """
-    old = _old_days(lake, stream) if strategy_of(stream).retires else {}
+    # The objects of a branch are its origin's.
+    retires = strategy_of(stream).retires and not lake.settings.branch
+    old = _old_days(lake, stream) if retires else {}
     if not old:
         return Retirement()
     marks = watermarks(lake, consumers)

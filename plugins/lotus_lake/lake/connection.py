@@ -17,8 +17,9 @@ from lotus_lake import failures
 from lotus_lake.bucket.credentials import renewed_credentials, secret_statement
 from lotus_lake.config.connections import CatalogAddress
 from lotus_lake.config.settings import Settings
-from lotus_lake.errors import CatalogUnavailableError
+from lotus_lake.errors import CatalogUnavailableError, SettingsError
 from lotus_lake.failures import make_folder
+from lotus_lake.lake.branches import refuse_expired
 from lotus_lake.lake.extensions import load_extensions
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
@@ -64,6 +65,30 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
             with contextlib.suppress(duckdb.Error):
                 con.execute("USE memory")
                 con.execute(f"DETACH {LAKE}")
+
+
+@contextlib.contextmanager
+def open_beside(
+    lake: Lake, settings: Settings, name: str, snapshot: int | None = None
+) -> Iterator[None]:
+    """Attach another lake, or another version of it, to an open one, to read both in one query.
+
+    Args:
+        lake: Open lake.
+        settings: Those of the other; both reach the store by the same access.
+        name: What the other is attached as.
+        snapshot: Read as of this one; the newest by default.
+
+    Raises:
+        SettingsError: There is no such branch or snapshot.
+        CatalogUnavailableError: Its catalog cannot be reached.
+    """
+    _attach(lake.con, settings, read_only=True, name=name, snapshot=snapshot)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(duckdb.Error):
+            lake.con.execute(f"DETACH {name}")
 
 
 @contextlib.contextmanager
@@ -127,31 +152,55 @@ def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
     ]
 
 
-def _attach(con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool) -> None:
+def _attach(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    *,
+    read_only: bool,
+    name: str = LAKE,
+    snapshot: int | None = None,
+) -> None:
+    catalog = settings.catalog
     if settings.catalog.kind == "sqlite":
         make_folder(Path(settings.catalog.address).parent, "LAKE_CATALOG")
     if not settings.data_path.startswith("s3://"):
         make_folder(Path(settings.data_path), "LAKE_DATA_PATH")
+    if settings.branch and catalog.kind == "sqlite" and not Path(catalog.address).exists():
+        raise _no_such_branch(settings.branch)
     # The first ATTACH creates the catalog, which is a write; readers must not wait for a writer.
     created = read_only or _is_created(settings)
     with failures.translated(settings, opening=True):
         with contextlib.nullcontext() if created else write_lock(settings):
-            _attach_created(con, attach_statement(settings, read_only=read_only))
+            statement = attach_statement(
+                settings, read_only=read_only, name=name, snapshot=snapshot
+            )
+            _attach_created(con, settings, statement)
+        if settings.branch and name == LAKE:
+            refuse_expired(Lake(con, settings))
         con.execute(f"SET GLOBAL ducklake_max_retry_count = {_DUCKLAKE_RETRIES}")
 
 
-def _attach_created(con: duckdb.DuckDBPyConnection, statement: str) -> None:
+def _attach_created(con: duckdb.DuckDBPyConnection, settings: Settings, statement: str) -> None:
     """Attach; on Postgres several may create the catalog at once, and all but one fail to."""
     for attempt in range(_CREATE_ATTEMPTS):
         try:
             con.execute(statement)
         except duckdb.Error as error:
+            if settings.branch and _NOT_CREATED in str(error):
+                raise _no_such_branch(settings.branch) from None
             lost = any(text in str(error) for text in _CREATED_BY_ANOTHER)
             if not lost or attempt == _CREATE_ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
         else:
             return
+
+
+def _no_such_branch(name: str) -> SettingsError:
+    return SettingsError(
+        f"LAKE_BRANCH={name}: there is no such branch",
+        hint=f"without LAKE_BRANCH, `lotus-lake branch {name}` makes it",
+    )
 
 
 def _is_created(settings: Settings) -> bool:
@@ -170,7 +219,9 @@ def _is_created(settings: Settings) -> bool:
         return False
 
 
-def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
+def attach_statement(
+    settings: Settings, *, read_only: bool = False, name: str = LAKE, snapshot: int | None = None
+) -> str:
     """The ATTACH statement of the lake."""
     catalog = settings.catalog
     options = [f"DATA_PATH {literal(settings.data_path)}"]
@@ -179,11 +230,18 @@ def attach_statement(settings: Settings, *, read_only: bool = False) -> str:
         options.append("META_JOURNAL_MODE 'WAL'")
     if read_only:
         options.append("READ_ONLY")
+    if snapshot is not None:
+        options.append(f"SNAPSHOT_VERSION {snapshot}")
+    if settings.branch:
+        options.append("CREATE_IF_NOT_EXISTS false")
+    if catalog.schema:
+        options += [f"METADATA_SCHEMA {literal(catalog.schema)}"]
+        options += [f"META_SCHEMA {literal(catalog.schema)}"]
     if catalog.password:
         options.append(f"META_SECRET {literal(_CATALOG_SECRET)}")
     address = catalog.address if catalog.kind == "sqlite" else _patient(catalog.address)
     uri = literal(f"ducklake:{catalog.kind}:{address}")
-    return f"ATTACH {uri} AS {LAKE} ({', '.join(options)})"
+    return f"ATTACH {uri} AS {name} ({', '.join(options)})"
 
 
 def _patient(address: str) -> str:

@@ -67,6 +67,8 @@ class Model:
         parents: Names of the models it reads.
         description: First line of its description.
         unique_key: Columns that a model merges by; empty if every run rebuilds it.
+        key: Columns that say which row is which: those that it merges by, or else those that a
+            data test of it, `unique` or `unique_together`, finds unique.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Model:
     parents: tuple[str, ...]
     description: str
     unique_key: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
 
 
 def dbt_project_dir(project_dir: Path) -> Path:
@@ -175,6 +178,7 @@ def load_models(manifest: Path) -> dict[str, Model]:
 def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
     nodes: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["nodes"]
     models = {key: node for key, node in nodes.items() if node["resource_type"] == "model"}
+    tested = _tested_keys(nodes)
     return {
         node["name"]: Model(
             name=node["name"],
@@ -185,10 +189,23 @@ def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
                 models[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in models
             ),
             description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
-            unique_key=_columns(node.get("config", {}).get("unique_key")),
+            unique_key=(unique_key := _columns(node.get("config", {}).get("unique_key"))),
+            key=unique_key or tested.get(unique_id, ()),
         )
-        for _, node in sorted(models.items())
+        for unique_id, node in sorted(models.items())
     }
+
+
+def _tested_keys(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The columns that data tests find unique, by the id of their model."""
+    found: dict[str, tuple[str, ...]] = {}
+    for node in nodes.values():
+        test = node.get("test_metadata") or {}
+        if test.get("name") == "unique":
+            found[node["attached_node"]] = (str(node["column_name"]),)
+        elif test.get("name") == "unique_together":
+            found.setdefault(node["attached_node"], tuple(test["kwargs"]["columns"]))
+    return found
 
 
 def _columns(unique_key: str | list[str] | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from lotus_lake.lake.inlined_rows import InlinedRows, read_inlined
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.tables import DataFile, Table, is_live, own_files, own_tables
 from lotus_lake.sql import literal
+from lotus_lake.upkeep.branch import refuse_on_branch
 
 MIB = 1024**2
 # This many files below one of these sizes are merged: a row is rewritten once for each of the
@@ -95,6 +96,7 @@ def compact(
         LotusLakeError: A table could not be compacted; the others were.
         duckdb.Error: The same, if its meaning is unknown.
     """
+    refuse_on_branch(lake)
     deadline = time.monotonic() + budget_seconds
     inlined = read_inlined(lake)
     needy = [

@@ -11,12 +11,14 @@ from functools import partial
 
 from lotus_lake.bucket.objects import PAGE_KEYS, delete_version, present, s3_client
 from lotus_lake.config.settings import Settings
+from lotus_lake.lake.branches import read_branches
 from lotus_lake.lake.data_files import scheduled_below, unschedule
 from lotus_lake.lake.database import oldest_transaction
 from lotus_lake.lake.inlined_rows import purge
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.upkeep import orphans
+from lotus_lake.upkeep.branch import refuse_on_branch
 from lotus_lake.upkeep.clock import MAX_SKEW, check_clock
 
 # Longer than any transaction should take. None is trusted to: see `_oldest_needed`.
@@ -84,6 +86,7 @@ def expire(lake: Lake, *, dry_run: bool = False) -> int:
     Raises:
         UpkeepRefusedError: The clocks of this machine, the store and the catalog differ.
     """
+    refuse_on_branch(lake)
     check_clock(lake)
     with write_lock(lake.settings):
         snapshots = lake.rows(
@@ -107,13 +110,14 @@ def delete(lake: Lake, *, dry_run: bool = False) -> tuple[tuple[str, ...], tuple
         StorageUnavailableError: The raw objects could not be listed; no file was deleted.
         UpkeepRefusedError: The clocks of this machine, the store and the catalog differ.
     """
+    refuse_on_branch(lake)
     check_clock(lake)
     protected = [*_not_retired(lake), *orphans.adopted(lake)]
     if not dry_run:
         unschedule(lake, protected)
         for uri in protected:
             log.warning("%s was on the deletion list, and is in use again: it stays", uri)
-    moment = _as_compared(lake, untouchable_since(lake))
+    moment = _as_compared(lake, _unneeded_since(lake))
     due = _cleanup(lake, moment, dry_run=True) - set(protected)
     if not dry_run:
         changed = _delete_raw(lake, sorted(due))
@@ -168,6 +172,15 @@ def _oldest_needed(lake: Lake) -> datetime:
     """
     moment, began = untouchable_since(lake, SNAPSHOT_DAYS), oldest_transaction(lake)
     return moment if began is None else min(moment, began - MAX_SKEW)
+
+
+def _unneeded_since(lake: Lake) -> datetime:
+    """The moment before which a file must be on the deletion list to be deleted.
+
+    What was put there since a live branch was made may be a file that the branch reads.
+    """
+    made = [branch.created_at - MAX_SKEW for branch in read_branches(lake) if branch.is_live]
+    return min([untouchable_since(lake), *made])
 
 
 def _as_compared(lake: Lake, moment: datetime) -> datetime:

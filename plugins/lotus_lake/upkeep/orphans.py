@@ -21,6 +21,7 @@ from lotus_lake.config.settings import Settings, check_apart
 from lotus_lake.errors import UpkeepRefusedError
 from lotus_lake.lake.data_files import known_names, schedule_deletion, scheduled_below
 from lotus_lake.lake.session import Lake
+from lotus_lake.upkeep.branch import refuse_on_branch
 
 MAX_SHARE = 0.1
 # So few are no sign of anything, in a lake that is not much larger itself.
@@ -113,6 +114,7 @@ def schedule_orphans(
         SettingsError: `LAKE_DATA_PATH` and the raw prefix overlap.
         StorageUnavailableError: The files could not be listed.
     """
+    refuse_on_branch(lake)
     found = find_orphans(lake, older_than)
     for address in found.files:
         log.info("orphan: %s", address)

@@ -1,0 +1,82 @@
+"""A change of a model, tried on a branch of the lake while production goes on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lotus_lake.lake.connection import open_lake
+from lotus_lake.observe.diff import TableDiff, compare, open_sides
+from lotus_lake.repair.branches import create_branch, drop_branch
+from samples import History
+from tests.pipeline.driver import DBT_DIR, Pipeline
+
+STREAMS = ("shopify__orders", "shopify__order_refunds")
+TABLES = ("int_shopify__orders", "int_shopify__order_refunds", "fct_sales")
+
+
+@pytest.fixture
+def on_branch(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    """The branch `new_sales`, and a checkout in which sales have no discounts."""
+    folder = Path(
+        shutil.copytree(DBT_DIR, tmp_path / "changed", ignore=shutil.ignore_patterns("target"))
+    )
+    model = folder / "models" / "enriched" / "sales" / "fct_sales.sql"
+    text = model.read_text()
+    changed = text.replace("coalesce(orders.discounts, 0) as", "0::decimal(18, 4) as")
+    assert changed != text
+    model.write_text(changed)
+    return replace(
+        pipeline,
+        environment=pipeline.environment | {"LAKE_BRANCH": "new_sales"},
+        target=tmp_path / "branch_target",
+        dbt_dir=folder,
+        arrived=pipeline.arrived,
+    )
+
+
+def sales(pipeline: Pipeline) -> TableDiff:
+    with open_sides(pipeline.settings, "main", "new_sales") as (lake, before, after):
+        keys = {"fct_sales": ("order_id",)}
+        [found] = compare(lake, before, after, ["fct_sales"], keys)
+    return found
+
+
+def test_a_change_is_tried_on_a_branch_while_production_goes_on(
+    pipeline: Pipeline, on_branch: Pipeline, history: History
+) -> None:
+    files = [file for file in history.files if f"{file.source}__{file.stream}" in STREAMS]
+    pipeline.drop(files[::2])
+    pipeline.feed(*STREAMS)
+    pipeline.dbt("build", *TABLES)
+    with open_lake(pipeline.settings) as lake:
+        create_branch(lake, "new_sales")
+    before = pipeline.value("SELECT id FROM lakehouse.current_snapshot()")
+    on_branch.dbt("run", "fct_sales")
+    discounted = pipeline.value(
+        "SELECT count(*) FROM lakehouse.main.fct_sales WHERE discounts <> 0"
+    )
+    found = sales(pipeline)
+    assert discounted
+    assert (found.added, found.removed, found.changed) == (0, 0, discounted)
+    assert found.cells == dict.fromkeys(("discounts", "net_sales", "total_sales"), discounted)
+    # Nothing has happened in the lake.
+    assert pipeline.value("SELECT id FROM lakehouse.current_snapshot()") == before
+    assert pipeline.wrong_tables(history, TABLES) == {}
+
+    pipeline.drop(files[1::2])
+    for each in (on_branch, pipeline):  # each finds and processes the new files by itself
+        each.feed(*STREAMS)
+        each.dbt("run", *TABLES)
+        assert each.wrong_tables(history, TABLES[:2]) == {}
+    assert pipeline.wrong_tables(history, TABLES) == {}
+    found = sales(pipeline)
+    assert (found.added, found.removed) == (0, 0)
+    assert found.changed > discounted
+
+    with open_lake(pipeline.settings) as lake:
+        assert drop_branch(lake, "new_sales") > 0
+    assert pipeline.wrong_tables(history, TABLES) == {}
