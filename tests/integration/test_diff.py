@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.observe.diff import Example, TableDiff, compare, open_sides
 from lotus_lake.repair.branches import create_branch
+from tests.catalogs import on_sqlite
 
 KEYS = {"fct": ("id", "day"), "plain": ()}
 
@@ -164,3 +168,40 @@ def test_what_is_no_version_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=said):
         differences(settings, text)
+
+
+def run_diff(environment: dict[str, str], *words: str) -> Result:
+    result = CliRunner().invoke(app, ["diff", *words], env=environment)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+@on_sqlite
+def test_the_command_prints_tables_markdown_and_json(
+    environment: dict[str, str], change: Callable[[str], None]
+) -> None:
+    change("UPDATE fct SET text = '<b>|`*bold*`' WHERE id = 8; DROP TABLE plain")
+    words = ["main", "new_sales", "--table", "fct", "--table", "plain", "--key", "id,day"]
+    shown = run_diff(environment, *words)
+    assert "2 tables of 2 differ" in shown.stderr
+    assert "id=8, day=2026-03-03" in shown.stdout
+    text = run_diff(environment, *words, "--markdown").stdout
+    assert "### `main` → `new_sales`: 2 tables of 2 differ" in text
+    row = r"| changed | id=8, day=2026\-03\-03 | text | a8 | \<b\>\|\`\*bold\*\` |"
+    assert row in text.splitlines()
+    found = {
+        each["table"]: each for each in json.loads(run_diff(environment, *words, "--json").stdout)
+    }
+    assert found["fct"]["cells"] == {"text": 1}
+    assert found["plain"]["state"] == "removed"
+    same = run_diff(environment | {"LAKE_BRANCH": "new_sales"}, "new_sales", "new_sales")
+    assert "0 tables of 2 differ" in same.stderr
+
+
+@on_sqlite
+@pytest.mark.parametrize("words", [["main", "--key", "id"], ["main", "--json", "--markdown"]])
+def test_options_that_say_nothing_are_refused(
+    environment: dict[str, str], origin: Lake, words: list[str]
+) -> None:
+    result = CliRunner().invoke(app, ["diff", *words], env=environment)
+    assert isinstance(result.exception, SettingsError)
