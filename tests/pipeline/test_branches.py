@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,23 +14,44 @@ from lotus_lake.lake.connection import open_lake
 from lotus_lake.observe.diff import TableDiff, compare, open_sides
 from lotus_lake.repair.branches import create_branch, drop_branch
 from samples import History
-from tests.pipeline.driver import DBT_DIR, Pipeline
+from tests.catalogs import on_sqlite
+from tests.pipeline.driver import DBT_DIR, PROJECT, Pipeline
 
 STREAMS = ("shopify__orders", "shopify__order_refunds")
 TABLES = ("int_shopify__orders", "int_shopify__order_refunds", "fct_sales")
 
 
-@pytest.fixture
-def on_branch(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
-    """The branch `new_sales`, and a checkout in which sales have no discounts."""
-    folder = Path(
-        shutil.copytree(DBT_DIR, tmp_path / "changed", ignore=shutil.ignore_patterns("target"))
-    )
-    model = folder / "models" / "enriched" / "sales" / "fct_sales.sql"
+def change_sales(dbt_dir: Path) -> None:
+    """Change a project so that its sales have no discounts."""
+    model = dbt_dir / "models" / "enriched" / "sales" / "fct_sales.sql"
     text = model.read_text()
     changed = text.replace("coalesce(orders.discounts, 0) as", "0::decimal(18, 4) as")
     assert changed != text
     model.write_text(changed)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A repository with the tracked files of this one as its only commit."""
+    git = ["git", "-C", str(PROJECT)]
+    names = subprocess.run(
+        [*git, "ls-files", "-zco", "--exclude-standard"], check=True, capture_output=True, text=True
+    )
+    for name in filter(None, names.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    person = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for words in (["init", "--quiet"], ["add", "."], [*person, "commit", "--quiet", "-m", "base"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def on_branch(pipeline: Pipeline, tmp_path: Path) -> Pipeline:
+    """The branch `new_sales`, and a checkout in which sales have no discounts."""
+    ignored = shutil.ignore_patterns("target")
+    folder = Path(shutil.copytree(DBT_DIR, tmp_path / "changed", ignore=ignored))
+    change_sales(folder)
     return replace(
         pipeline,
         environment=pipeline.environment | {"LAKE_BRANCH": "new_sales"},
@@ -79,4 +102,33 @@ def test_a_change_is_tried_on_a_branch_while_production_goes_on(
 
     with open_lake(pipeline.settings) as lake:
         assert drop_branch(lake, "new_sales") > 0
+    assert pipeline.wrong_tables(history, TABLES) == {}
+
+
+@on_sqlite
+def test_a_pull_request_is_told_what_it_does_to_the_tables(
+    pipeline: Pipeline, history: History, tmp_path: Path
+) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    files = [file for file in history.files if f"{file.source}__{file.stream}" in STREAMS]
+    pipeline.drop(files)
+    pipeline.feed(*STREAMS)
+    pipeline.dbt("run", *TABLES)
+    change_sales(checkout / "include" / "dbt")
+    environment = pipeline.environment | {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LAKE_PROJECT_DIR": str(checkout)
+    }  # fmt: skip
+    done = subprocess.run(
+        [checkout / "deploy" / "compare-models.sh", "HEAD", "pull_7"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    discounted = pipeline.value(
+        "SELECT count(*) FROM lakehouse.main.fct_sales WHERE discounts <> 0"
+    )
+    rows = pipeline.value("SELECT count(*) FROM lakehouse.main.fct_sales")
+    assert f"| fct\\_sales | changed | {rows} | {rows} | 0 | 0 | {discounted} |" in done.stdout
+    assert "1 table of 3 differ" in done.stdout
+    # Only what the change touches was built.
+    assert "int_shopify__orders" not in done.stderr
     assert pipeline.wrong_tables(history, TABLES) == {}

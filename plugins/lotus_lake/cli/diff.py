@@ -12,9 +12,9 @@ import typer
 from lotus_lake.cli.arguments import LOOK
 from lotus_lake.cli.output import AsJson, printable, say, show, telling
 from lotus_lake.config.settings import Settings
-from lotus_lake.errors import SettingsError
+from lotus_lake.errors import DbtProjectError, SettingsError
 from lotus_lake.observe.diff import MAIN, Example, TableDiff, compare, open_sides
-from lotus_lake.project.manifest import built_models
+from lotus_lake.project.manifest import Model, built_models, ensure_manifest, load_models
 from lotus_lake.quantities import counted
 
 _LONGEST = 60
@@ -62,7 +62,7 @@ def diff(
     if as_json and markdown:
         raise SettingsError("--json and --markdown cannot be combined", hint="choose one")
     settings = Settings.from_env({**os.environ, "LAKE_BRANCH": ""})
-    keys = {name: model.key for name, model in built_models(settings.project_dir).items()}
+    keys = {name: model.key for name, model in _models(settings).items()}
     if key is not None:
         if not table:
             raise SettingsError("--key needs --table", hint="name the table that has this key")
@@ -79,6 +79,13 @@ def diff(
             typer.echo(line)
     else:
         _print(found)
+
+
+def _models(settings: Settings) -> dict[str, Model]:
+    try:
+        return load_models(ensure_manifest(settings.project_dir))
+    except DbtProjectError:  # tables can be compared whatever the project is like
+        return built_models(settings.project_dir)
 
 
 def _print(found: Sequence[TableDiff]) -> None:
