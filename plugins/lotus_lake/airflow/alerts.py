@@ -18,6 +18,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseNotifier, Context, get_current_context
 
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.metrics import send_metrics
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
@@ -34,7 +35,7 @@ _DOC = f"""\
 Every five minutes, compares the state of each stream with the last check: *broken*, *stuck* or
 *late* is alerted once, and once more when the stream is fine again. The states are those of the
 Lake page and of `lotus-lake status`. Failed tasks of `lake_maintenance` and `lake_reconcile` are
-alerted too.
+alerted too. The same states are exported as metrics, if Airflow exports its own.
 
 `{VARIABLE}` names the notifiers; without it, alerts are warnings in the log of this Dag's task.
 """
@@ -68,9 +69,10 @@ def check() -> dict[str, str]:
     """Notify; returns the streams that need a person, with their states."""
     context = get_current_context()
     known = context["ti"].xcom_pull(task_ids="check", map_indexes=-1, include_prior_dates=True)
-    settings = lake_settings()
+    settings, now = lake_settings(), datetime.now(UTC)
     with open_lake(settings) as lake:
-        streams = read_streams(lake, built_models(settings.project_dir), datetime.now(UTC))
+        streams = read_streams(lake, built_models(settings.project_dir), now)
+    send_metrics(streams, now)
     alerts, bad = compare(known or {}, streams)
     for alert in alerts:
         send(alert, context)
