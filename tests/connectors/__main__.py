@@ -47,6 +47,7 @@ class Outcome:
         reached: How many passed each step.
         failures: Streams that failed, with the step and the reason.
         chosen: Streams for which a person has to choose, with the option.
+        copied: Streams whose files land as copies.
         without_schema: Streams whose schema only an account tells.
     """
 
@@ -56,6 +57,7 @@ class Outcome:
     reached: dict[str, int]
     failures: dict[str, tuple[str, str]]
     chosen: dict[str, str]
+    copied: tuple[str, ...]
     without_schema: tuple[str, ...]
 
 
@@ -111,8 +113,9 @@ def _outcome(
         left -= stopped[step]
         reached[step] = left
     return Outcome(
-        connector, version, total, reached, journey.failures, journey.chosen, without_schema
-    )
+        connector, version, total, reached, journey.failures, journey.chosen,
+        tuple(sorted(journey.copied)), without_schema,
+    )  # fmt: skip
 
 
 def _right(outcome: Outcome) -> tuple[int, int]:
@@ -131,15 +134,13 @@ def _head(outcomes: list[Outcome]) -> Iterator[str]:
         "",
         f"{right} of {total} streams of {len(outcomes)} Airbyte connectors go from the schema in "
         "their package to a checked",
-        "table. `make connectors` has written this page on "
-        f"{datetime.now(UTC):%d %B %Y}, in {_NOTE}",
+        f"table. `make connectors` wrote this page on {datetime.now(UTC):%-d %B %Y}.",
         "",
         *_HOW,
         "",
     )
 
 
-_NOTE = "a run without a stream config or model\nby hand."
 _HOW = """\
 For each stream it takes the schema as the connector's `discover` reports it, then, with an empty
 project and lake:
@@ -147,7 +148,7 @@ project and lake:
 1. **discover** keeps the source schema, **add-stream** writes config, DDL and model, **validate**
    and `dbt parse` find nothing.
 2. **feed**: files of generated records, with every type of the schema, nulls, other scripts and
-   quotes, are written as Airbyte's S3 destination writes them, and land without a copy.
+   quotes, are written as Airbyte's S3 destination writes them, and land.
 3. **build**: dbt builds the model and tests its key; a second file brings newer and older versions,
    repeats and new records, and dbt merges them.
 4. **compare**: every column of every record is as an independent computation has it, by the newest
@@ -177,6 +178,10 @@ def _lacking(outcomes: list[Outcome]) -> Iterator[str]:
     for outcome in outcomes:
         for stream, option in outcome.chosen.items():
             yield f"* {outcome.connector} {stream}: `{option}`"
+    yield from ("", "## What lands as a copy", "", *_COPIES)
+    for outcome in outcomes:
+        if outcome.copied:
+            yield f"* {outcome.connector}: {', '.join(outcome.copied)}"
     yield from ("", "## What only an account tells", "", *_ACCOUNT)
     for outcome in outcomes:
         if outcome.without_schema:
@@ -187,6 +192,10 @@ def _lacking(outcomes: list[Outcome]) -> Iterator[str]:
 
 _CHOICES = """\
 Some streams define no primary key. `add-stream` says so and asks for one; the run above chose:
+""".splitlines()
+_COPIES = """\
+Files with a field named as a partition column (`year`, `month`, `day`) or as a column of DuckLake
+land as copies, in which it has another name:
 """.splitlines()
 _ACCOUNT = """\
 Streams whose schema is read from an account, such as custom objects, have none in the package. They

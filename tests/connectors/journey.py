@@ -23,7 +23,7 @@ from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.project.source_schemas import write_source_schemas
-from lotus_lake.scaffold.columns import Column, model_columns
+from lotus_lake.scaffold.columns import Column, ModelColumns, model_columns
 from lotus_lake.scaffold.stream_files import plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices, read_source_schema
 from lotus_lake.sql import identifier
@@ -51,6 +51,7 @@ class Journey:
         catalog: What the connector discovers.
         failures: For each stream that has failed, at which step and why.
         chosen: What a person would have to choose for a stream, because the source does not say it.
+        copied: Streams whose files land as copies.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Journey:
     catalog: Json
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
+    copied: set[str] = field(default_factory=set)
     streams: dict[str, Stream] = field(default_factory=dict)
     files: dict[str, list[list[Row]]] = field(default_factory=dict)
 
@@ -120,7 +122,8 @@ class Journey:
                     shape = self._shape(stream, described[stream.name])
                     files = self.files.setdefault(stream.name, rows_of(shape, stream.id))
                     self._put(stream, number, parquet(shape, files[number]))
-                    _land(lake, stream, self.client)
+                    if _land(lake, stream, self.client):
+                        self.copied.add(stream.name)
 
     def _shape(self, stream: Stream, described: Json) -> Shape:
         return shape_of(described, stream.config.primary_key, list(stream.config.fields))
@@ -144,17 +147,21 @@ class Journey:
 
     def _compare_stream(self, lake: Lake, stream: Stream, shape: Shape) -> None:
         model = model_columns(stream, source_schema(self.settings.sources_dir, stream))
-        names = ", ".join(identifier(column.name) for column in model.columns)
-        key = ", ".join(identifier(name) for name in model.key)
-        rows = lake.rows(f"SELECT [{key}], {names} FROM lakehouse.main.int_{stream.id}")
-        found = {tuple(map(_plain, row[0])): row[1:] for row in rows}
-        expected = newest(shape, self.files[stream.name])
-        wanted = {tuple(str(_plain(part)) for part in key): row for key, row in expected.items()}
-        got = {tuple(str(part) for part in key): row for key, row in found.items()}
-        assert got.keys() == wanted.keys(), f"keys {sorted(got)}, expected {sorted(wanted)}"
+        names = ", ".join(identifier(name) for name in (*model.key, *_names(model)))
+        found = {
+            tuple(map(_plain, row[: len(model.key)])): row[len(model.key) :]
+            for row in lake.rows(f"SELECT {names} FROM lakehouse.main.int_{stream.id}")
+        }
+        expected = newest(shape, self.files[stream.name]).items()
+        wanted = {tuple(map(_plain, key)): row for key, row in expected}
+        assert found.keys() == wanted.keys(), f"keys {sorted(found)}, expected {sorted(wanted)}"
         for key_values, row in wanted.items():
-            for column, value in zip(model.columns, got[key_values], strict=True):
+            for column, value in zip(model.columns, found[key_values], strict=True):
                 _check(column, value, row)
+
+
+def _names(model: ModelColumns) -> list[str]:
+    return [column.name for column in model.columns]
 
 
 def _check(column: Column, value: Any, row: Row) -> None:
@@ -185,21 +192,24 @@ def same(wanted: Any, value: Any) -> bool:
     return bool(wanted == value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> str:
     """A part of a key in a form that both sides share."""
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    return str(value)
 
 
-def _land(lake: Lake, stream: Stream, client: S3Client) -> None:
+def _land(lake: Lake, stream: Stream, client: S3Client) -> bool:
+    """Feed a stream; returns whether one of its files has landed as a copy."""
     list_files(lake, stream, client, "connectors")
     for batch in plan_batches(lake, stream):
         register_batch(lake, stream, batch, "connectors")
-    bad = lake.rows(
-        f"SELECT event, error FROM {META}.feeder_files WHERE source = ? AND stream = ? "
-        "AND event <> 'registered'",
+    files = lake.rows(
+        f"SELECT event, error FROM {META}.feeder_files WHERE source = ? AND stream = ?",
         [stream.source, stream.name],
     )
+    bad = [file for file in files if file[0] not in ("registered", "copied")]
+    assert files, "no file was found"
     assert not bad, f"a file is {bad[0][0]}: {bad[0][1]}"
+    return any(event == "copied" for event, _ in files)
 
 
 def run_dbt(settings: Settings, models: Iterable[str]) -> Mapping[str, str]:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lotus_lake.cli.arguments import CONFIGURE, Name, Source
+from lotus_lake.cli.arguments import CONFIGURE, OptionalName, Source
 from lotus_lake.cli.output import AsJson, say
 from lotus_lake.config.settings import Settings
-from lotus_lake.scaffold.stream_files import PlannedFile, StreamFiles, plan_files, write_files
+from lotus_lake.scaffold.stream_files import (
+    PlannedFile,
+    StreamFiles,
+    plan_all,
+    plan_files,
+    write_files,
+)
 from lotus_lake.scaffold.stream_json import Choices
+from lotus_lake.scaffold.stream_update import plan_update
 
 _WORDS = {
     "new": "would write",
+    "updated": "would update",
     "unchanged": "unchanged",
     "differs": "DIFFERS",
 }
+_WROTE = {"new": "wrote", "updated": "updated"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,12 +38,28 @@ def add_to(app: typer.Typer) -> None:
 
 def add_stream(
     source: Source,
-    stream: Name,
+    stream: OptionalName = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Each stream of include/sources/SOURCE without a config; with --update, with one.",
+        ),
+    ] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="Add what the source schema has gained to a stream that exists; what somebody has "
+            "edited stays.",
+        ),
+    ] = False,
     field: Annotated[
         list[str] | None,
         typer.Option(
             "--field",
-            help="Feed only this top-level field, the key and the cursor; may be repeated.",
+            help="Feed only this top-level field, the key and the cursor; may be repeated. With "
+            "--update: add only this one.",
         ),
     ] = None,
     primary_key: Annotated[
@@ -83,7 +109,9 @@ def add_stream(
 
     The fields come from include/sources (see `lotus-lake discover`), from a Parquet file, or from
     the stream JSON if there is one already. A file that exists is never changed: run the command
-    twice, and the second run does nothing.
+    twice, and the second run does nothing. With --update, the fields that the source schema has
+    gained are added to config, DDL, model and YAML, beside what you have edited there; look at it
+    with --diff first.
 
     For example:
 
@@ -91,10 +119,12 @@ def add_stream(
     lotus-lake add-stream shopify products --money price
     lotus-lake add-stream crm contacts --from-parquet part_0.parquet --primary-key id
     lotus-lake add-stream shopify products --diff
+    lotus-lake add-stream shopify products --update
+    lotus-lake add-stream shopify --all
     ```
 
     Next: read and edit the model, then `lotus-lake validate`. Exit code 1: nothing was written,
-    because something is missing or a file that exists differs.
+    because something is missing or a file that exists differs; with --all, for some streams.
     """
     settings = Settings.from_env()
     choices = Choices(
@@ -105,20 +135,56 @@ def add_stream(
         destination_sync_mode=destination_sync_mode or "",
         money=tuple(money or ()),
     )
-    planned = plan_files(settings, source, stream, choices, from_parquet)
-    for remark in planned.remarks:
-        say(remark)
+    plan = partial(plan_update if update else plan_files, settings, source, choices=choices)
+    if from_parquet and update:
+        raise typer.BadParameter("--update reads include/sources, not a file")
+    if from_parquet:
+        plan = partial(plan, sample=from_parquet)
+    if every:
+        _check_alone(stream, choices, from_parquet)
+        plans, problems = plan_all(settings, source, plan, existing=update)
+        say(f"{len(plans) + len(problems)} streams {'with' if update else 'without'} a config")
+    else:
+        plans, problems = [plan(_named(stream))], {}
     look_only = dry_run or diff
+    for planned in plans:
+        for remark in planned.remarks:
+            say(remark)
+        if look_only and not as_json:
+            _show(planned, settings, diff)
+        elif not look_only:
+            _write(planned, settings, keep=keep, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps(_as_json(planned, settings), indent=2))
-    elif look_only:
-        _show(planned, settings, diff)
-    if look_only:
-        raise typer.Exit(1 if planned.differing and not keep else 0)
+        rows = [row for planned in plans for row in _as_json(planned, settings)]
+        typer.echo(json.dumps(rows, indent=2))
+    for name, error in problems.items():
+        say(f"error: {source}/{name}: {error}")
+    differing = [file for planned in plans for file in planned.differing]
+    if problems or (look_only and differing and not keep):
+        raise typer.Exit(1)
+
+
+def _named(stream: str | None) -> str:
+    if stream is None:
+        raise typer.BadParameter("name a STREAM, or pass --all")
+    return stream
+
+
+def _check_alone(stream: str | None, choices: Choices, sample: Path | None) -> None:
+    """Refuse with --all what can only be said of one stream."""
+    single = (stream, sample, choices.fields, choices.primary_key, choices.cursor_field)
+    if any((*single, choices.money)):
+        raise typer.BadParameter(
+            "--all takes no STREAM, and none of --field, --primary-key, --cursor-field, --money "
+            "and --from-parquet"
+        )
+
+
+def _write(planned: StreamFiles, settings: Settings, *, keep: bool, as_json: bool) -> None:
     written = write_files(planned, keep=keep)
     if not as_json:
         for file in written:
-            typer.echo(f"wrote {_name(file, settings)}")
+            typer.echo(f"{_WROTE[file.status]} {_name(file, settings)}")
     _next(planned, written)
 
 

@@ -55,6 +55,12 @@ Name = Annotated[
         metavar="STREAM", help="Stream, such as orders.", autocompletion=complete_stream
     ),
 ]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STREAM]", help="Stream, such as orders.", autocompletion=complete_stream
+    ),
+]
 AnySource = Annotated[
     str | None,
     typer.Argument(metavar="SOURCE", help="Only this source.", autocompletion=complete_source),

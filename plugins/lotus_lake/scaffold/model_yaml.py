@@ -5,6 +5,7 @@ from __future__ import annotations
 from lotus_lake.config.streams import Stream
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import Column, ModelColumns
+from lotus_lake.scaffold.describing import described
 from lotus_lake.scaffold.yaml_text import entry, prose, scalar
 
 # processed.md describes the bookkeeping columns once for all models.
@@ -73,11 +74,5 @@ def _column_lines(column: Column, model: ModelColumns, record: str, stream: Stre
 
 
 def _description(column: Column, record: str, stream: Stream) -> str:
-    """The source's description of the field, else where it comes from."""
-    origin = f"Field {'.'.join(column.path)} of the {record}"
-    if column.expression.startswith("to_json("):
-        origin += ", as JSON text"
-    text = prose(column.description)
-    if not text and column.path == ("id",):
-        text = f"The {record}'s id in {stream.source}."
-    return text or f"{origin}."
+    """The source's description of the field, else what its name and kind say."""
+    return prose(column.description) or described(column, record, stream.source)

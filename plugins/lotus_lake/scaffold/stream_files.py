@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from typing import Literal
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema
 from lotus_lake.config.streams import Stream, StreamFile
-from lotus_lake.errors import ScaffoldError
+from lotus_lake.errors import LotusLakeError, ScaffoldError, StreamConfigError
 from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.project.json_text import json_text
 from lotus_lake.project.manifest import dbt_project_dir
@@ -30,7 +30,7 @@ from lotus_lake.scaffold.stream_json import (
     stream_document,
 )
 
-Status = Literal["new", "unchanged", "differs"]
+Status = Literal["new", "unchanged", "updated", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class PlannedFile:
         path: Where it is.
         text: What the scaffold would write.
         old: What it holds now; `None` if it does not exist.
-        status: `new`, `unchanged`, or `differs`, which is never overwritten.
+        status: `new`, `unchanged`, `updated` with what somebody has edited, or `differs`, which is
+            never overwritten.
     """
 
     path: Path
@@ -113,8 +114,43 @@ def plan_files(
     return StreamFiles(stream, tuple(files), tuple(remarks))
 
 
+def plan_all(
+    settings: Settings, source: str, plan: Callable[[str], StreamFiles], *, existing: bool
+) -> tuple[list[StreamFiles], dict[str, LotusLakeError]]:
+    """Work out the files of many streams that source schemas describe.
+
+    Args:
+        settings: Where the project is.
+        source: Name of the source.
+        plan: Works out the files of the stream of some name.
+        existing: Those that have a config, or those that have none yet.
+
+    Returns:
+        The streams that can be made, and why the others cannot, by name.
+
+    Raises:
+        ScaffoldError: There is no source schema.
+    """
+    names = sorted(path.stem for path in (settings.sources_dir / source).glob("*.json"))
+    if not names:
+        raise ScaffoldError(
+            f"{settings.sources_dir / source} has no source schemas",
+            hint=f"lotus-lake discover {source} FILE",
+        )
+    plans: list[StreamFiles] = []
+    problems: dict[str, LotusLakeError] = {}
+    for name in names:
+        if (settings.streams_dir / source / f"{name}.json").exists() != existing:
+            continue
+        try:
+            plans.append(plan(name))
+        except (ScaffoldError, StreamConfigError) as error:
+            problems[name] = error
+    return plans, problems
+
+
 def write_files(planned: StreamFiles, *, keep: bool = False) -> list[PlannedFile]:
-    """Write the files that are new.
+    """Write the files that are new or updated.
 
     Args:
         planned: The files of a stream.
@@ -132,7 +168,7 @@ def write_files(planned: StreamFiles, *, keep: bool = False) -> list[PlannedFile
             + "\n".join(f"  {file.path}" for file in planned.differing),
             hint="--diff shows the differences; --keep leaves these files and writes the others",
         )
-    written = [file for file in planned.files if file.status == "new"]
+    written = [file for file in planned.files if file.status in ("new", "updated")]
     for file in written:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_bytes(file.text.encode("utf-8"))
@@ -194,20 +230,31 @@ def _derived(
     choices: Choices,
 ) -> list[PlannedFile]:
     models = dbt_project_dir(settings.project_dir) / "models"
-    folder = models / "processed" / stream.source
-    columns = model_columns(stream, discovered, choices.money)
     declaring = declaring_file(models, stream.source, stream.name)
+    texts = derived_texts(settings, stream, discovered, choices)
+    files = [_planned(path, text) for path, text in texts.items()]
     if declaring:
         text = _read(declaring) or ""
         source = PlannedFile(declaring, text, text, "unchanged")
     else:
         source = _planned(source_file(models, stream.source, stream.name), source_yaml(stream))
-    return [
-        _planned(ddl_file(settings.project_dir, stream), ddl_text(settings, stream)),
-        source,
-        _planned(folder / f"int_{stream.id}.sql", model_sql(stream, columns)),
-        _planned(folder / f"int_{stream.id}.yml", model_yaml(stream, columns)),
-    ]
+    return [files[0], source, *files[1:]]
+
+
+def derived_texts(
+    settings: Settings,
+    stream: Stream,
+    discovered: Mapping[str, FieldSchema],
+    choices: Choices,
+) -> dict[Path, str]:
+    """What follows from a stream's config and schema: landing DDL, model, and its YAML."""
+    folder = dbt_project_dir(settings.project_dir) / "models" / "processed" / stream.source
+    columns = model_columns(stream, discovered, choices.money)
+    return {
+        ddl_file(settings.project_dir, stream): ddl_text(settings, stream),
+        folder / f"int_{stream.id}.sql": model_sql(stream, columns),
+        folder / f"int_{stream.id}.yml": model_yaml(stream, columns),
+    }
 
 
 def _planned(path: Path, text: str) -> PlannedFile:

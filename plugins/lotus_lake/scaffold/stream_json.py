@@ -131,7 +131,7 @@ def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[st
         "cursor_field": list(cursor),
         "selected": True,
         "backfill": False,
-        "fields": {field: _field_document(field, schema) for field, schema in fields.items()},
+        "fields": {field: field_document(field, schema) for field, schema in fields.items()},
     }
 
 
@@ -149,7 +149,7 @@ def checked(path: Path, document: Mapping[str, Any]) -> Stream:
     return Stream(path.parent.name, path.stem, config)
 
 
-def _field_document(name: str, schema: FieldSchema, *, nested: bool = False) -> dict[str, Any]:
+def field_document(name: str, schema: FieldSchema, *, nested: bool = False) -> dict[str, Any]:
     """A field as stream JSONs have it: without null, and with its column if that is special."""
     document = _schema_document(schema)
     column = column_name(name, schema, nested=nested)
@@ -167,7 +167,7 @@ def _schema_document(schema: FieldSchema) -> dict[str, Any]:
         document["airbyte_type"] = schema.airbyte_type
     if schema.properties:
         document["properties"] = {
-            n: _field_document(n, s, nested=True) for n, s in schema.properties.items()
+            n: field_document(n, s, nested=True) for n, s in schema.properties.items()
         }
     if schema.items:
         document["items"] = _schema_document(schema.items)
