@@ -22,6 +22,7 @@ from lotus_lake.cli import (
     new_project,
     observe,
     query,
+    remove_stream,
     repair,
     status,
     upkeep,
@@ -48,6 +49,7 @@ initialise.add_to(app)
 landing.add_to(app)
 discover.add_to(app)
 add_stream.add_to(app)
+remove_stream.add_to(app)
 validation.add_to(app)
 status.add_to(app)
 observe.add_to(app)
