@@ -18,7 +18,7 @@ export PYTHONPATH := plugins:.
 # With it every process compiles what it imports, which for Airflow takes as long as the imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos connectors distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ mutants: $(READY) ## Remove one protection at a time, and see its test fail
 
 walkthrough: $(READY) ## Repeat a new user's first steps, and write docs/walkthrough.md
 	@$(BIN)/python -m tests.walkthrough
+
+connectors: $(READY) ## Feed every stream of real connectors, and write docs/connectors.md
+	@$(BIN)/python -m tests.connectors $(ARGS)
 
 CHROMIUM ?= chromium
 picture: ## Photograph the Lake page of a running demo-ui with Chromium, for the docs

@@ -27,6 +27,8 @@ MODELS = (
     "int_shopify__order_refunds",
     "int_shopify__orders",
     "fct_sales",
+    "fct_campaign_touches",
+    "fct_campaign_performance",
 )
 
 

@@ -24,6 +24,7 @@ of the file.
   `properties` are the attributes' `datetime`, `timestamp`, `uuid` and `event_properties`.
 * `int_klaviyo__campaigns`, `__flows`, `__lists`, `__metrics`: everything from `attributes`;
   `is_archived` is `archived`.
+* `fct_campaign_touches`, `fct_campaign_performance`: see `samples.expected_marketing`.
 * `fct_sales`: one row per order, test orders included; `returns` sums the order's refunds, 0
   without any; `net_sales` = `gross_sales` - `discounts` - `returns`; `total_sales` = `net_sales` +
   `shipping` + `taxes`.
@@ -33,18 +34,23 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from samples.expected_marketing import INPUTS, performance, touches
 from samples.parts import Part, Row
 from samples.schemas import json_text
 from samples.timeline import Record
 
+ENRICHED = ("fct_sales", "fct_campaign_touches", "fct_campaign_performance")
+"""The enriched models."""
+
 _PLACES = Decimal("0.0001")
+_MARKETING = {"fct_campaign_touches": touches, "fct_campaign_performance": performance}
 
 
 def expected_rows(model: str, parts: Iterable[Part]) -> list[Record]:
     """Return a model's rows once `parts` have landed, sorted by the key, its first column.
 
     Raises:
-        ValueError: The model is not one of the nine processed ones or `fct_sales`.
+        ValueError: The model is not one of the nine processed ones or of `ENRICHED`.
     """
     landed = list(parts)
     if model == "fct_sales":
@@ -52,8 +58,10 @@ def expected_rows(model: str, parts: Iterable[Part]) -> list[Record]:
             expected_rows("int_shopify__orders", landed),
             expected_rows("int_shopify__order_refunds", landed),
         )
+    if model in _MARKETING:
+        return _MARKETING[model]({name: expected_rows(name, landed) for name in INPUTS})
     if model not in _PROJECTIONS:
-        known = ", ".join([*_PROJECTIONS, "fct_sales"])
+        known = ", ".join([*_PROJECTIONS, *ENRICHED])
         raise ValueError(f"no expected rows for {model!r}; hint: one of {known}")
     source, stream = model.removeprefix("int_").split("__")
     rows = (

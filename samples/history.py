@@ -60,7 +60,7 @@ class History:
         """Return the rows that a processed or enriched table must hold, sorted by its key.
 
         Args:
-            model: One of the nine `int_{source}__{stream}` models, or `fct_sales`.
+            model: One of the nine `int_{source}__{stream}` models, or an enriched one.
             keys: The files that have landed; all of them when left out.
 
         Raises:

@@ -126,6 +126,31 @@ MUTATIONS = (
         "test_two_feeders_that_read_the_same_footers_land_each_file_once",
     ),
     Mutation(
+        "registrations that come while a stream is removed are forgotten, too",
+        Code("_registered(self.lake, self.stream)", "False"),
+        "tests/integration/test_removal.py::test_a_file_that_lands_meanwhile_is_not_deleted_either",
+    ),
+    Mutation(
+        "files of a removed stream are unknown again",
+        Code("Change(events, Cursor())", "Change((), Cursor())"),
+        "tests/integration/test_removal.py::"
+        "test_no_object_of_a_removed_stream_is_deleted_and_all_land_again",
+    ),
+    Mutation(
+        "an incremental enriched model works out again what belonged to a changed campaign",
+        Text(
+            "where changed_campaigns.campaign_id is not null or changed_profiles.profile_id",
+            "where changed_profiles.profile_id",
+        ),
+        "tests/pipeline/test_histories.py::"
+        "test_late_inputs_of_an_incremental_enriched_model_lead_to_what_a_full_build_gives",
+    ),
+    Mutation(
+        "comments are written only when they change",
+        Text("and present.get(name | lower, '') != column.description", ""),
+        "tests/pipeline/test_comments.py",
+    ),
+    Mutation(
         "the balance sheet compares rows file by file",
         Code("ledger_rows != table_rows", "False"),
         "tests/integration/test_balance.py::"

@@ -6,7 +6,6 @@ here, makes a project and a lake for each connector, and writes docs/connectors.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -94,11 +93,9 @@ def run(connector: str, folder: Path, s3: S3Server, client: S3Client) -> Outcome
         "LAKE_THREADS": "1",
         **s3.environment(),
     }
-    for name in [name for name in os.environ if name.startswith("LAKE_")]:
-        del os.environ[name]
-    os.environ |= environment
     source = connector.replace("-", "_")
-    journey = Journey(Settings.from_env(environment), client, source, found.catalog)
+    settings = Settings.from_env(environment)
+    journey = Journey(settings, environment, client, source, found.catalog)
     journey.go()
     return _outcome(connector, version_of(wheel), journey, tuple(found.without_schema))
 

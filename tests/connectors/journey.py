@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from pathlib import Path
@@ -46,6 +46,7 @@ class Journey:
 
     Attributes:
         settings: Where both are.
+        environment: The variables that say so.
         client: Talks to the bucket.
         source: Name of the source.
         catalog: What the connector discovers.
@@ -55,6 +56,7 @@ class Journey:
     """
 
     settings: Settings
+    environment: dict[str, str]
     client: S3Client
     source: str
     catalog: Json
@@ -134,7 +136,8 @@ class Journey:
         self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=data)
 
     def _build(self) -> None:
-        for name, message in run_dbt(self.settings, [f"int_{s.id}" for s in self.alive()]).items():
+        models = [f"int_{stream.id}" for stream in self.alive()]
+        for name, message in run_dbt(self.settings, self.environment, models).items():
             self.failures.setdefault(name.removeprefix(f"int_{self.source}__"), ("build", message))
 
     def _compare(self) -> None:
@@ -212,9 +215,10 @@ def _land(lake: Lake, stream: Stream, client: S3Client) -> bool:
     return any(event == "copied" for event, _ in files)
 
 
-def run_dbt(settings: Settings, models: Iterable[str]) -> Mapping[str, str]:
+def run_dbt(
+    settings: Settings, environment: Mapping[str, str], names: list[str]
+) -> Mapping[str, str]:
     """Build models with their tests in one process; returns what failed, by model."""
-    names = list(models)
     if not names:
         return {}
     dbt_dir = dbt_project_dir(settings.project_dir)
@@ -224,7 +228,9 @@ def run_dbt(settings: Settings, models: Iterable[str]) -> Mapping[str, str]:
         "--project-dir", str(dbt_dir), "--profiles-dir", str(dbt_dir),
         "--target-path", str(target), "--log-path", str(target),
     ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    # Nothing else of the machine: it may have settings for another lake.
+    env = {"PATH": os.environ["PATH"], "HOME": str(target), **environment}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     results = target / "run_results.json"
     if not results.exists():
         raise LotusLakeError(f"dbt has not run: {run.stdout[-2000:]}")

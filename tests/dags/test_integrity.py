@@ -92,7 +92,7 @@ def test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them(
         }
 
     found = limits(bag)
-    assert len(found) == 8 * len(STREAM_FILES) + 2 + 6 + 2 + 1 + 1
+    assert len(found) == 8 * len(STREAM_FILES) + 2 + 3 + 6 + 2 + 1 + 1
     assert set(found.values()) == {3600, 6 * 3600}
     assert {task for (_, task), seconds in found.items() if seconds == 3600} == {
         "wait_for_files", "publish", "check",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from hashlib import sha256
 from random import Random
+from typing import Any
+
+import pytest
 
 from lotus_lake.lake.connection import open_lake
 from samples import History, SampleFile, generate
 from samples.demo_tables import MODELS
+from samples.expected import ENRICHED
+from samples.expected_marketing import INPUTS
 from tests.catalogs import on_postgres, on_sqlite
 from tests.pipeline.driver import Pipeline
 
@@ -21,7 +26,7 @@ def test_every_table_of_a_large_history_is_as_its_records_say(pipeline: Pipeline
     history = generate(seed=11, scale=10)
     pipeline.drop(history.files)
     states = pipeline.feed()
-    assert len(states) == len(MODELS) - 1
+    assert len(states) == len(MODELS) - len(ENRICHED)
     assert sum(s.registered + s.empty for s in states.values()) == len(history.files)
     pipeline.dbt("build", "resource_type:model", "resource_type:test")
     assert pipeline.wrong_tables(history, MODELS) == {}
@@ -50,6 +55,43 @@ def test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables(
     assert _snapshot(pipeline) == snapshot  # a feeder that finds nothing commits nothing
     pipeline.dbt("run", *TABLES)
     assert _fingerprints(pipeline) == rows
+
+
+MARKETING = ("fct_campaign_touches", "fct_campaign_performance")
+
+
+@on_sqlite
+@pytest.mark.parametrize("seed", [1, 2])
+def test_late_inputs_of_an_incremental_enriched_model_lead_to_what_a_full_build_gives(
+    pipeline: Pipeline, history: History, seed: int
+) -> None:
+    rng = Random(seed)
+    inputs = [name.removeprefix("int_") for name in INPUTS]
+    files = [file for file in history.files if _stream_id(file) in inputs]
+    rng.shuffle(files)
+    pipeline.feed(*inputs)
+    # Late files are about days that have been built long before.
+    for part in range(4):
+        pipeline.drop(files[part::4])
+        pipeline.feed(*inputs)
+        output = pipeline.dbt("build", *INPUTS, *MARKETING, "--exclude", "resource_type:unit_test")
+        assert "ERROR=0" in output
+        assert pipeline.wrong_tables(history, MARKETING) == {}
+    built = _all_rows(pipeline)
+    assert all(built.values())
+    pipeline.dbt("run", "--full-refresh", *MARKETING)
+    assert _all_rows(pipeline) == built
+    # With nothing new, a run works nothing out again.
+    pipeline.dbt("run", *MARKETING)
+    assert _all_rows(pipeline) == built
+
+
+def _all_rows(pipeline: Pipeline) -> dict[str, list[Any]]:
+    with open_lake(pipeline.settings) as lake:
+        return {
+            model: lake.rows(f"SELECT * FROM lakehouse.main.{model} ORDER BY ALL")
+            for model in MARKETING
+        }
 
 
 def _stream_id(file: SampleFile) -> str:
