@@ -112,8 +112,14 @@ def lake(settings: Settings) -> Iterator[Lake]:
 def make_feed(settings: Settings, client: S3Client) -> Callable[..., Feed]:
     """Make a stream: `make_feed("orders", batch_files=2)`; options are those of `feeder`."""
 
-    def make(name: str = "orders", fields: dict[str, Any] | None = None, **options: Any) -> Feed:
-        return Feed(settings, write_stream(settings.streams_dir, name, fields, options), client)
+    def make(
+        name: str = "orders",
+        fields: dict[str, Any] | None = None,
+        words: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Feed:
+        stream = write_stream(settings.streams_dir, name, fields, options, words)
+        return Feed(settings, stream, client)
 
     return make
 

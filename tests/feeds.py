@@ -15,7 +15,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lotus_lake.bucket.keys import partition_path
+from lotus_lake.bucket.keys import layout_of, partition_path
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile
 from lotus_lake.feeder.batch import plan_batches
@@ -57,8 +57,9 @@ def write_stream(
     name: str,
     fields: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    words: Mapping[str, Any] | None = None,
 ) -> Stream:
-    """Write a stream JSON and load it."""
+    """Write a stream JSON and load it; the words are fields of it besides."""
     path = streams_dir / SOURCE / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
@@ -66,6 +67,7 @@ def write_stream(
         "primary_key": [["id"]],
         "fields": fields or FIELDS,
         "feeder": options or {},
+        **(words or {}),
     }
     path.write_text(json.dumps(document), encoding="utf-8")
     return StreamFile(path).load()
@@ -119,7 +121,7 @@ class Feed:
 
     def key(self, name: str, day: date = DAY) -> str:
         """Key of a file of a day."""
-        return f"{self.stream.prefix(self.settings.raw_prefix)}{partition_path(day)}/{name}"
+        return f"{layout_of(self.settings, self.stream).prefix}{partition_path(day)}/{name}"
 
     def put(
         self,
@@ -132,6 +134,13 @@ class Feed:
         """Put a file of a day, or replace it; returns its key."""
         some = some_rows(rows) if isinstance(rows, int) else rows
         key = self.put_bytes(name, parquet(some, shape), day=day)
+        self.sent[key] = [row["_airbyte_raw_id"] for row in some]
+        return key
+
+    def put_key(self, key: str, rows: int = 3) -> str:
+        """Put a file under any key below the raw prefix; returns the key with that prefix."""
+        some, key = some_rows(rows), f"{self.settings.raw_prefix}{key}"
+        self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=parquet(some))
         self.sent[key] = [row["_airbyte_raw_id"] for row in some]
         return key
 
@@ -148,7 +157,7 @@ class Feed:
 
     def objects(self) -> set[str]:
         """Keys in the bucket under the stream's prefix."""
-        prefix = self.stream.prefix(self.settings.raw_prefix)
+        prefix = layout_of(self.settings, self.stream).prefix
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.settings.bucket, Prefix=prefix
         )

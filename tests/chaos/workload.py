@@ -18,7 +18,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from lotus_lake.bucket.keys import partition_path
+from lotus_lake.bucket.keys import layout_of, partition_path
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile
 from tests.feeds import Shape, parquet
@@ -270,7 +270,7 @@ class Workload:
         self, subject: Subject, fate: str, name: str, data: bytes, rows: tuple[Row, ...], back: int
     ) -> None:
         day = FIRST_DAY + timedelta(days=max(0, self.day - back))
-        prefix = stream_of(self.settings, subject).prefix(self.settings.raw_prefix)
+        prefix = layout_of(self.settings, stream_of(self.settings, subject)).prefix
         key = f"{prefix}{partition_path(day)}/{name}"
         self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=data)
         self.dropped.append(Dropped(subject, key, fate, rows))

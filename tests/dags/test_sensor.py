@@ -23,6 +23,7 @@ from airflow.triggers.base import TriggerEvent
 
 from lotus_lake.airflow import sensors
 from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import StreamFile, find_stream
 from lotus_lake.errors import SchemaMismatchError, StorageUnavailableError
@@ -125,7 +126,7 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def a_sensor(feed: Feed, **arguments: Any) -> NewFilesSensor:
     """The sensor of a stream, as its Dag has it."""
-    prefix = feed.stream.prefix(feed.settings.raw_prefix)
+    prefix = layout_of(feed.settings, feed.stream).prefix
     return NewFilesSensor(
         task_id="wait_for_files",
         source=feed.stream.source,
@@ -357,7 +358,7 @@ def test_a_key_is_one_string_from_the_dag_to_the_request(feed: Feed, proxy: Prox
     """Deferred, the sensor that this one extends once looked for each character of its key."""
     sensor = a_sensor(feed)
     trigger = deferred(sensor).trigger
-    prefix = feed.stream.prefix(feed.settings.raw_prefix)
+    prefix = layout_of(feed.settings, feed.stream).prefix
     assert sensor.bucket_key == f"s3://{feed.settings.bucket}/{prefix}*"
     assert trigger.arguments["prefix"] == prefix
     feed.put("part_1.parquet")

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.bucket.objects import list_objects
 from lotus_lake.feeder.list import listing_start
 from lotus_lake.lake.session import Lake
@@ -24,7 +25,7 @@ pytestmark = on_sqlite
 
 def look(feed: Feed, lake: Lake) -> int:
     """One look for new files, as a sensor takes it; returns how many objects it saw."""
-    prefix = feed.stream.prefix(feed.settings.raw_prefix)
+    prefix = layout_of(feed.settings, feed.stream).prefix
     objects = list(
         list_objects(feed.client, feed.settings.bucket, prefix, listing_start(lake, feed.stream))
     )

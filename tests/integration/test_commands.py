@@ -17,6 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, PermanentError, SettingsError
@@ -210,7 +211,7 @@ def test_files_shows_the_ledger_and_filters_it(fed: Feed, shell: Shell) -> None:
     keys = {fed.key(name, earlier) for name in ("part_0.parquet", "part_1.parquet")}
     day = f"year={earlier:%Y}/month={earlier:%m}/day={earlier:%d}/"
     assert {file["key"] for file in shell.json("files", "--key", day)} == keys
-    full = fed.stream.prefix("raw/") + day
+    full = layout_of(fed.settings, fed.stream).prefix + day
     assert {file["key"] for file in shell.json("files", "shop", "--key", full)} == keys
     for words in (("files", "shpo"), ("cursors", "shpo"), ("plan", "shpo"), ("plan", "shop", "o")):
         assert "known: " in str(shell.refused(*words).hint)

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import HIVE_COLUMNS
@@ -340,7 +341,7 @@ def _write_parquet(query: str, file: Path) -> None:
 
 
 def _upload(settings: Settings, client: S3Client, stream: Stream, file: Path, name: str) -> None:
-    key = f"{stream.prefix(settings.raw_prefix)}year=2026/month=03/day=10/{name}"
+    key = f"{layout_of(settings, stream).prefix}year=2026/month=03/day=10/{name}"
     client.put_object(Bucket=settings.bucket, Key=key, Body=file.read_bytes())
 
 

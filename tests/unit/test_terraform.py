@@ -7,15 +7,16 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lotus_lake.airbyte.access import api_roots
-from lotus_lake.bucket.keys import key_problem, partition_date
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.settings import Settings
-from lotus_lake.config.streams import load_streams
+from lotus_lake.config.streams import find_stream, load_streams
 from tests.check_terraform import PROJECT, TERRAFORM_DIR, committed_state, problems
 
 TERRAFORM = shutil.which("terraform")
@@ -233,9 +234,11 @@ def test_objects_are_written_where_the_feeder_looks(plan: Callable[..., dict[str
             ):
                 name = name.replace(f"{{{variable}}}", value)
             key = f"{destination['s3_bucket_path']}/{path}{name}"
-            prefix = f"{settings.raw_prefix}{connection['namespace_format']}/{stream['name']}/"
-            assert key_problem(prefix, key) is None, key
-            assert str(partition_date(prefix, key)) == "2026-03-01"
+            source = connection["namespace_format"]
+            fed = find_stream(PROJECT / "include" / "streams", source, stream["name"])
+            layout = layout_of(settings, fed)
+            assert layout.problem(key) is None, key
+            assert layout.day(key, datetime.now(UTC)) == date(2026, 3, 1)
             assert key.endswith("/4711_1772323200000_0.parquet")
     assert destination["s3_bucket_name"] == settings.bucket
     assert destination["format"]["format_type"] == "Parquet"

@@ -8,8 +8,7 @@
     landed in it. When the snapshot where the window starts has expired, the same rows are found
     by their snapshot id in the whole table.
 
-    Every row has the day of its object's key; only the row of NULLs with which a landing table
-    begins (see lake/column_statistics.py) has none.
+    The row of NULLs with which a landing table begins is left out (see lake/column_statistics.py).
 
     A full refresh is refused when rows have been retired from the landing table: the records that
     only they held would be lost. So is a first run of a model whose watermark says that it has run
@@ -28,7 +27,7 @@
         (
             select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
             from {{ landing }}
-            where year is not null {{ without_deletes() }}
+            where (rowid > 0 or year is not null) {{ without_deletes() }}
         )
     {%- elif window_start_exists() -%}
         (
@@ -37,14 +36,14 @@
                 '{{ landing.database }}', '{{ landing.schema }}', '{{ landing.identifier }}',
                 getvariable('landed_start'), getvariable('landed_to')
             )
-            where snapshot_id > getvariable('landed_from') and year is not null
+            where snapshot_id > getvariable('landed_from') and (rowid > 0 or year is not null)
                 {{ without_deletes() }}
         )
     {%- else -%}
         (
             select *, snapshot_id as _lake_snapshot_id, rowid as _lake_row_id
             from {{ landing }}
-            where snapshot_id > getvariable('landed_from') and year is not null
+            where snapshot_id > getvariable('landed_from') and (rowid > 0 or year is not null)
                 {{ without_deletes() }}
         )
     {%- endif -%}

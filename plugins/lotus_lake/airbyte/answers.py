@@ -9,6 +9,9 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from lotus_lake.config.path_format import name_in_keys
+from lotus_lake.config.streams import Stream
+
 # Not yet over: a further attempt may follow "incomplete".
 OPEN_STATUSES = ("pending", "queued", "running", "incomplete")
 # May have written files already, and may write more.
@@ -90,10 +93,13 @@ class Connection(_Answer):
         is_set = self.namespace_definition == "customformat"
         return self.namespace_format or None if is_set else None
 
-    def stream(self, name: str) -> ConnectionStream | None:
-        """The selected stream whose files are written under this name."""
+    def stream(self, wanted: Stream) -> ConnectionStream | None:
+        """The selected stream that a stream's files are written from."""
+        name, namespace = name_in_keys(wanted.stream_name), wanted.config.namespace
         for stream in self.streams:
-            if stream.selected and f"{self.prefix}{stream.name}" == name:
+            has_name = name_in_keys(f"{self.prefix}{stream.name}") == name
+            written_to = self.namespace or stream.namespace or ""
+            if stream.selected and has_name and namespace in (None, written_to):
                 return stream
         return None
 

@@ -65,8 +65,8 @@ def plan_backfills(
     """
     found: dict[str, tuple[Connection, list[PlannedStream]]] = {}
     for stream in streams:
-        connection = find_connection(client, stream.source, [stream.name], connection_id)
-        sent = stream_of(connection, stream.name)
+        connection = find_connection(client, stream.source, [stream], connection_id)
+        sent = stream_of(connection, stream)
         _check_append(connection, sent)
         planned = PlannedStream(stream, sent, holdings(lake, stream))
         found.setdefault(connection.connection_id, (connection, []))[1].append(planned)

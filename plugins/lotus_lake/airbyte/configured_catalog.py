@@ -62,7 +62,7 @@ def _configured_stream(stream: Stream, sources_dir: Path) -> dict[str, Any]:
     }
     return {
         "stream": {
-            "name": config.stream,
+            "name": stream.stream_name,
             "json_schema": {"type": "object", "properties": properties},
             "supported_sync_modes": sorted({"full_refresh", config.sync_mode}),
         },

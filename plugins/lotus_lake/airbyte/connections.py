@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from lotus_lake.airbyte.answers import Connection, ConnectionStream, Source
 from lotus_lake.airbyte.client import AirbyteClient
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import AirbyteError, AirbyteNotFoundError
 
 
 def find_connection(
     client: AirbyteClient,
     source: str,
-    streams: Sequence[str] = (),
+    streams: Sequence[Stream] = (),
     connection_id: str | None = None,
 ) -> Connection:
     """The connection that writes below `raw/{source}/`.
 
-    That is the one whose namespace is the source's name, as the Terraform files set it, or else
-    the one whose source or connector has this name.
+    That is the one whose namespace is the source's name, as the Terraform files set it, or that of
+    the streams, or else the one whose source or connector has this name.
 
     Args:
         client: Airbyte.
@@ -34,13 +35,15 @@ def find_connection(
     if connection_id:
         return client.connection(connection_id)
     connections = [item for item in client.connections() if item.status != "deprecated"]
-    sending = [item for item in connections if all(item.stream(name) for name in streams)]
-    found = [item for item in sending if item.namespace == source] or [
+    sending = [item for item in connections if all(item.stream(stream) for stream in streams)]
+    namespaces = {source, *(stream.namespace for stream in streams)}
+    found = [item for item in sending if item.namespace in namespaces] or [
         item
         for item in sending
         if item.namespace is None and _has_name(client.source(item.source_id), source)
     ]
-    what = f"{source}/{', '.join(streams)}" if streams else source
+    names = ", ".join(stream.stream_name for stream in streams)
+    what = f"{source}/{names}" if streams else source
     if len(found) > 1:
         raise AirbyteError(
             f"{len(found)} connections send {what}: {_listed(found)}",
@@ -101,17 +104,17 @@ def source_of(client: AirbyteClient, connection: Connection, sources: Sequence[s
     )
 
 
-def stream_of(connection: Connection, name: str) -> ConnectionStream:
-    """A stream of a connection by the name that its files are written under.
+def stream_of(connection: Connection, wanted: Stream) -> ConnectionStream:
+    """The stream of a connection that a stream's files are written from.
 
     Raises:
         AirbyteNotFoundError: The connection does not send it.
     """
-    stream = connection.stream(name)
+    stream = connection.stream(wanted)
     if stream is None:
         known = [f"{connection.prefix}{item.name}" for item in connection.streams if item.selected]
         raise AirbyteNotFoundError(
-            f"connection {connection} sends no stream {name}",
+            f"connection {connection} sends no stream {wanted.stream_name}",
             hint=f"it sends: {_listed(sorted(known))}",
         )
     return stream

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lotus_lake.airbyte.answers import Job
-from lotus_lake.bucket.keys import window_start
-from lotus_lake.bucket.objects import list_objects
+from lotus_lake.bucket.keys import layout_of
+from lotus_lake.bucket.objects import list_stream
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL, unknown_objects
@@ -130,9 +130,9 @@ def holdings(lake: Lake, stream: Stream, since: datetime = _EVER) -> Holdings:
 
 def _unknown_files(lake: Lake, client: S3Client, stream: Stream, since: datetime) -> int:
     """Objects that were written since a moment and are not in the ledger."""
-    prefix = stream.prefix(lake.settings.raw_prefix)
-    start = window_start(prefix, since.date(), lookback_days=1)
-    objects = list_objects(client, lake.settings.bucket, prefix, start)
+    layout = layout_of(lake.settings, stream)
+    start = layout.window_start(since.date(), lookback_days=1)
+    objects = list_stream(client, lake.settings.bucket, layout, start)
     new = (item for item in objects if item.last_modified >= since)
     fed = was_fed(lake, stream)
     count = 0
@@ -144,14 +144,12 @@ def _unknown_files(lake: Lake, client: S3Client, stream: Stream, since: datetime
 def _landed_rows(lake: Lake, stream: Stream, job: Job) -> int:
     if stream.landing_table not in lake.tables("staging"):
         return 0
-    first_day = job.created_at.date() - timedelta(days=1)
-    # The Hive columns are constants of each file: older files are not opened.
+    # A job extracts after it was created: by their bounds, older files are not opened.
     rows = lake.value(
         f"""
         SELECT count(*) FROM {STAGING}.{identifier(stream.landing_table)}
-        WHERE _airbyte_meta.sync_id = ? AND year >= ?
-          AND make_date(year::INTEGER, month::INTEGER, day::INTEGER) >= ?
+        WHERE _airbyte_meta.sync_id = ? AND _airbyte_extracted_at >= ?
         """,
-        [job.job_id, first_day.year, first_day],
+        [job.job_id, job.created_at - timedelta(days=1)],
     )
     return int(rows)

@@ -40,9 +40,11 @@ from lotus_lake.airflow.connections import (
     use_embedded_s3,
 )
 from lotus_lake.airflow.tasks import killed_at_limit
+from lotus_lake.bucket.keys import is_of, layout_of
 from lotus_lake.bucket.objects import (
     ANSWER_SECONDS,
     Fingerprint,
+    RawObject,
     client_errors,
     list_request,
     listing_error,
@@ -180,10 +182,13 @@ class NewFilesSensor(S3KeySensor):
         if seconds <= 0:
             raise AirflowSkipException(f"no new files in {self.bucket_key}")
         settings = Settings.from_env()
+        stream = find_stream(settings.streams_dir, self.source, self.stream)
+        layout = layout_of(settings, stream)
         self.defer(
             trigger=BucketChangedTrigger(
                 bucket=settings.bucket,
-                prefix=f"{settings.raw_prefix}{self.source}/{self.stream}/",
+                prefix=layout.prefix,
+                pattern=None if layout.has_own_folder else layout.pattern,
                 start_after=look.start_after,
                 fingerprint=look.fingerprint,
                 poke_interval=self.poke_interval,
@@ -231,7 +236,8 @@ class SyncEndedSensor(BaseSensorOperator):
             AirflowSkipException: Another run of the Dag is queued.
         """
         client = AirbyteClient(airbyte_access())
-        connection = find_connection(client, self.source, [self.stream])
+        stream = find_stream(Settings.from_env().streams_dir, self.source, self.stream)
+        connection = find_connection(client, self.source, [stream])
         job = running_job(client, connection.connection_id)
         if job:
             self.log.info(
@@ -259,6 +265,7 @@ class BucketChangedTrigger(BaseTrigger):
         verify: As in boto3.
         wake_at: When to fire even without a change, in seconds since 1970.
         dag_id: Dag of which a queued run ends the wait; `None` to wait whatever is queued.
+        pattern: Regular expression of the stream's keys, where others lie below its prefix.
     """
 
     def __init__(
@@ -273,6 +280,7 @@ class BucketChangedTrigger(BaseTrigger):
         verify: bool | str | None = None,
         wake_at: float | None = None,
         dag_id: str | None = None,
+        pattern: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -286,6 +294,7 @@ class BucketChangedTrigger(BaseTrigger):
             "verify": verify,
             "wake_at": wake_at,
             "dag_id": dag_id,
+            "pattern": pattern,
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -347,8 +356,12 @@ class BucketChangedTrigger(BaseTrigger):
         )
         pages = aiter(client.get_paginator("list_objects_v2").paginate(**request))
         while page := await asyncio.wait_for(anext(pages, None), ANSWER_SECONDS):
-            digest.update(page_objects(page))
+            digest.update(self._own(page_objects(page)))
         return digest.text() != str(self.arguments["fingerprint"])
+
+    def _own(self, objects: list[RawObject]) -> list[RawObject]:
+        pattern = self.arguments["pattern"]
+        return [item for item in objects if not pattern or is_of(pattern, item.key)]
 
 
 def gives_way(context: Context) -> str | None:

@@ -21,6 +21,7 @@ from lotus_lake.airflow.tasks import (
     open_stream,
     wanted_dag_id,
 )
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.ledger.watermarks import files_read
@@ -100,7 +101,7 @@ def _sensors(
     settings: Settings, stream: Stream, consumers: Sequence[str]
 ) -> list[BaseSensorOperator]:
     options = stream.feeder
-    place = f"{settings.raw_uri}/{stream.source}/{stream.name}/"
+    place = settings.uri(layout_of(settings, stream).prefix)
     waiting: dict[str, Any] = {
         "source": stream.source,
         "stream": stream.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os.path
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from xml.etree import ElementTree
 
-from lotus_lake.bucket.keys import is_folder_marker
+from lotus_lake.bucket.keys import Layout, is_folder_marker
 from lotus_lake.config.connections import S3Access
 from lotus_lake.errors import SettingsError, StorageUnavailableError
 from lotus_lake.failures import TLS_HINT
@@ -253,8 +254,19 @@ def list_objects(
         raise listing_error(bucket, prefix, error) from error
 
 
+def list_stream(
+    client: S3Client, bucket: str, layout: Layout, start_after: str | None = None
+) -> Iterator[RawObject]:
+    """List the objects of a stream, as `list_objects` does; those of others are left out.
+
+    Raises:
+        StorageUnavailableError: The store did not answer, or refused.
+    """
+    return layout.own(list_objects(client, bucket, layout.prefix, start_after))
+
+
 def present(client: S3Client, bucket: str, keys: Iterable[str]) -> list[RawObject]:
-    """The objects that have these keys now; their folders are listed.
+    """The objects that have these keys now; what their keys have in common is listed.
 
     Raises:
         StorageUnavailableError: The store did not answer or refused.
@@ -262,8 +274,8 @@ def present(client: S3Client, bucket: str, keys: Iterable[str]) -> list[RawObjec
     wanted = set(keys)
     return [
         item
-        for folder in sorted({key.rsplit("/", 1)[0] + "/" for key in wanted})
-        for item in list_objects(client, bucket, folder)
+        for prefix, _ in _by_folder(wanted)
+        for item in list_objects(client, bucket, prefix)
         if item.key in wanted
     ]
 
@@ -274,14 +286,23 @@ def still_there(client: S3Client, bucket: str, files: Iterable[FileT]) -> list[F
     Raises:
         StorageUnavailableError: The store did not answer or refused.
     """
-    by_folder: dict[str, list[FileT]] = {}
+    by_key: dict[str, list[FileT]] = {}
     for file in files:
-        by_folder.setdefault(file.key.rsplit("/", 1)[0] + "/", []).append(file)
+        by_key.setdefault(file.key, []).append(file)
     found: list[FileT] = []
-    for folder, wanted in by_folder.items():
-        there = {item.identity for item in list_objects(client, bucket, folder)}
-        found += [file for file in wanted if file.identity in there]
+    for prefix, keys in _by_folder(by_key):
+        there = {item.identity for item in list_objects(client, bucket, prefix)}
+        found += [file for key in keys for file in by_key[key] if file.identity in there]
     return found
+
+
+def _by_folder(keys: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Keys folder by folder, with what those of a folder begin with."""
+    by_folder: dict[str, list[str]] = {}
+    for key in keys:
+        by_folder.setdefault(key.rpartition("/")[0], []).append(key)
+    # A folder may hold the whole history; names of neighbours begin alike.
+    return [(os.path.commonprefix(some), some) for _, some in sorted(by_folder.items())]  # noqa: RUF071
 
 
 def delete_version(client: S3Client, bucket: str, item: RawObject) -> bool:

@@ -213,5 +213,5 @@ def _sent_streams(settings: Settings, connection: Connection, source: str) -> di
     return {
         sent.name: stream
         for stream in _all_streams(settings)
-        if stream.source == source and (sent := connection.stream(stream.name))
+        if stream.source == source and (sent := connection.stream(stream))
     }

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import typer
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.cli.arguments import FEED, Name, Source
 from lotus_lake.cli.output import AsJson, reading, say, show, telling, writing
@@ -36,7 +37,7 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
     """
     run_id = run_id_of("feed")
     with open_stream(source, stream) as (lake, config):
-        with telling(f"listing {lake.settings.uri(config.prefix(lake.settings.raw_prefix))}"):
+        with telling(f"listing {lake.settings.uri(layout_of(lake.settings, config).prefix)}"):
             listing = list_files(lake, config, s3_client(lake.settings.s3), run_id)
         say(f"{counted(listing.listed, 'object')} in the window, {listing.discovered} to land")
         landed = land_all(lake, config, run_id)

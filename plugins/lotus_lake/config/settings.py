@@ -14,6 +14,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lotus_lake.config.connections import CatalogAddress, S3Access, refuse_userinfo
+from lotus_lake.config.path_format import (
+    DEFAULT_PATH_FORMAT,
+    STREAM_NAME,
+    path_format_problem,
+)
 from lotus_lake.config.project_dir import LAKE_DIR, find_project_dir
 from lotus_lake.errors import SettingsError
 
@@ -32,6 +37,7 @@ class Settings:
     catalog: CatalogAddress
     data_path: str
     raw_uri: str
+    path_format: str
     streams_dir: Path
     sources_dir: Path
     s3: S3Access
@@ -73,6 +79,7 @@ class Settings:
             or CatalogAddress.from_env(env, f"sqlite:{lake_dir / 'catalog.sqlite'}"),
             data_path=data_path.rstrip("/") + "/",
             raw_uri=raw_uri,
+            path_format=_path_format(env.get("LAKE_PATH_FORMAT") or DEFAULT_PATH_FORMAT),
             streams_dir=Path(env.get("LAKE_STREAMS_DIR") or project_dir / "include" / "streams"),
             sources_dir=project_dir / "include" / "sources",
             s3=s3 or S3Access.from_env(env),
@@ -168,6 +175,18 @@ def check_apart(raw_uri: str, data_path: str, name: str = "LAKE_DATA_PATH") -> N
             "lake's folder would delete raw files that wait to be fed",
             hint="put them side by side, such as s3://bucket/raw and s3://bucket/lake",
         )
+
+
+def _path_format(text: str) -> str:
+    problem = path_format_problem(text)
+    if problem is None and STREAM_NAME not in text:
+        problem = f"has no {STREAM_NAME}: all streams would have the same keys"
+    if problem:
+        raise SettingsError(
+            f"LAKE_PATH_FORMAT={text!r} {problem}",
+            hint="copy it from Airbyte's S3 destination, in single quotes; see docs/layouts.md",
+        )
+    return text
 
 
 def _memory_limit(text: str) -> str:

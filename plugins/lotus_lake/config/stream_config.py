@@ -9,6 +9,7 @@ from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from lotus_lake.config.path_format import path_format_problem
 from lotus_lake.errors import did_you_mean
 from lotus_lake.sql import folded
 
@@ -203,6 +204,13 @@ class FeederOptions(BaseModel):
         "so that only complete syncs land. It needs the connection airbyte_default or AIRBYTE_URL. "
         "A run that has waited timeout_seconds is skipped, and the next run continues to wait.",
     )
+    path_format: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Path format of the keys, as in Airbyte's S3 destination, followed by its file "
+        "name pattern if one is set. The default is LAKE_PATH_FORMAT.",
+        examples=["${NAMESPACE}/${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_"],
+    )
     retries: int = Field(default=2, ge=0, le=20, description="Airflow retries per task.")
     freshness: Freshness | None = Field(
         default=None,
@@ -210,6 +218,13 @@ class FeederOptions(BaseModel):
         "the stream late. Without it, the stream is never late.",
         examples=[{"warn_after_seconds": 7200, "error_after_seconds": 86400}],
     )
+
+    @field_validator("path_format")
+    @classmethod
+    def _tells_streams_apart(cls, text: str | None) -> str | None:
+        if text is not None and (problem := path_format_problem(text)):
+            raise _broken(problem, "feeder", "path_format")
+        return text
 
     @field_validator("schedule")
     @classmethod
@@ -237,6 +252,18 @@ class StreamConfig(BaseModel):
         default=None, description="Where editors find this schema: ../_stream.schema.json."
     )
     stream: str = Field(description="Name of the stream, which is also the name of the file.")
+    namespace: str | None = Field(
+        default=None,
+        description="What Airbyte writes for ${NAMESPACE} in the keys, such as the schema of a "
+        "database; empty if there is none. The default is the name of the source.",
+    )
+    stream_name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What Airbyte calls the stream, with the prefix of the connection if it has "
+        "one. The default is the name of the file.",
+        examples=["Order Refunds"],
+    )
     sync_mode: Literal["incremental", "full_refresh"] = Field(
         default="incremental",
         description="What Airbyte reads in a sync: what is new since the last one (incremental), "

@@ -53,9 +53,15 @@ class Stream:
         """Name of the landing table in the schema `staging`."""
         return f"stg_{self.id}"
 
-    def prefix(self, raw_prefix: str) -> str:
-        """Key prefix of the stream's objects, ending in a slash."""
-        return f"{raw_prefix}{self.source}/{self.name}/"
+    @property
+    def namespace(self) -> str:
+        """What Airbyte writes for its namespace."""
+        return self.source if self.config.namespace is None else self.config.namespace
+
+    @property
+    def stream_name(self) -> str:
+        """What Airbyte calls the stream."""
+        return self.config.stream_name or self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,16 @@ from datetime import date, timedelta
 
 import duckdb
 
+from lotus_lake.bucket.keys import partition_path
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.data_files import schedule_deletion
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.ledger.commit import Change, commit
-from lotus_lake.ledger.events import LANDED, LANDED_SQL, files_of_day
+from lotus_lake.ledger.events import LANDED, LANDED_SQL, FileEvent, files_of_day
 from lotus_lake.ledger.guard import Guard, read_guard
 from lotus_lake.ledger.watermarks import watermarks
-from lotus_lake.sql import identifier
+from lotus_lake.sql import identifier, json_array
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +110,7 @@ def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: st
         # A file of this day may have landed since the days were chosen.
         if not landed or max(landed) > consumed:
             return None
-        # Partition columns only: any other condition would read every file of the table.
-        lake.con.execute(
-            f"""
-            DELETE FROM {identifier(LAKE, "staging", stream.landing_table)}
-            WHERE year = ? AND month = ? AND day = ?
-            """,
-            [day.year, f"{day:%m}", f"{day:%d}"],
-        )
+        _take_out(lake, stream, [file for file, _ in files if file.event in LANDED], day)
         never_registered[:] = [
             lake.settings.uri(file.key) for file, _ in files if file.event in ("copied", "empty")
         ]
@@ -126,3 +120,22 @@ def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: st
     if retired:
         schedule_deletion(lake, never_registered)
     return len(retired)
+
+
+def _take_out(lake: Lake, stream: Stream, files: Sequence[FileEvent], day: date) -> None:
+    """Delete the rows of files from the landing table: as they are whole, DuckLake closes them.
+
+    DuckLake opens the footer of every file that the condition on columns leaves. Files below
+    Hive's folders have their day in columns; of others, no column says which they are.
+    """
+    addresses = [file.data_file or lake.settings.uri(file.key) for file in files]
+    folder, pruned = f"/{partition_path(day)}/", ""
+    if all(folder in address for address in addresses):
+        pruned = f"year = {day.year} AND month = '{day:%m}' AND day = '{day:%d}' AND "
+    lake.con.execute(
+        f"""
+        DELETE FROM {identifier(LAKE, "staging", stream.landing_table)}
+        WHERE {pruned}filename IN (SELECT unnest(?::JSON::VARCHAR[]))
+        """,
+        [json_array(addresses)],
+    )

@@ -9,14 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lotus_lake.bucket.keys import (
-    is_hidden,
-    key_problem,
-    natural_order,
-    partition_date,
-    window_start,
-)
-from lotus_lake.bucket.objects import RawObject, list_objects
+from lotus_lake.bucket.keys import Layout, is_hidden, layout_of, natural_order
+from lotus_lake.bucket.objects import RawObject, list_stream
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.append import Append, Refresh
 from lotus_lake.feeder.strategy import strategy_of
@@ -100,19 +94,17 @@ def list_files(
     create_ledger(lake, stream)
     bring_up_to_config(lake, stream)
     strategy = strategy_of(stream)
-    prefix = stream.prefix(lake.settings.raw_prefix)
+    layout = layout_of(lake.settings, stream)
     window = listing_start(lake, stream)
     start_after = None if whole else window
     sees_all = whole or strategy.lists_everything
-    log.info(
-        "listing s3://%s/%s after %s", lake.settings.bucket, prefix, start_after or "the start"
-    )
+    log.info("listing %s after %s", lake.settings.uri(layout.prefix), start_after or "the start")
     known_at = read_guard(lake, stream).version
     listed, late, missing, events, last_key = 0, 0, 0, Counter[str](), ""
-    objects = list_objects(client, lake.settings.bucket, prefix, start_after)
+    objects = list_stream(client, lake.settings.bucket, layout, start_after)
     while chunk := list(islice(objects, CHUNK_OBJECTS)):
         listed += len(chunk)
-        new = _discover(lake, strategy, prefix, chunk, known_at, run_id)
+        new = _discover(lake, strategy, layout, chunk, known_at, run_id)
         events.update(event.event for event in new)
         late += sum(event.event == "discovered" and event.key < (window or "") for event in new)
         if sees_all:
@@ -135,14 +127,11 @@ def list_files(
 
 
 def listing_start(lake: Lake, stream: Stream) -> str | None:
-    """Exclusive lower bound of the listing: `lookback_days` before the cursor; see `keys`."""
+    """Exclusive lower bound of the listing: `lookback_days` before the cursor; see `Layout`."""
     if strategy_of(stream).lists_everything or not was_fed(lake, stream):
         return None
-    return window_start(
-        stream.prefix(lake.settings.raw_prefix),
-        read_guard(lake, stream).cursor.reached,
-        stream.feeder.lookback_days,
-    )
+    reached = read_guard(lake, stream).cursor.reached
+    return layout_of(lake.settings, stream).window_start(reached, stream.feeder.lookback_days)
 
 
 def note_absent(
@@ -201,17 +190,19 @@ def _absent(
     known_at: int,
 ) -> list[FileEvent]:
     there = {item.key: item for item in objects}
+    # An object of an earlier path format lies where nothing was listed.
+    prefix = layout_of(lake.settings, strategy.stream).prefix
     return [
         file
         for file in files_with(lake, strategy.stream, strategy.present_events, keys, known_at)
-        if not strategy.is_present(file, there.get(file.key))
+        if file.key.startswith(prefix) and not strategy.is_present(file, there.get(file.key))
     ]
 
 
 def _discover(
     lake: Lake,
     strategy: Append,
-    prefix: str,
+    layout: Layout,
     objects: Sequence[RawObject],
     known_at: int,
     run_id: str,
@@ -222,14 +213,14 @@ def _discover(
     if not unknown:
         return ()
     _take_out_replaced(lake, stream, unknown, snapshot)
-    usable = [item.key for item in unknown if not key_problem(prefix, item.key)]
+    usable = [item.key for item in unknown if not layout.problem(item.key)]
     refreshes = strategy.refreshes(lake, usable)
 
     def decide(guard: Guard) -> Change | None:
         new = unknown_objects(lake, stream, objects, known_at)
         if not new:
             return None
-        events = _classify(lake, strategy, prefix, new, guard)
+        events = _classify(lake, strategy, layout, new, guard)
         return Change([_of_refresh(event, refreshes.get(event.key)) for event in events])
 
     return commit(lake, stream, f"discover {len(objects)} files at most", run_id, decide)
@@ -261,7 +252,7 @@ def _take_out_replaced(
 
 
 def _classify(
-    lake: Lake, strategy: Append, prefix: str, objects: Sequence[RawObject], guard: Guard
+    lake: Lake, strategy: Append, layout: Layout, objects: Sequence[RawObject], guard: Guard
 ) -> list[FileEvent]:
     known = known_versions(lake, strategy.stream, [item.key for item in objects])
     events = []
@@ -273,7 +264,7 @@ def _classify(
             for version in others
             if version.event in _GIVES_WAY
         ]
-        event = first_event(strategy, prefix, item, others)
+        event = first_event(strategy, layout, item, others)
         if event.event == "discovered":
             position += 1
             event = replace(event, position=position)
@@ -282,20 +273,20 @@ def _classify(
 
 
 def first_event(
-    strategy: Append, prefix: str, item: RawObject, versions: Sequence[FileEvent]
+    strategy: Append, layout: Layout, item: RawObject, versions: Sequence[FileEvent]
 ) -> FileEvent:
     """What an unknown object becomes at first, and why.
 
     Args:
         strategy: Of the stream.
-        prefix: Prefix of the stream, ending in a slash.
+        layout: Of the stream's objects.
         item: The object.
         versions: What the ledger knows of other versions of its key.
     """
     event, error, remark = "discovered", None, None
     if is_hidden(item.key):
         event, remark = "ignored", "the name is that of a marker, or of an unfinished file"
-    elif problem := key_problem(prefix, item.key):
+    elif problem := layout.problem(item.key):
         event, error = "quarantined", problem
     elif item.size_bytes == 0:
         event, error = "quarantined", "object has no bytes"
@@ -311,7 +302,7 @@ def first_event(
         etag=item.etag,
         size_bytes=item.size_bytes,
         last_modified=item.last_modified,
-        partition_date=partition_date(prefix, item.key),
+        partition_date=layout.day(item.key, item.last_modified),
         event=event,
         error=error,
         remark=remark,

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lotus_lake.bucket.objects import Fingerprint, list_objects
+from lotus_lake.bucket.keys import layout_of
+from lotus_lake.bucket.objects import Fingerprint, list_stream
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.append import Waiting
 from lotus_lake.feeder.list import listing_start
@@ -67,8 +68,8 @@ def look_for_work(lake: Lake, stream: Stream, client: S3Client, consumers: Seque
     elif fed:
         waiting = strategy.waiting(lake, datetime.now(UTC))
     work, found, digest = waiting.work, 0, Fingerprint()
-    prefix = stream.prefix(lake.settings.raw_prefix)
-    objects = list_objects(client, lake.settings.bucket, prefix, start_after)
+    layout = layout_of(lake.settings, stream)
+    objects = list_stream(client, lake.settings.bucket, layout, start_after)
     while work is None and (chunk := list(islice(objects, _CHUNK_OBJECTS))):
         digest.update(chunk)
         found += len(chunk)

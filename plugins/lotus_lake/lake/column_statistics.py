@@ -5,7 +5,8 @@ that holds the column without NULLs they say that there are none. The optimizer 
 `column IS NULL` finds nothing, `coalesce(column, x)` gives NULL, and when all other files hold one
 value, `column = value` is true for every row. A row of NULLs, committed before the first file and
 deleted by another commit, makes the statistics say for good that there are NULLs; columns that are
-added later have no statistics, which is right, too.
+added later have no statistics, which is right, too. Snapshots of the past still show that row:
+`LANDED_ROW` tells it from rows that have landed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from functools import partial
 from lotus_lake.lake.session import LAKE, METADATA, Lake
 from lotus_lake.lake.tables import LANDING_TABLE_ID
 from lotus_lake.sql import identifier
+
+# The row of NULLs is the first of its table. Tables of early releases have none, and begin with a
+# file of which the key names the day.
+LANDED_ROW = "(rowid > 0 OR year IS NOT NULL)"
 
 
 def count_nulls(lake: Lake, table: str) -> None:
@@ -39,7 +44,7 @@ def count_nulls(lake: Lake, table: str) -> None:
     # Only this row is in a data file that DuckLake has written into the table's own folder; it is
     # still there after a crash, too.
     if not columns or _own_files(lake, table):
-        delete = f"DELETE FROM {name} WHERE year IS NULL"
+        delete = f"DELETE FROM {name} WHERE NOT {LANDED_ROW}"
         lake.commit(f"prepare {table}", partial(lake.con.execute, delete))
 
 

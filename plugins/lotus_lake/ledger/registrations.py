@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.data_files import REGISTERED, REGISTERED_ROWS
 from lotus_lake.lake.session import META, Lake
@@ -39,7 +40,7 @@ def files_without_registration(lake: Lake, stream: Stream) -> list[FileEvent]:
     """Files that the ledger holds to be landed and that the landing table does not have."""
     rows: list[Any] = []
     bucket = lake.settings.uri("")
-    raw = lake.settings.uri(stream.prefix(lake.settings.raw_prefix))
+    raw = lake.settings.uri(layout_of(lake.settings, stream).prefix)
     with lake.snapshot() as snapshot:
         for first, last in key_ranges(lake, stream, _COMPARED_EVENTS):
             rows += lake.rows(
@@ -116,7 +117,7 @@ def compare_rows(
         counted: Relation with `data_file` and `rows` of the table; DuckLake's metadata by default.
     """
     bucket = lake.settings.uri("")
-    raw = lake.settings.uri(stream.prefix(lake.settings.raw_prefix))
+    raw = lake.settings.uri(layout_of(lake.settings, stream).prefix)
     table, of_table = counted or REGISTERED_ROWS, list[object]()
     if counted is None:
         of_table = [snapshot, snapshot, *_as_of(stream, snapshot)]

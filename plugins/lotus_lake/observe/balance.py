@@ -14,6 +14,7 @@ from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.failures import one_line
+from lotus_lake.lake.column_statistics import LANDED_ROW
 from lotus_lake.lake.session import LAKE, META, STAGING, Lake
 from lotus_lake.ledger.registrations import RowDifference, compare_rows, count_unknown
 from lotus_lake.ledger.schema import was_fed
@@ -206,7 +207,7 @@ def _count_in_files(lake: Lake, stream: Stream) -> str:
         f"""
         CREATE OR REPLACE TEMP TABLE {_COUNTED} AS
         SELECT filename AS data_file, {sync}::BIGINT AS sync_id, count(*) AS rows
-        FROM {table} WHERE year IS NOT NULL GROUP BY ALL
+        FROM {table} WHERE {LANDED_ROW} GROUP BY ALL
         """
     )
     return f"(SELECT data_file, sum(rows)::BIGINT AS rows FROM {_COUNTED} GROUP BY data_file)"
@@ -265,7 +266,7 @@ def _landed_keys(lake: Lake, stream: Stream, mark: int) -> int:
             f"""
             SELECT count(DISTINCT ({", ".join(parts)}))
             FROM {STAGING}.{identifier(stream.landing_table)}
-            WHERE snapshot_id <= ? AND year IS NOT NULL{conditions}
+            WHERE snapshot_id <= ? AND {LANDED_ROW}{conditions}
             """,
             [mark],
         )

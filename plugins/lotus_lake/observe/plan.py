@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lotus_lake.bucket.keys import natural_order, partition_date
+from lotus_lake.bucket.keys import Layout, layout_of, natural_order
 from lotus_lake.bucket.objects import RawObject, list_objects
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.list import CHUNK_OBJECTS, first_event, listing_start
@@ -57,6 +57,7 @@ class RunPlan:
         stream: `source/stream`.
         start_after: Exclusive lower bound of the listing; `None` lists the whole prefix.
         listed: Objects in that window.
+        others: Those of them that the stream does not own: their keys are not of its path format.
         new_files: Those the ledger does not know and that can be fed.
         new_bytes: Their bytes.
         waiting_files: Files that earlier runs left in the queue.
@@ -71,6 +72,7 @@ class RunPlan:
     stream: str
     start_after: str | None
     listed: int
+    others: int
     new_files: int
     new_bytes: int
     waiting_files: int
@@ -93,13 +95,15 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
     Raises:
         StorageUnavailableError: The listing failed.
     """
-    prefix = stream.prefix(lake.settings.raw_prefix)
+    layout = layout_of(lake.settings, stream)
     start_after = None if whole else listing_start(lake, stream)
-    listed, new, refused = 0, list[RawObject](), list[RefusedPlan]()
-    objects = iter(list_objects(client, lake.settings.bucket, prefix, start_after))
+    listed, others, new, refused = 0, 0, list[RawObject](), list[RefusedPlan]()
+    objects = iter(list_objects(client, lake.settings.bucket, layout.prefix, start_after))
     while chunk := list(islice(objects, CHUNK_OBJECTS)):
         listed += len(chunk)
-        for item, first in _judge(lake, stream, prefix, chunk):
+        own = list(layout.own(chunk))
+        others += len(chunk) - len(own)
+        for item, first in _judge(lake, stream, layout, own):
             if first.event == "discovered":
                 new.append(item)
             else:
@@ -108,7 +112,7 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
     waiting = pending_files(lake, stream) if was_fed(lake, stream) else []
     replaced = {item.key for item in new}
     waiting = [file for file in waiting if file.key not in replaced]
-    queue = [*waiting, *_pending(prefix, new, first=len(waiting))]
+    queue = [*waiting, *_pending(layout, new, first=len(waiting))]
     batches = tuple(
         BatchPlan(len(group), sum(file.size_bytes for file in group))
         for group in strategy_of(stream).cut(queue)
@@ -117,11 +121,12 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
         stream=f"{stream.source}/{stream.name}",
         start_after=start_after,
         listed=listed,
+        others=others,
         new_files=len(new),
         new_bytes=sum(item.size_bytes for item in new),
         waiting_files=len(waiting),
         waiting_bytes=sum(file.size_bytes for file in waiting),
-        days=_days(prefix, new),
+        days=_days(layout, new),
         batches=batches,
         left_files=len(queue) - sum(batch.files for batch in batches),
         refused=tuple(refused),
@@ -129,7 +134,7 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
 
 
 def _judge(
-    lake: Lake, stream: Stream, prefix: str, objects: list[RawObject]
+    lake: Lake, stream: Stream, layout: Layout, objects: list[RawObject]
 ) -> Iterator[tuple[RawObject, FileEvent]]:
     """The unknown objects, each with what it would become."""
     strategy, fed = strategy_of(stream), was_fed(lake)
@@ -139,10 +144,10 @@ def _judge(
         known = known_versions(lake, stream, [item.key for item in unknown])
     for item in unknown:
         others = [v for v in known.get(item.key, []) if v.identity != item.identity]
-        yield item, first_event(strategy, prefix, item, others)
+        yield item, first_event(strategy, layout, item, others)
 
 
-def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]:
+def _pending(layout: Layout, new: list[RawObject], first: int) -> list[PendingFile]:
     """New objects, as files of the queue."""
     return [
         PendingFile(
@@ -151,7 +156,7 @@ def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]
             etag=item.etag,
             size_bytes=item.size_bytes,
             last_modified=item.last_modified,
-            partition_date=partition_date(prefix, item.key) or datetime.now(UTC).date(),
+            partition_date=layout.day(item.key, item.last_modified) or datetime.now(UTC).date(),
             generation_id=None,
             snapshot_id=0,
         )
@@ -161,10 +166,10 @@ def _pending(prefix: str, new: list[RawObject], first: int) -> list[PendingFile]
     ]
 
 
-def _days(prefix: str, new: list[RawObject]) -> tuple[DayPlan, ...]:
+def _days(layout: Layout, new: list[RawObject]) -> tuple[DayPlan, ...]:
     files, size_bytes = Counter[date](), Counter[date]()
     for item in new:
-        if day := partition_date(prefix, item.key):
+        if day := layout.day(item.key, item.last_modified):
             files[day] += 1
             size_bytes[day] += item.size_bytes
     return tuple(DayPlan(day, files[day], size_bytes[day]) for day in sorted(files))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lotus_lake.bucket.keys import key_problem
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.bucket.objects import s3_client, still_there
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError
@@ -81,8 +81,8 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
         StorageUnavailableError: The bucket could not be listed; nothing was done.
     """
     files = _quarantined(lake, stream, keys)
-    prefix = stream.prefix(lake.settings.raw_prefix)
-    problems = {file.key: key_problem(prefix, file.key) for file in files}
+    layout = layout_of(lake.settings, stream)
+    problems = {file.key: layout.problem(file.key) for file in files}
     usable = still_there(
         s3_client(lake.settings.s3),
         lake.settings.bucket,

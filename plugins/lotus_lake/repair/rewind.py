@@ -20,7 +20,14 @@ from lotus_lake.errors import PermanentError
 from lotus_lake.feeder.strategy import strategy_of
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.commit import Change, commit
-from lotus_lake.ledger.events import LANDED, LANDED_SQL, FileEvent, files_with, key_ranges
+from lotus_lake.ledger.events import (
+    LANDED,
+    LANDED_SQL,
+    FileEvent,
+    files_with,
+    key_ranges,
+    known_versions,
+)
 from lotus_lake.ledger.guard import Cursor, Guard, read_guard
 from lotus_lake.ledger.schema import was_fed
 from lotus_lake.ledger.watermarks import watermark_table, watermarks
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
 # At once in memory.
 _EVENTS_A_PART = 50_000
-_Order = tuple[tuple[int, str], ...]
+_Order = tuple[date, tuple[tuple[int, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,12 @@ def plan_rewind(lake: Lake, stream: Stream, point: Point, consumers: Sequence[st
     """
     if not was_fed(lake, stream):
         raise PermanentError(f"{stream.id} was never fed: there is nothing to go back to")
-    known_at, is_known = read_guard(lake, stream).version, point.key is None
+    known_at, begin = read_guard(lake, stream).version, _begin(lake, stream, point)
     files, size_bytes, rows, retired = 0, 0, 0, 0
     first: _Order | None = None
     snapshot_id: int | None = None
     for file, snapshot in chain.from_iterable(_landed(lake, stream, known_at)):
-        is_known |= file.key == point.key
-        if not _is_after(file, point, snapshot):
+        if not _is_after(file, point, snapshot, begin):
             continue
         if file.event == "retired":
             retired += 1
@@ -103,11 +109,6 @@ def plan_rewind(lake: Lake, stream: Stream, point: Point, consumers: Sequence[st
         )
         first = min(first or _order(file), _order(file))
         snapshot_id = min(snapshot, snapshot if snapshot_id is None else snapshot_id)
-    if not is_known:
-        raise PermanentError(
-            f"{point.key} has not landed in {stream.id}",
-            hint="SELECT key FROM lakehouse.meta.feeder_files WHERE event = 'registered'",
-        )
     # A generation is one: half of it must never be fed again.
     if files and point != Point() and not strategy_of(stream).is_divisible:
         return plan_rewind(lake, stream, Point(), consumers)
@@ -164,11 +165,12 @@ def rewind(
 
 
 def _feed_again(lake: Lake, stream: Stream, plan: RewindPlan, run_id: str, client: S3Client) -> int:
+    begin = _begin(lake, stream, plan.point)
     chosen = (
         [
             file
             for file, snapshot in part
-            if file.event in LANDED and _is_after(file, plan.point, snapshot)
+            if file.event in LANDED and _is_after(file, plan.point, snapshot, begin)
         ]
         for part in _landed(lake, stream, plan.known_at)
     )
@@ -228,16 +230,29 @@ def _landed_in(
     }
 
 
-def _is_after(file: FileEvent, point: Point, snapshot: int) -> bool:
+def _is_after(file: FileEvent, point: Point, snapshot: int, begin: _Order | None) -> bool:
     if point.snapshot_id is not None:
         return snapshot > point.snapshot_id
     if point.day is not None:
         return file.partition_date is not None and file.partition_date >= point.day
-    if point.key is not None:
-        return natural_order(file.key) >= natural_order(point.key)
+    if begin is not None:
+        return _order(file) >= begin
     return True
 
 
 def _order(file: FileEvent) -> _Order:
-    """Keys of a stream begin with its prefix and the day."""
-    return natural_order(file.key)
+    return file.partition_date or date.min, natural_order(file.key)
+
+
+def _begin(lake: Lake, stream: Stream, point: Point) -> _Order | None:
+    """The place of the file that a point names."""
+    if point.key is None:
+        return None
+    versions = known_versions(lake, stream, [point.key]).get(point.key, [])
+    landed = [file for file in versions if file.event in (*LANDED, "retired")]
+    if not landed:
+        raise PermanentError(
+            f"{point.key} has not landed in {stream.id}",
+            hint="SELECT key FROM lakehouse.meta.feeder_files WHERE event = 'registered'",
+        )
+    return min(map(_order, landed))

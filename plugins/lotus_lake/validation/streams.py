@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from lotus_lake.bucket.keys import Layout, layout_of
 from lotus_lake.config.stream_config import SCHEMA_FILE, published_schema
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import StreamConfigError
@@ -33,20 +34,28 @@ def distinct(project: Project) -> Iterator[Problem]:
                 "would feed one landing table",
                 "rename one of them",
             )
-    outer: tuple[str, Stream] | None = None
-    for prefix, stream in sorted(
-        ((stream.prefix(project.settings.raw_prefix), stream) for stream in project.streams),
-        key=lambda pair: pair[0],
-    ):
-        if outer is not None and prefix.startswith(outer[0]):
-            yield Problem(
-                project.file_of(stream),
-                f"its files lie in {prefix}, which {project.short(project.file_of(outer[1]))} "
-                "feeds as well",
-                "give each stream a prefix of its own",
-            )
-        else:
-            outer = (prefix, stream)
+    for stream, other in _sharing(project):
+        yield Problem(
+            project.file_of(stream),
+            f"its files, such as {layout_of(project.settings, stream).example}, would be fed by "
+            f"{project.short(project.file_of(other))} as well",
+            "give one of them another namespace, stream_name or feeder.path_format",
+        )
+
+
+def _sharing(project: Project) -> Iterator[tuple[Stream, Stream]]:
+    """Streams of which one would take the other's files."""
+    layouts = [(layout_of(project.settings, stream), stream) for stream in project.streams]
+    # Those before with a prefix that the present one begins with.
+    around: list[tuple[Layout, Stream]] = []
+    for layout, stream in sorted(layouts, key=lambda pair: pair[0].prefix):
+        around = [pair for pair in around if layout.prefix.startswith(pair[0].prefix)]
+        for other_layout, other in around:
+            if other_layout.takes(layout.example):
+                yield stream, other
+            elif layout.takes(other_layout.example):
+                yield other, stream
+        around.append((layout, stream))
 
 
 def fields_exist(project: Project) -> Iterator[Problem]:

@@ -17,6 +17,8 @@ from lotus_lake.airbyte.connections import find_connection, find_source_id, sour
 from lotus_lake.airbyte.jobs import running_job
 from lotus_lake.airbyte.transport import ATTEMPTS, message_of
 from lotus_lake.cli import app
+from lotus_lake.config.stream_config import StreamConfig
+from lotus_lake.config.streams import Stream
 from lotus_lake.errors import (
     AirbyteBusyError,
     AirbyteError,
@@ -52,6 +54,12 @@ def client_of(airbyte: AirbyteServer, **variables: str) -> AirbyteClient:
 @pytest.fixture
 def client(airbyte: AirbyteServer) -> AirbyteClient:
     return client_of(airbyte)
+
+
+def a_stream(source: str, name: str, **words: str) -> Stream:
+    """A stream as its config has it."""
+    document = {"stream": name, "primary_key": [["id"]], "fields": {"id": {}}, **words}
+    return Stream(source, name, StreamConfig.model_validate(document))
 
 
 def by_id(method: Callable[[AirbyteClient, str], object]) -> Callable[[AirbyteClient], object]:
@@ -423,7 +431,10 @@ def test_the_connection_with_the_sources_namespace_is_found(
     airbyte: AirbyteServer, client: AirbyteClient
 ) -> None:
     airbyte.add_connection("klaviyo", ["events"], OTHER_ID, "source-2")
-    assert find_connection(client, "klaviyo", ["events"]).connection_id == OTHER_ID
+    assert (
+        find_connection(client, "klaviyo", [a_stream("klaviyo", "events")]).connection_id
+        == OTHER_ID
+    )
     assert find_connection(client, "shopify").connection_id == CONNECTION_ID
 
 
@@ -435,7 +446,7 @@ def test_without_a_namespace_the_sources_name_decides(
         "My Klaviyo", ["events"], OTHER_ID, "source-2", namespaceDefinition=definition
     )
     airbyte.sources["source-2"]["sourceName"] = "Klaviyo"
-    found = find_connection(client, "klaviyo", ["events"])
+    found = find_connection(client, "klaviyo", [a_stream("klaviyo", "events")])
     assert found.connection_id == OTHER_ID
     assert source_of(client, found, ["klaviyo", "shopify"]) == "klaviyo"
 
@@ -445,7 +456,7 @@ def test_a_connection_that_writes_elsewhere_is_not_taken_for_its_name(
 ) -> None:
     airbyte.connections[CONNECTION_ID]["namespaceFormat"] = "elsewhere"
     with pytest.raises(AirbyteNotFoundError, match="no connection sends shopify/orders"):
-        find_connection(client, "shopify", ["orders"])
+        find_connection(client, "shopify", [a_stream("shopify", "orders")])
 
 
 def test_several_connections_are_listed_and_one_can_be_chosen(
@@ -453,10 +464,16 @@ def test_several_connections_are_listed_and_one_can_be_chosen(
 ) -> None:
     airbyte.add_connection("shopify", ["orders"], OTHER_ID)
     with pytest.raises(AirbyteError, match="2 connections send shopify/orders") as caught:
-        find_connection(client, "shopify", ["orders"])
+        find_connection(client, "shopify", [a_stream("shopify", "orders")])
     assert "--connection-id" in str(caught.value.hint)
-    assert find_connection(client, "shopify", ["orders"], OTHER_ID).connection_id == OTHER_ID
-    assert find_connection(client, "shopify", ["customers"]).connection_id == CONNECTION_ID
+    assert (
+        find_connection(client, "shopify", [a_stream("shopify", "orders")], OTHER_ID).connection_id
+        == OTHER_ID
+    )
+    assert (
+        find_connection(client, "shopify", [a_stream("shopify", "customers")]).connection_id
+        == CONNECTION_ID
+    )
 
 
 def test_a_stream_that_is_not_selected_is_not_sent(
@@ -465,7 +482,7 @@ def test_a_stream_that_is_not_selected_is_not_sent(
     streams = airbyte.connections[CONNECTION_ID]["syncCatalog"]["streams"]
     streams[0]["config"]["selected"] = False
     with pytest.raises(AirbyteNotFoundError) as caught:
-        stream_of(client.connection(CONNECTION_ID), "orders")
+        stream_of(client.connection(CONNECTION_ID), a_stream("shopify", "orders"))
     assert caught.value.hint == "it sends: customers"
 
 
@@ -474,8 +491,31 @@ def test_a_prefix_belongs_to_the_name_that_files_are_written_under(
 ) -> None:
     airbyte.connections[CONNECTION_ID]["prefix"] = "raw_"
     connection = client.connection(CONNECTION_ID)
-    assert stream_of(connection, "raw_orders").name == "orders"
-    assert connection.stream("orders") is None
+    assert stream_of(connection, a_stream("shopify", "raw_orders")).name == "orders"
+    assert connection.stream(a_stream("shopify", "orders")) is None
+
+
+@pytest.mark.parametrize("name", ["Order Refunds", "Order_Refunds"])
+def test_a_stream_has_the_name_that_airbyte_or_its_keys_have(
+    airbyte: AirbyteServer, client: AirbyteClient, name: str
+) -> None:
+    airbyte.add_connection("shopify", ["Order Refunds"], OTHER_ID)
+    wanted = a_stream("shopify", "order_refunds", stream_name=name)
+    assert stream_of(client.connection(OTHER_ID), wanted).name == "Order Refunds"
+
+
+def test_of_streams_with_one_name_the_namespace_decides(
+    airbyte: AirbyteServer, client: AirbyteClient
+) -> None:
+    airbyte.connections[CONNECTION_ID]["namespaceDefinition"] = "source"
+    streams = airbyte.connections[CONNECTION_ID]["syncCatalog"]["streams"]
+    streams[0]["stream"] = {"name": "orders", "namespace": "public"}
+    streams[1]["stream"] = {"name": "orders", "namespace": "Old Shop"}
+    connection = client.connection(CONNECTION_ID)
+    for namespace in ("public", "Old Shop"):
+        sent = stream_of(connection, a_stream("shopify", "orders", namespace=namespace))
+        assert sent.namespace == namespace
+    assert connection.stream(a_stream("shopify", "orders", namespace="")) is None
 
 
 def test_a_connection_of_an_unknown_source_is_said_to_be_one(

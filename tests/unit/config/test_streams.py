@@ -67,8 +67,7 @@ def test_everything_follows_from_the_path(stream_id: str) -> None:
     source, _, name = stream_id.partition("__")
     stream = find_stream(STREAMS, source, name)
     assert (stream.source, stream.name, stream.id) == (source, name, stream_id)
-    assert stream.prefix("raw/") == f"raw/{source}/{name}/"
-    assert stream.prefix("") == f"{source}/{name}/"
+    assert (stream.namespace, stream.stream_name) == (source, name)
     assert stream.landing_table == f"stg_{stream_id}"
 
 

@@ -401,17 +401,36 @@ def test_two_streams_that_would_share_a_table_are_told(settings: Settings) -> No
     assert "has the id shopify__orders, as include/streams/shopify/Orders.json has" in message
 
 
-def test_files_that_lie_below_those_of_another_stream_are_told(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [("shopify", "orders"), ("shopify/orders", "old"), ("shopify/orders/year=2026", "month=03")],
+)
+def test_files_that_another_stream_would_feed_are_told(
+    settings: Settings, edit: Edit, namespace: str, name: str
 ) -> None:
-    # Names cannot hold a slash, so that only a change of the grammar can bring this about.
-    monkeypatch.setattr(
-        "lotus_lake.config.streams.Stream.prefix",
-        lambda stream, raw: f"{raw}shopify/" if stream.name == "orders" else f"{raw}shopify/x/",
+    edit(
+        "include/streams/klaviyo/events.json",
+        '"sync_mode"',
+        f'"namespace": "{namespace}", "stream_name": "{name}", "sync_mode"',
     )
-    found = told(settings)
-    assert len(found) == 8
-    assert all("which" in message and "orders.json feeds" in message for _, _, message in found)
+    messages = [message for file, _, message in told(settings) if file.endswith("s.json")]
+    assert len(messages) == 1
+    assert "would be fed by include/streams/" in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("${NAMESPACE}/${STREAM_NAME}/${YEAR}_${MONTH}_${DAY}_${EPOCH}_", 0),
+        ("${STREAM_NAME}_${YEAR}_${MONTH}_", 0),
+        ("${YEAR}/${MONTH}/${DAY}/${NAMESPACE}_${STREAM_NAME}/", 0),
+        ("${NAMESPACE}/all_${STREAM_NAME}_{part_number}{format_extension}", 0),
+    ],
+)
+def test_the_streams_can_have_any_path_format_that_tells_them_apart(
+    settings: Settings, text: str, problems: int
+) -> None:
+    assert len(told(replace(settings, path_format=text))) == problems
 
 
 @pytest.mark.parametrize(
