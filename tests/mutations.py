@@ -120,6 +120,35 @@ MUTATIONS = (
         "test_a_file_that_lands_while_all_is_compared_is_not_taken_for_unknown",
     ),
     Mutation(
+        "a stream takes no file of another one",
+        Code("self.has_own_folder or is_of(self.pattern, key)", "True"),
+        "tests/integration/test_layouts.py::"
+        "test_streams_of_one_folder_leave_each_other_their_files",
+    ),
+    Mutation(
+        "objects of an earlier path format are not missing",
+        Code("file.key.startswith(prefix)", "True"),
+        "tests/integration/test_layouts.py::test_another_path_format_takes_nothing_for_missing",
+    ),
+    Mutation(
+        "rows whose key has no day are not the row of NULLs",
+        Code('"(rowid > 0 OR year IS NOT NULL)"', '"year IS NOT NULL"'),
+        "tests/integration/test_layouts.py::"
+        "test_rows_without_a_day_are_counted_and_never_taken_for_the_row_of_nulls",
+    ),
+    Mutation(
+        "a day is retired by its files",
+        Text("{pruned}filename IN (", "{pruned}true OR filename IN ("),
+        "tests/integration/test_layouts.py::"
+        "test_without_a_day_in_the_key_the_day_is_that_of_the_object",
+    ),
+    Mutation(
+        "folders of a key that are named as a field",
+        Code("folders.difference(HIVE_COLUMNS)", "set()"),
+        "tests/integration/test_layouts.py::"
+        "test_a_folder_that_is_named_as_a_field_does_not_take_its_place",
+    ),
+    Mutation(
         "second look at the ledger, in the transaction",
         Code("outcome.file.position in waiting", "True"),
         "tests/integration/test_exactly_once.py::"

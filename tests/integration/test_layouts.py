@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from lotus_lake.bucket.keys import layout_of
@@ -17,11 +18,13 @@ from lotus_lake.feeder.work import look_for_work
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.observe.balance import read_balance
 from lotus_lake.observe.plan import plan_run
+from lotus_lake.repair.quarantine import retry
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
+from lotus_lake.upkeep.expiry import upkeep
 from tests.catalogs import on_sqlite
 from tests.consuming import age, consume, expire_and_clean
-from tests.feeds import DAY, Feed
+from tests.feeds import DAY, SHAPE, Feed, some_rows
 
 NAMES = {"namespace": "Web Shop", "stream_name": "Order-Lines"}
 # Each with the key of a file of a day, in words of strftime; all but the last name the day.
@@ -36,6 +39,7 @@ LAYOUTS = {
     "${STREAM_NAME}/{timestamp}_{part_number}{format_extension}": "Order-Lines/%s000_{}.parquet",
     "exports/lines/dt=${YEAR}-${MONTH}-${DAY}/": "exports/lines/dt=%Y-%m-%d/{}.parquet",
 }
+TEXT_IDS = [{**row, "id": str(row["id"])} for row in some_rows(3)]
 UNDATED = "${STREAM_NAME}/${UUID}_"
 
 
@@ -162,6 +166,41 @@ def test_rows_without_a_day_are_counted_and_never_taken_for_the_row_of_nulls(
     assert feed.rows_of(feed.sent) - feed.landed(lake) == Counter()
 
 
+# Odd names
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["a b", "100%20", "1+1", "März", "it's", "a#b", "{x}", "日本"])
+def test_a_key_with_an_odd_name_lands_retires_and_goes(
+    make_feed: Callable[..., Feed], lake: Lake, name: str
+) -> None:
+    feed, old = make_feed(retention_days=4), DAY - timedelta(days=9)
+    newest = feed.put()
+    feed.put(f"{name}.parquet", day=old)
+    feed.put(f"{name}2.parquet", day=old, shape={**SHAPE, "id": pa.string()}, rows=TEXT_IDS)
+    done = feed.run(lake).total
+    assert (done.registered, done.copied) == (2, 1)
+    assert reconcile(lake, feed.stream, feed.client, "run").registered == 0
+    assert feed.landed(lake) == feed.rows_of(feed.sent)
+    consume(feed, lake, "int_orders")
+    assert retire_files(lake, feed.stream, ["int_orders"], "run").files == 2
+    for _ in range(2):
+        age(lake, timedelta(days=4))
+        upkeep(lake)
+    assert feed.objects() == {newest}
+    assert feed.landed(lake) == feed.rows_of([newest])
+
+
+@on_sqlite
+def test_a_folder_that_is_named_as_a_field_does_not_take_its_place(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    feed = make_feed(path_format="${STREAM_NAME}/city=x/status=${YEAR}-${MONTH}-${DAY}/")
+    feed.put_key("orders/city=x/status=2026-03-10/0.parquet")
+    assert feed.run(lake).total.copied == 1
+    assert feed.column(lake, "(status, address.city)") == [("paid", "Łódź")] * 3
+
+
 # Others in the bucket
 
 
@@ -206,6 +245,10 @@ def test_a_key_in_the_streams_own_folder_that_is_of_no_format_is_told(
     assert refused.key == odd
     assert "not of the path format shop/orders/${YEAR}_${MONTH}_${DAY}_" in refused.error
     assert feed.run(lake).listing.quarantined == 1
+    fixed = make_feed()
+    assert retry(lake, fixed.stream, [], "run") == 1
+    assert fixed.run(lake).total.registered == 1
+    assert fixed.guard(lake).cursor.day == DAY
 
 
 @on_sqlite

@@ -52,7 +52,7 @@ BAD = {
     "glob*.parquet": (GOOD, "not safe to register: '*'"),
     "1²3.parquet": (GOOD, "not safe to register: '²'"),
     "part_5.csv": (GOOD, "does not name a Parquet file"),
-    "hour=5/part_5.parquet": (GOOD, "is not {prefix}year="),
+    "hour=5/part_5.parquet": (GOOD, "is not of the path format"),
 }
 
 

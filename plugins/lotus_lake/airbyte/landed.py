@@ -144,12 +144,18 @@ def _unknown_files(lake: Lake, client: S3Client, stream: Stream, since: datetime
 def _landed_rows(lake: Lake, stream: Stream, job: Job) -> int:
     if stream.landing_table not in lake.tables("staging"):
         return 0
-    # A job extracts after it was created: by their bounds, older files are not opened.
+    first_day, recent = job.created_at.date() - timedelta(days=1), ""
+    if layout_of(lake.settings, stream).has_hive_days:
+        # These columns are constants of each file: older files are not opened.
+        recent = f"""
+            AND year >= {first_day.year}
+            AND make_date(year::INTEGER, month::INTEGER, day::INTEGER) >= DATE '{first_day}'
+        """
     rows = lake.value(
         f"""
         SELECT count(*) FROM {STAGING}.{identifier(stream.landing_table)}
-        WHERE _airbyte_meta.sync_id = ? AND _airbyte_extracted_at >= ?
+        WHERE _airbyte_meta.sync_id = ? {recent}
         """,
-        [job.job_id, job.created_at - timedelta(days=1)],
+        [job.job_id],
     )
     return int(rows)

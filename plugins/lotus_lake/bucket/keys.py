@@ -18,13 +18,13 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Protocol, TypeVar
 
-from lotus_lake.config.path_format import PLACEHOLDERS, STREAM_NAME, PathFormat
+from lotus_lake.config.path_format import HIVE_DAY, PLACEHOLDERS, STREAM_NAME, PathFormat
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 
-# What DuckLake and S3 both take literally: "*" and "[" would be read as globs, "&" breaks the
-# batch delete of old files for good, "?" and a newline cannot be requested at all.
-_SAFE_KEY = re.compile(r"[A-Za-z0-9._=/-]+")
+# What DuckLake and S3 do not both take literally: "*" and "[" would be read as globs, "&" breaks
+# DuckLake's delete of old files for good, "?", "\\" and a newline cannot be requested at all.
+_UNSAFE = re.compile(r"[*?\[\]\\&\x00-\x1f\x7f]")
 _DIGITS = re.compile(r"(\d+)")
 # The placeholders that give a day, in the order in which they are asked.
 _YEAR, _MONTH, _DAY = _CALENDAR = ("${YEAR}", "${MONTH}", "${DAY}")
@@ -73,6 +73,17 @@ class Layout:
     example: str
     dated: tuple[str, ...]
 
+    @property
+    def says_day(self) -> bool:
+        """Whether every key of the path format names a day."""
+        is_calendar = set(_CALENDAR) <= set(self.fields)
+        return is_calendar or not {_DATE, *_MILLIS, _MICROS}.isdisjoint(self.fields)
+
+    @property
+    def has_hive_days(self) -> bool:
+        """Whether DuckLake reads the columns year, month and day from every key."""
+        return f"/{HIVE_DAY}" in f"/{self.path_format}"
+
     def takes(self, key: str) -> bool:
         """Whether a feeder of the stream would take any key for the stream's."""
         return key.startswith(self.prefix) and self.owns(key)
@@ -101,8 +112,7 @@ class Layout:
 
     def problem(self, key: str) -> str | None:
         """Why a key of the stream cannot be registered, or `None` when it can."""
-        if not _SAFE_KEY.fullmatch(key):
-            bad = sorted({char for char in key if not _SAFE_KEY.fullmatch(char)})
+        if bad := sorted(set(_UNSAFE.findall(key))):
             return f"key has characters that are not safe to register: {' '.join(map(repr, bad))}"
         if ".parquet" not in key.rsplit("/", 1)[-1].lower():
             return "key does not name a Parquet file"

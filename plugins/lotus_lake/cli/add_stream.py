@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from lotus_lake.cli.arguments import CONFIGURE, OptionalName, Source
 from lotus_lake.cli.output import AsJson, say
 from lotus_lake.config.settings import Settings
+from lotus_lake.scaffold.key_layout import look_at_keys
 from lotus_lake.scaffold.stream_files import (
     PlannedFile,
     StreamFiles,
@@ -107,6 +109,9 @@ def add_stream(
 ) -> None:
     """Write the files of a stream: config, landing DDL, dbt source, processed model and its tests.
 
+    How its objects are named is found out in the bucket, and shown; it stands in the stream JSON
+    where the defaults do not say it.
+
     The fields come from include/sources (see `lotus-lake discover`), from a Parquet file, or from
     the stream JSON if there is one already. A file that exists is never changed: run the command
     twice, and the second run does nothing. With --update, the fields that the source schema has
@@ -135,7 +140,7 @@ def add_stream(
         destination_sync_mode=destination_sync_mode or "",
         money=tuple(money or ()),
     )
-    plan = partial(plan_update if update else plan_files, settings, source, choices=choices)
+    plan = partial(plan_update if update else _plan, settings, source, choices=choices)
     if from_parquet and update:
         raise typer.BadParameter("--update reads include/sources, not a file")
     if from_parquet:
@@ -162,6 +167,15 @@ def add_stream(
     differing = [file for planned in plans for file in planned.differing]
     if problems or (look_only and differing and not keep):
         raise typer.Exit(1)
+
+
+def _plan(
+    settings: Settings, source: str, name: str, *, choices: Choices, sample: Path | None = None
+) -> StreamFiles:
+    """Plan the files of a stream, with what the bucket says of its keys."""
+    found = look_at_keys(settings, source, name)
+    planned = plan_files(settings, source, name, choices, sample, found.words)
+    return replace(planned, remarks=tuple(filter(None, (found.remark, *planned.remarks))))
 
 
 def _named(stream: str | None) -> str:

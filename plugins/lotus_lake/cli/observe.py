@@ -180,6 +180,9 @@ def _plan_for_people(found: RunPlan) -> dict[str, Any]:
 
 def _say_plan(found: RunPlan) -> None:
     say(f"{found.stream}: lists after {found.start_after or 'the start of its prefix'}")
+    if found.others:
+        said = "below it are other streams', or of no path format"
+        say(f"  {counted(found.others, 'object')} {said}")
     for day in found.days:
         say(f"  {day.day}: {counted(day.files, 'new file')}, {readable_bytes(day.size_bytes)}")
     for number, batch in enumerate(found.batches, start=1):

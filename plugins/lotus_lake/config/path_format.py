@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from lotus_lake.errors import did_you_mean
 
-DEFAULT_PATH_FORMAT = "${NAMESPACE}/${STREAM_NAME}/year=${YEAR}/month=${MONTH}/day=${DAY}/"
+HIVE_DAY = "year=${YEAR}/month=${MONTH}/day=${DAY}/"
+DEFAULT_PATH_FORMAT = f"${{NAMESPACE}}/${{STREAM_NAME}}/{HIVE_DAY}"
 NAMESPACE, STREAM_NAME = "${NAMESPACE}", "${STREAM_NAME}"
 
 _UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,16 +15,20 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from lotus_lake.bucket.objects import client_errors, store_time
+from lotus_lake.bucket.keys import is_hidden, layout_of
+from lotus_lake.bucket.objects import PAGE_KEYS, client_errors, list_objects, store_time
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
+from lotus_lake.quantities import counted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_SKEW_SECONDS = 300
 _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+# Each costs a request.
+_STREAMS_LOOKED_AT = 100
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}  # GLACIER_IR is read like any other
 _NO_RULES = "NoSuchLifecycleConfiguration"
 _NOT_THERE = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "501", "405", "403"}
@@ -74,6 +79,27 @@ def raw_objects_can_be_read(store: Store) -> Result:
             hint=f"grant s3:GetObject on {settings.raw_uri}/*",
         )
     return ok(f"read the start of {key}")
+
+
+def keys_are_of_their_path_format(store: Store) -> Result:
+    """Of each stream's first thousand keys, some can be fed."""
+    odd, seen, strangers = list[str](), 0, 0
+    for stream in store.streams[:_STREAMS_LOOKED_AT]:
+        layout = layout_of(store.settings, stream)
+        listed = list_objects(store.client, store.settings.bucket, layout.prefix)
+        keys = [item.key for item in islice(listed, PAGE_KEYS) if not is_hidden(item.key)]
+        usable = [key for key in keys if layout.problem(key) is None]
+        seen, strangers = seen + len(keys), strangers + len(keys) - len(usable)
+        if keys and not usable:
+            odd.append(f"{stream.id}: {layout.problem(keys[0])}: {keys[0]}")
+    if odd:
+        return problem(
+            f"no key of {counted(len(odd), 'stream')} can be fed; {odd[0]}",
+            hint="set LAKE_PATH_FORMAT, or namespace, stream_name and feeder.path_format of the "
+            "stream, to what Airbyte's S3 destination has; see docs/layouts.md",
+        )
+    left = f"; {strangers} are other streams', or of no path format" if strangers else ""
+    return ok(f"looked at {counted(seen, 'key')}{left}")
 
 
 def data_path_can_be_written(store: Store) -> Result:
@@ -186,6 +212,7 @@ def _listing_hint(error: Exception) -> str:
 
 CHECKS = (
     raw_objects_can_be_read,
+    keys_are_of_their_path_format,
     data_path_can_be_written,
     clock_agrees_with_the_store,
     no_rule_takes_raw_objects_too_early,

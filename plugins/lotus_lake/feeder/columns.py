@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
+from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.tables import describe
@@ -92,6 +93,18 @@ def name_problem(lake: Lake, file: PendingFile, columns: Sequence[Column]) -> st
         if other != column.source:
             return f"its columns {other} and {column.source} would both land as {column.name}"
     return None
+
+
+def field_in_folders(key: str, columns: Mapping[str, DuckDBPyType]) -> str | None:
+    """A field that DuckLake would read from a folder of a key, such as `status=paid`, if there is.
+
+    Year, month and day are columns of every landing table, and of no file.
+    """
+    folders = {folded(part.partition("=")[0]) for part in key.split("/")[:-1] if "=" in part}
+    if not (folders := folders.difference(HIVE_COLUMNS)):
+        return None
+    names = (field for name, kind in columns.items() for field in _names(name, kind))
+    return next((name for name in names if folded(name) in folders), None)
 
 
 def _names(name: str, kind: DuckDBPyType) -> Iterator[str]:

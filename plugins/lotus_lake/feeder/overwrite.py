@@ -127,7 +127,7 @@ class Overwrite(Append):
             self._ask_about_restart(lake)
             log.info("%s: %s", self.stream.id, found.reason)
             return []
-        return [pending_files(lake, self.stream)]
+        return self.cut(pending_files(lake, self.stream))
 
     def _ask_about_restart(self, lake: Lake) -> None:
         """Airbyte deletes older generations by number: it leaves those of a connection before."""

@@ -11,7 +11,7 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.failures import one_line
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.bounds import validate
-from lotus_lake.feeder.columns import Column, columns_of, name_problem
+from lotus_lake.feeder.columns import Column, columns_of, field_in_folders, name_problem
 from lotus_lake.feeder.copies import copy_files, lost_values
 from lotus_lake.feeder.footers import Footer
 from lotus_lake.feeder.isolation import isolate, raise_if_catalog_fails
@@ -78,6 +78,10 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
             raise_if_catalog_fails(lake, error, f"{stream.id}: adding columns")
             return [*outcomes, *_quarantined([*full, *misleading], one_line(error))]
     table = table_types(lake, stream)
+    for footer in full:
+        if name := field_in_folders(footer.file.key, table):
+            misleading[footer] = f"a folder of its key is named as its field {name}"
+    full = [footer for footer in full if footer not in misleading]
     if fit.by_copy:
         outcomes += copy_files(lake, stream, full, columns, table, fit.misfits)
     else:

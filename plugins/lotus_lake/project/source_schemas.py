@@ -8,11 +8,13 @@ its types, keys and cursors.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lotus_lake.config.path_format import name_in_keys
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
 from lotus_lake.project.json_schema import field_schemas, reduced, type_text
@@ -132,6 +134,16 @@ def check_name(name: str, kind: str) -> None:
         )
 
 
+def our_name(name: str) -> str:
+    """What a stream that Airbyte calls so is called here: `Order Refunds` is `order_refunds`.
+
+    A name that can be part of a stream's identity stays as it is.
+    """
+    if is_plain_name(name) and "__" not in name:
+        return name
+    return re.sub("[^a-z0-9]+", "_", name_in_keys(name).lower()).strip("_")
+
+
 def _messages(text: str) -> Iterable[dict[str, Any]]:
     for line in text.splitlines():
         try:
@@ -176,7 +188,7 @@ def _streams_of(catalog: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _write_stream(
     settings: Settings, source: str, stream: Mapping[str, Any], dry_run: bool
 ) -> SchemaChange:
-    name = str(stream["name"])
+    name = our_name(str(stream["name"]))
     path = settings.sources_dir / source / f"{name}.json"
     try:
         check_name(name, "stream")

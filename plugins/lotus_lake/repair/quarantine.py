@@ -100,7 +100,11 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
                 hint="the next run lands the present object; `lotus-lake quarantine drop` the "
                 "other",
             )
-    return requeue(lake, stream, usable, run_id)
+    # The path format may be another one than when they were listed.
+    dated = [
+        replace(file, partition_date=layout.day(file.key, file.last_modified)) for file in usable
+    ]
+    return requeue(lake, stream, dated, run_id)
 
 
 def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:

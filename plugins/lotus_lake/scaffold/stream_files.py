@@ -23,7 +23,9 @@ from lotus_lake.scaffold.model_yaml import model_yaml
 from lotus_lake.scaffold.sample import read_sample
 from lotus_lake.scaffold.source_yaml import declaring_file, source_file, source_yaml
 from lotus_lake.scaffold.stream_json import (
+    NOTHING,
     Choices,
+    KeyWords,
     SourceSchema,
     checked,
     read_source_schema,
@@ -89,6 +91,7 @@ def plan_files(
     name: str,
     choices: Choices,
     sample: Path | None = None,
+    keys: KeyWords = NOTHING,
 ) -> StreamFiles:
     """Work out the files of a stream.
 
@@ -100,6 +103,7 @@ def plan_files(
         name: Name of the stream.
         choices: What the user asks for.
         sample: A Parquet file of the stream, to read its fields from.
+        keys: How its objects are named in the bucket.
 
     Raises:
         ScaffoldError: Something is missing to make the stream, or `choices` contradicts its JSON.
@@ -108,7 +112,7 @@ def plan_files(
     check_name(source, "source")
     check_name(name, "stream")
     discovered = read_source_schema(settings, source, name)
-    stream, remarks, json_file = _stream(settings, source, name, choices, discovered, sample)
+    stream, remarks, json_file = _stream(settings, source, name, choices, discovered, sample, keys)
     types = discovered.fields if discovered else {}
     files = [json_file, *_derived(settings, stream, types, choices)]
     return StreamFiles(stream, tuple(files), tuple(remarks))
@@ -182,6 +186,7 @@ def _stream(
     choices: Choices,
     discovered: SourceSchema | None,
     sample: Path | None,
+    keys: KeyWords,
 ) -> tuple[Stream, list[str], PlannedFile]:
     path = settings.streams_dir / source / f"{name}.json"
     existing = StreamFile(path).load() if path.exists() else None
@@ -195,7 +200,7 @@ def _stream(
             f"the fields of {source}/{name} are unknown",
             hint=f"lotus-lake discover {source} FILE, or --from-parquet FILE",
         )
-    document = stream_document(name, known, choices)
+    document = stream_document(name, known, choices, keys)
     text = json_text(document)
     return (
         checked(path, json.loads(text)),

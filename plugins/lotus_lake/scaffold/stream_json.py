@@ -58,6 +58,7 @@ class SourceSchema:
         sync_modes: The modes that the source supports; empty if unknown.
         origin: The file that says so, for messages.
         notes: Remarks for the user.
+        stream_name: What Airbyte calls the stream; empty if it is called the same here.
     """
 
     fields: Mapping[str, FieldSchema]
@@ -66,6 +67,19 @@ class SourceSchema:
     sync_modes: tuple[str, ...] = ()
     origin: str = ""
     notes: tuple[str, ...] = field(default=())
+    stream_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWords:
+    """What a stream JSON says of the keys; `None` where the default is right."""
+
+    namespace: str | None = None
+    stream_name: str | None = None
+    path_format: str | None = None
+
+
+NOTHING = KeyWords()
 
 
 def read_source_schema(settings: Settings, source: str, name: str) -> SourceSchema | None:
@@ -88,6 +102,7 @@ def read_source_schema(settings: Settings, source: str, name: str) -> SourceSche
             sync_modes=tuple(document.get("supported_sync_modes") or ()),
             origin=str(file.path),
             notes=tuple(_unknown_cursor(file.path, cursor, fields)),
+            stream_name=document["name"] if document.get("name", name) != name else "",
         )
     except TypeError as error:
         raise StreamConfigError(
@@ -106,8 +121,16 @@ def _unknown_cursor(
         )
 
 
-def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[str, Any]:
+def stream_document(
+    name: str, known: SourceSchema, choices: Choices, keys: KeyWords
+) -> dict[str, Any]:
     """The content of a new stream JSON.
+
+    Args:
+        name: Name of the stream.
+        known: Its schema.
+        choices: What the user asks for.
+        keys: How its objects are named in the bucket.
 
     Raises:
         ScaffoldError: The key or the cursor is not known, or a field does not exist.
@@ -125,6 +148,7 @@ def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[st
     return {
         "$schema": f"../{SCHEMA_FILE}",
         "stream": name,
+        **_names_in_airbyte(known, keys),
         "sync_mode": mode,
         "destination_sync_mode": choices.destination_sync_mode or "append",
         "primary_key": [list(path) for path in key],
@@ -132,6 +156,7 @@ def stream_document(name: str, known: SourceSchema, choices: Choices) -> dict[st
         "selected": True,
         "backfill": False,
         "fields": {field: field_document(field, schema) for field, schema in fields.items()},
+        **({"feeder": {"path_format": keys.path_format}} if keys.path_format else {}),
     }
 
 
@@ -147,6 +172,13 @@ def checked(path: Path, document: Mapping[str, Any]) -> Stream:
         problems = "; ".join(json_problems(error, document, published_schema()))
         raise ScaffoldError(f"{path} would not be a valid stream: {problems}") from None
     return Stream(path.parent.name, path.stem, config)
+
+
+def _names_in_airbyte(known: SourceSchema, keys: KeyWords) -> dict[str, str]:
+    # As the source says it rather than as it is written in keys.
+    stream_name = known.stream_name or keys.stream_name
+    words = {"namespace": keys.namespace, "stream_name": stream_name}
+    return {word: value for word, value in words.items() if value is not None}
 
 
 def field_document(name: str, schema: FieldSchema, *, nested: bool = False) -> dict[str, Any]:
