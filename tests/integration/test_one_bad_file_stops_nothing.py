@@ -48,9 +48,9 @@ BAD = {
     "corrupt_footer.parquet": (corrupt_footer(GOOD), "Footer length error"),
     "Connection-Timeout-SSL.parquet": (b"x" * 99, "No magic bytes found"),
     "a_column_twice.parquet": (twice("id"), "differ in case only, such as ID"),
-    "bl ank.parquet": (GOOD, "not safe to register: ' '"),
+    "a&b.parquet": (GOOD, "not safe to register: '&'"),
     "glob*.parquet": (GOOD, "not safe to register: '*'"),
-    "1²3.parquet": (GOOD, "not safe to register: '²'"),
+    "glob[1].parquet": (GOOD, "not safe to register: '[' ']'"),
     "part_5.csv": (GOOD, "does not name a Parquet file"),
     "hour=5/part_5.parquet": (GOOD, "is not of the path format"),
 }

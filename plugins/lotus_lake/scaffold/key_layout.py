@@ -37,6 +37,7 @@ _NAMES = (
     (r"\d{13}_.+", "${EPOCH}_"),
     (r"\d+_\d{13}_\d+\..+", "{sync_id}_{timestamp}_{part_number}{format_extension}"),
 )
+_FOLDERS_LOOKED_INTO = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _candidates(settings: Settings, client: S3Client, source: str, name: str) ->
     yield NOTHING
     top = _folders(settings, client, settings.raw_prefix)
     namespaces = [folder for folder in top if _alike(folder, source)]
-    for namespace in namespaces or top[:20]:
+    for namespace in dict.fromkeys([*namespaces, *top[:_FOLDERS_LOOKED_INTO]]):
         for folder in _folders(settings, client, f"{settings.raw_prefix}{namespace}/"):
             if _alike(folder, name):
                 yield KeyWords(
