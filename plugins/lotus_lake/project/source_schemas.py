@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ def write_source_schemas(
             hint=f"it has {', '.join(sorted(streams)) or 'none'}",
         )
     chosen = [streams[name] for name in sorted(streams) if not only or name in only]
-    return [_write_stream(settings, source, stream, dry_run) for stream in chosen]
+    taken = Counter(map(our_name, streams))
+    return [_write_stream(settings, source, stream, taken, dry_run) for stream in chosen]
 
 
 def check_name(name: str, kind: str) -> None:
@@ -186,14 +188,22 @@ def _streams_of(catalog: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _write_stream(
-    settings: Settings, source: str, stream: Mapping[str, Any], dry_run: bool
+    settings: Settings,
+    source: str,
+    stream: Mapping[str, Any],
+    taken: Mapping[str, int],
+    dry_run: bool,
 ) -> SchemaChange:
-    name = our_name(str(stream["name"]))
+    theirs = str(stream["name"])
+    name = our_name(theirs)
     path = settings.sources_dir / source / f"{name}.json"
+    if name != theirs and taken[name] > 1:
+        reason = f"another stream is called {name} here as well"
+        return SchemaChange(theirs, path, "skipped", reason=reason)
     try:
         check_name(name, "stream")
     except StreamConfigError as error:
-        return SchemaChange(name, path, "skipped", reason=str(error))
+        return SchemaChange(theirs, path, "skipped", reason=str(error))
     old = _read(path)
     document = _in_place_of(old, _described(stream))
     text = json_text(document)

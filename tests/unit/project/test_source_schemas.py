@@ -210,15 +210,26 @@ def test_one_stream_can_be_chosen(settings: Settings) -> None:
 
 
 def test_a_name_that_cannot_be_a_stream_hides_no_other(settings: Settings) -> None:
-    catalog = {"streams": [{**ORDERS, "name": "../orders"}, ORDERS, {**ORDERS, "name": "a__b"}]}
+    names = ("../orders", "orders", "7 days", "日本")
+    catalog = {"streams": [{**ORDERS, "name": name} for name in names]}
     found = {entry.stream: entry for entry in write_source_schemas(settings, "shop", catalog)}
-    assert [found[name].status for name in ("../orders", "orders", "a__b")] == [
-        "skipped",
-        "new",
-        "skipped",
-    ]
-    assert "is not a valid name of a stream" in found["a__b"].reason
+    assert [found[name].status for name in names] == ["skipped", "new", "skipped", "skipped"]
+    assert "another stream is called orders here" in found["../orders"].reason
+    assert "is not a valid name of a stream" in found["7 days"].reason
     assert [path.name for path in settings.sources_dir.rglob("*.json")] == ["orders.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("Order Refunds", "order_refunds"), ("a__b", "a_b"), ("é-x", "e_x"), ("Lead", "Lead")],
+)
+def test_a_stream_whose_name_is_not_plain_gets_one(
+    settings: Settings, name: str, ours: str
+) -> None:
+    catalog = {"streams": [{**ORDERS, "name": name}]}
+    (written,) = write_source_schemas(settings, "shop", catalog)
+    assert (written.stream, written.path.name, written.status) == (ours, f"{ours}.json", "new")
+    assert json.loads(written.path.read_text())["name"] == name
 
 
 def test_a_source_that_cannot_be_a_folder_is_refused(settings: Settings) -> None:
