@@ -173,7 +173,7 @@ def test_a_viewer_sees_every_stream_and_why_it_is_so(viewer: Browser, fed: Feed)
     ):
         assert word in text  # fmt: skip
     files = _Page(viewer.see("/lake/stream?dag_id=shop__orders").text).text
-    for word in ("part_0.parquet", "registered", "quarantined", "not safe to register"):
+    for word in ("part_0.parquet", "registered", "quarantined", "is not of the path format"):
         assert word in files
 
 

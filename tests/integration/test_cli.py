@@ -71,7 +71,7 @@ def fed(feed: Feed, run: Command) -> Feed:
     feed.put("part_0.parquet")
     feed.put("part_1.parquet", day=DAY + timedelta(days=1))
     feed.put_bytes("broken.parquet", b"x" * 99)
-    feed.put_bytes("bl ank.parquet", b"x" * 99)
+    feed.put_bytes("a&b.parquet", b"x" * 99)
     assert run("feed", *ORDERS).exit_code == 0
     return feed
 
@@ -201,7 +201,7 @@ def test_status_of_a_lake_that_was_never_fed_is_empty(run: Command, settings: Se
 def test_feed_says_what_landed_and_what_did_not(feed: Feed, run: Command) -> None:
     feed.put("part_0.parquet")
     feed.put_bytes("broken.parquet", b"x" * 99)
-    feed.put_bytes("bl ank.parquet", b"x" * 99)
+    feed.put_bytes("a&b.parquet", b"x" * 99)
     said = run("feed", *ORDERS)
     assert said.stdout == ""
     assert "3 objects in the window, 2 to land" in said.stderr
@@ -389,8 +389,8 @@ def test_quarantine_lists_why_and_since_when(fed: Feed, run: Command) -> None:
     said = run("quarantine", "list", "--json")
     assert told(said) == ["2 files in quarantine"]
     found = {file["key"]: file for file in json.loads(said.stdout)}
-    assert set(found) == {fed.key("bl ank.parquet"), fed.key("broken.parquet")}
-    assert "not safe to register" in found[fed.key("bl ank.parquet")]["error"]
+    assert set(found) == {fed.key("a&b.parquet"), fed.key("broken.parquet")}
+    assert "not safe to register" in found[fed.key("a&b.parquet")]["error"]
     assert "No magic bytes" in found[fed.key("broken.parquet")]["error"]
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:.*\+00:00", found[fed.key("broken.parquet")]["quarantined_at"]
@@ -403,7 +403,7 @@ def test_quarantine_lists_why_and_since_when(fed: Feed, run: Command) -> None:
 
 def test_what_was_mended_is_retried_and_lands(fed: Feed, run: Command) -> None:
     for arguments, error in (
-        ([fed.key("bl ank.parquet")], "can never land"),
+        ([fed.key("a&b.parquet")], "can never land"),
         ([fed.key("part_0.parquet")], "not in the quarantine"),
     ):
         before = state(fed.settings)
@@ -420,7 +420,7 @@ def test_what_was_mended_is_retried_and_lands(fed: Feed, run: Command) -> None:
 
 
 def test_what_is_dropped_does_not_come_back(fed: Feed, run: Command) -> None:
-    keys = [fed.key("bl ank.parquet"), fed.key("broken.parquet")]
+    keys = [fed.key("a&b.parquet"), fed.key("broken.parquet")]
     assert run("quarantine", "drop", *ORDERS, code=2).stdout == ""  # never all of them by mistake
     said = run("quarantine", "drop", *ORDERS, *keys)
     assert (said.stdout, told(said)) == ("", ["2 files dropped"])

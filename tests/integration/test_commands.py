@@ -279,7 +279,7 @@ def test_cursors_and_their_history(fed: Feed, shell: Shell) -> None:
 def test_a_plan_says_what_the_next_run_does_and_writes_nothing(fed: Feed, shell: Shell) -> None:
     fed.put("part_3.parquet")
     fed.put("part_4.parquet", day=DAY + timedelta(days=1))
-    unsafe = fed.put_bytes("a b.parquet", parquet(some_rows(1)))
+    unsafe = fed.put_bytes("a&b.parquet", parquet(some_rows(1)))
     fed.put_bytes("part_0.parquet", parquet(some_rows(9)))  # replaced after it landed
     before = head(fed)
     (plan,) = shell.json("plan", "shop", "orders")
