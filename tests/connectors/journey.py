@@ -13,6 +13,7 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import LotusLakeError
@@ -131,7 +132,7 @@ class Journey:
         return shape_of(described, stream.config.primary_key, list(stream.config.fields))
 
     def _put(self, stream: Stream, number: int, data: bytes) -> None:
-        prefix = stream.prefix(self.settings.raw_prefix)
+        prefix = layout_of(self.settings, stream).prefix
         key = f"{prefix}year=2026/month=03/day=10/part_{number}.parquet"
         self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=data)
 

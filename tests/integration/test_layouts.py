@@ -20,6 +20,7 @@ from lotus_lake.observe.balance import read_balance
 from lotus_lake.observe.plan import plan_run
 from lotus_lake.repair.quarantine import retry
 from lotus_lake.repair.reconcile import reconcile
+from lotus_lake.repair.removal import delete_objects
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
 from lotus_lake.upkeep.expiry import upkeep
 from tests.catalogs import on_sqlite
@@ -233,6 +234,9 @@ def test_streams_of_one_folder_leave_each_other_their_files(
         own = set(feed.sent) - set(strangers)
         assert set(feed.events(lake)) == own
         assert feed.landed(lake) == feed.rows_of(own)
+    assert delete_objects(lake, feeds[0].stream, feeds[0].client) == 1
+    left = {item.key for item in list_objects(feeds[0].client, feeds[0].settings.bucket, "")}
+    assert left == {*strangers, *feeds[1].sent, *feeds[2].sent}
 
 
 @on_sqlite

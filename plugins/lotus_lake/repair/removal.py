@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lotus_lake.bucket.objects import delete_version, list_objects
+from lotus_lake.bucket.keys import layout_of
+from lotus_lake.bucket.objects import delete_version, list_stream
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import CommitConflictError
 from lotus_lake.lake.data_files import REGISTERED, forget
@@ -74,8 +75,8 @@ def lake_parts(
     files = len(files_with(lake, stream, _PRESENT)) if was_fed(lake, stream) else 0
     if client is None:
         return LakeParts(tables, files)
-    prefix = stream.prefix(lake.settings.raw_prefix)
-    sizes = [item.size_bytes for item in list_objects(client, lake.settings.bucket, prefix)]
+    listed = list_stream(client, lake.settings.bucket, layout_of(lake.settings, stream))
+    sizes = [item.size_bytes for item in listed]
     return LakeParts(tables, files, len(sizes), sum(sizes))
 
 
@@ -107,7 +108,7 @@ def drop_tables(lake: Lake, stream: Stream, parts: LakeParts, run_id: str) -> No
 
 
 def delete_objects(lake: Lake, stream: Stream, client: S3Client) -> int:
-    """Delete the objects below the prefix of a stream whose tables are dropped.
+    """Delete the objects of a stream whose tables are dropped, and no others in their folder.
 
     Returns:
         How many were deleted; an object that was replaced since it was listed stays.
@@ -115,8 +116,8 @@ def delete_objects(lake: Lake, stream: Stream, client: S3Client) -> int:
     Raises:
         StorageUnavailableError: The store did not answer, or refused.
     """
-    bucket, prefix = lake.settings.bucket, stream.prefix(lake.settings.raw_prefix)
-    listed = list(list_objects(client, bucket, prefix))
+    bucket = lake.settings.bucket
+    listed = list(list_stream(client, bucket, layout_of(lake.settings, stream)))
     return sum(delete_version(client, bucket, item) for item in listed)
 
 
