@@ -75,6 +75,11 @@ CATALOG: dict[str, Any] = {
             "source_defined_primary_key": [["order"], ["line"]],
         },
         {
+            "name": "clicks",
+            "json_schema": {"properties": {"id": ID, "page": TEXT}},
+            "supported_sync_modes": ["full_refresh"],
+        },
+        {
             "name": "accounts",
             "json_schema": {
                 "properties": {
@@ -225,6 +230,38 @@ def test_a_stream_known_from_a_file_only_runs_at_once(
         ) == [(1, "Ann", True)]
 
 
+@on_sqlite
+def test_a_stream_without_a_key_keeps_each_row_once(
+    environment: dict[str, str], client: S3Client, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(environment)
+    write_source_schemas(settings, "shop", CATALOG)
+    clicks = _scaffold(settings, "clicks", Choices())
+    assert find_problems(settings) == []
+
+    def arrive(*rows: str, first: int) -> list[tuple[Any, ...]]:
+        _put(settings, client, clicks, rows, tmp_path, first=first)
+        with open_lake(settings) as lake:
+            feed_stream(lake, clicks, client)
+        output = _build(settings, environment, tmp_path, "int_shop__clicks")
+        assert "PASS=3 WARN=0 ERROR=0 SKIP=0" in output, output
+        with open_lake(settings) as lake:
+            return lake.rows(
+                "SELECT click_id, page FROM lakehouse.main.int_shop__clicks ORDER BY ALL"
+            )
+
+    assert arrive("1, 'a'", "1, 'a'", first=0) == [(1, "a"), (1, "a")]
+    assert arrive("null, 'b'", first=2) == [(1, "a"), (1, "a"), (None, "b")]
+    # The same bytes under another key.
+    client.copy_object(
+        Bucket=settings.bucket,
+        Key=f"{clicks.prefix(settings.raw_prefix)}year=2026/month=03/day=10/copy.parquet",
+        CopySource=f"{settings.bucket}/{clicks.prefix(settings.raw_prefix)}"
+        "year=2026/month=03/day=10/part_0.parquet",
+    )
+    assert arrive("2, 'c'", first=3) == [(1, "a"), (1, "a"), (2, "c"), (None, "b")]
+
+
 # In the order of the log; the times are in EXTRACTED.
 ACCOUNTS = [
     "1, 'Ann', 1, null",
@@ -234,6 +271,8 @@ ACCOUNTS = [
     "3, 'Cid', 1, null",
     "3, null, 4, '2026-03-10T12:00:00Z'",
     "1, 'Ann again', 5, null",
+    # Read once more, later, by an attempt that begins where the last one did.
+    "1, 'Ann', 1, null",
 ]
 
 
@@ -271,6 +310,7 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
     assert arrive(2, 4) == [(2, "Bob")]
     assert sorted(kept_out()) == [(1, "deleted"), (3, "deleted")]
     assert arrive(3, 5) == [(1, "Ann again"), (2, "Bob")]
+    assert arrive(6) == [(1, "Ann again"), (2, "Bob")]
     assert kept_out() == [(3, "deleted")]
 
     # The catalog is lost; rows that are few would be lost with it.

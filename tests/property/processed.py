@@ -1,8 +1,7 @@
 """A processed model without dbt: the project's own macros, rendered by plain Jinja.
 
-One run does what dbt does for an incremental model with the strategy merge, in one transaction:
-the pre-hooks, the query, a first table or a MERGE with the project's update condition, and the
-post-hooks.
+One run does what dbt does for an incremental model, in one transaction: the pre-hooks, the query, a
+first table or what the project's strategy makes of the new rows, and the post-hooks.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ select * from newest
 _CONFIG = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["models"][
     "lotus_lake"
 ]["processed"]
-_CONDITION = " ".join(_CONFIG["+merge_update_condition"].split())
+_STRATEGY = _CONFIG["+incremental_strategy"]
 
 
 def model(stream: Stream) -> str:
@@ -59,7 +58,7 @@ def process(
     lake: Lake,
     stream: Stream,
     query: str = _MODEL,
-    key: str = "order_id",
+    key: str | list[str] = "order_id",
     *,
     full_refresh: bool = False,
     **meta: Any,
@@ -81,12 +80,9 @@ def process(
             lake.con.execute(f"CREATE OR REPLACE TABLE {table} AS {rows}")
         else:
             lake.con.execute(f"CREATE OR REPLACE TEMP TABLE increment AS {rows}")
-            lake.con.execute(
-                f"MERGE INTO {table} AS DBT_INTERNAL_DEST USING increment AS DBT_INTERNAL_SOURCE "
-                f"ON (DBT_INTERNAL_SOURCE.{key} = DBT_INTERNAL_DEST.{key}) "
-                f"WHEN MATCHED AND {_CONDITION} THEN UPDATE BY NAME "
-                "WHEN NOT MATCHED THEN INSERT BY NAME"
-            )
+            call = f"get_incremental_{_STRATEGY}_sql"
+            relations = f"{{'target_relation': '{table}', 'temp_relation': 'increment'}}"
+            run(f"{{{{ {call}({relations}) }}}}")
         run(*(hook for hook in _CONFIG["+post-hook"] if not _asks_dbt(hook)))
 
     lake.commit(f"{stream.id}: process", unit)

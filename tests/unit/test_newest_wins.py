@@ -46,7 +46,7 @@ def newest(found: Sequence[Row], key: str) -> list[tuple[object, ...]]:
                 "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [one, two, *moments, raw_id, place, place],
             )
-        query = template.render(key=key, is_incremental=lambda: False, model={})
+        query = template.render(key=key, is_incremental=lambda: False, model={}, config={})
         left = con.execute(f"FROM ({query}) ORDER BY place")
         assert [column[0] for column in left.description or ()] == [
             "one", "two", "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id", "place",

@@ -51,6 +51,9 @@
 {% macro create_kept_out() -%}
     create table if not exists {{ kept_out() }} as
         select {{ kept_out_columns() }}, null::varchar as _lake_reason from {{ this }} where false;
+    {%- if follows_log() %}
+    alter table {{ kept_out() }} add column if not exists _log_position varchar;
+    {%- endif %}
 {%- endmacro %}
 
 
@@ -60,8 +63,9 @@
 
 
 {% macro kept_out_columns() -%}
-    {{ key_columns() }}, _airbyte_extracted_at, _source_updated_at, _airbyte_raw_id,
-    _lake_snapshot_id
+    {%- if key_columns() != '_airbyte_raw_id' %}{{ key_columns() }}, {% endif -%}
+    _airbyte_extracted_at, _source_updated_at, _airbyte_raw_id, _lake_snapshot_id
+    {{- ', _log_position' if follows_log() }}
 {%- endmacro %}
 
 

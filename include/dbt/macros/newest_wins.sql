@@ -1,8 +1,8 @@
 {#
     One row per key: the newest version among `rows`, a relation or a CTE with `_lake_row_id`. The
-    order is total, so that it does not matter how versions are spread over files and batches;
-    `merge_update_condition` in dbt_project.yml compares the same columns with the rows that are
-    there already. An increment also leaves out what is older than a version that was kept out of
+    order is total, so that it does not matter how versions are spread over files and batches; the
+    incremental strategy below compares the same columns with the rows that are there already. An
+    increment also leaves out what is older than a version that was kept out of
     the table (see kept_out.sql). Rows without the key, or a part of it, are all left as they are.
 
     Older versions are looked for in the key and the columns of the order alone, and only among
@@ -27,6 +27,7 @@
         qualify row_number() over (
             partition by {{ columns | join(', ') }}
             order by
+                {% if follows_log() %}_log_position desc nulls last,{% endif %}
                 _airbyte_extracted_at desc nulls last, _source_updated_at desc,
                 _airbyte_raw_id desc nulls last, _lake_row_id desc
         ) > 1
@@ -36,11 +37,66 @@
 {%- endmacro %}
 
 
-{# What the order of versions compares. #}
+{#
+    The incremental strategy of processed models: a version takes the place of the row of its key if
+    it is newer, in whatever order they arrive.
+#}
+{% macro get_incremental_newest_wins_sql(arguments) -%}
+    merge into {{ arguments['target_relation'] }} as merged
+    using {{ arguments['temp_relation'] }} as arrived
+        on {{ same_values(key_columns().split(','), 'merged', 'arrived') }}
+    when matched and {{ version('arrived') }} > {{ version('merged') }} then update by name
+    when not matched then insert by name
+{%- endmacro %}
+
+
+{#
+    What the order of versions compares. A row that does not say when it was extracted, as older
+    destinations wrote them, is older than any that does.
+#}
 {% macro version(relation) -%}
     (
+        {% if follows_log() %}coalesce({{ relation }}._log_position, ''),{% endif %}
         coalesce({{ relation }}._airbyte_extracted_at, 'epoch'::timestamptz),
         {{ relation }}._source_updated_at, coalesce({{ relation }}._airbyte_raw_id, '')
+    )
+{%- endmacro %}
+
+
+{#
+    Whether the model orders versions by their place in the source's log before anything else:
+    `meta={'order': 'log'}`. `lotus-lake validate` checks that the stream has such a log.
+#}
+{% macro follows_log() -%}
+    {{ 'yes' if (config.get('meta') or {}).get('order') == 'log' }}
+{%- endmacro %}
+
+
+{#
+    Where a version stands in the log of its source, as text in that order: `columns` of the landing
+    table say it, the most significant one first. Positions of two logs cannot be compared. So the
+    generation comes first, which Airbyte raises when it reads everything again, and before that the
+    number of `restarts`, times of extraction at which the log began anew, that the row comes after.
+#}
+{% macro log_position(columns, restarts=[]) -%}
+    concat_ws(
+        '/',
+        {% if restarts -%}
+        lpad((
+            {%- for restart in restarts -%}
+            (coalesce(_airbyte_extracted_at >= '{{ restart }}'::timestamptz, false))::integer
+            {{- ' + ' if not loop.last }}
+            {%- endfor -%}
+        )::varchar, 4, '0'),
+        {% endif -%}
+        lpad(coalesce(_airbyte_generation_id, 0)::varchar, 20, '0')
+        {%- for column in columns %},
+        coalesce(
+            lpad(try_cast({{ column }} as ubigint)::varchar, 20, '0'),
+            lpad(nullif(regexp_extract({{ column }}::varchar, '[.]([0-9]{1,20})$', 1), ''), 20, '0'),
+            lower({{ column }}::varchar), ''
+        )
+        {%- endfor %}
     )
 {%- endmacro %}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Annotated, Any, Literal
 
 from croniter import CroniterError, croniter  # type: ignore[import-untyped]
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lotus_lake.config.path_format import path_format_problem
@@ -32,6 +32,13 @@ VIRTUAL_COLUMNS = (
 
 # Where Airbyte's sources that read a change log say that, and when, a record was deleted.
 DELETED_AT = "_ab_cdc_deleted_at"
+# Where they say when it was changed, and where in the log: MySQL; SQL Server; Postgres.
+CHANGED_AT = "_ab_cdc_updated_at"
+LOG_FIELDS = (
+    ("_ab_cdc_log_file", "_ab_cdc_log_pos"),
+    ("_ab_cdc_lsn", "_ab_cdc_event_serial_no"),
+    ("_ab_cdc_lsn",),
+)
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -276,9 +283,9 @@ class StreamConfig(BaseModel):
         "is materialized as a table.",
     )
     primary_key: tuple[tuple[FieldName, ...], ...] = Field(
-        min_length=1,
         description='What identifies a record: one path per part of the key, such as [["id"]]. '
-        "Each path begins with one of the fields.",
+        "Each path begins with one of the fields. [] is a stream whose records nothing identifies: "
+        "the processed model keeps every row that landed.",
         examples=[[["id"]]],
     )
     cursor_field: tuple[FieldName, ...] = Field(
@@ -293,6 +300,22 @@ class StreamConfig(BaseModel):
         "does to the processed model. hard: the record is not in the table. soft: its row stays, "
         "with what the delete says of it, and with the time in _deleted_at. ignore: the version "
         "before the delete stays.",
+    )
+    log_fields: tuple[FieldName, ...] | None = Field(
+        default=None,
+        description="Fields that say where a version stands in the log of its source, the most "
+        "significant one first: versions follow the log, whenever they were extracted. By default "
+        f"{'; or '.join(', '.join(names) for names in LOG_FIELDS)}, as far as the stream has them. "
+        "[] orders versions by when they were extracted.",
+        examples=[["_ab_cdc_lsn"]],
+    )
+    log_restarts: tuple[AwareDatetime, ...] = Field(
+        default=(),
+        description="Only for a stream that follows a log: times at which that log began anew, "
+        "with lower positions, while Airbyte's generation stayed the same or began at 0 again: a "
+        "new server, a recreated connection. What was extracted from then on is newer than what "
+        "was extracted before.",
+        examples=[["2026-03-05T10:00:00Z"]],
     )
     selected: bool = Field(default=True, description="false leaves the stream without a Dag.")
     backfill: bool = Field(
@@ -309,6 +332,13 @@ class StreamConfig(BaseModel):
     def tells_deletes(self) -> bool:
         """Whether the stream has rows that report deletes."""
         return DELETED_AT in self.fields
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """The fields by which versions follow the log of the source; empty if they do not."""
+        if not self.primary_key:
+            return ()
+        return log_fields(self.fields) if self.log_fields is None else self.log_fields
 
     @field_validator("fields")
     @classmethod
@@ -331,6 +361,7 @@ class StreamConfig(BaseModel):
         for name, paths in (
             ("primary_key", self.primary_key),
             ("cursor_field", [self.cursor_field]),
+            ("log_fields", [(name,) for name in self.log_fields or ()]),
         ):
             for path in paths:
                 if path and path[0] not in self.fields:
@@ -338,7 +369,21 @@ class StreamConfig(BaseModel):
                     raise _broken(f"{'.'.join(path)!r} is not one of the fields; {known}", name)
         if "deletes" in self.model_fields_set and not self.tells_deletes:
             raise _broken(f"needs the field {DELETED_AT}, which reports deletes", "deletes")
+        if self.tells_deletes and self.deletes == "hard" and not self.primary_key:
+            raise _broken(
+                'with "deletes": "hard", which is the default, there has to be one: else nothing '
+                'says which row a delete is of; "soft" keeps every row, "ignore" leaves deletes '
+                "out",
+                "primary_key",
+            )
+        if self.log_restarts and not self.log:
+            raise _broken("needs fields that say where a version stands in a log", "log_restarts")
         return self
+
+
+def log_fields(fields: Container[str]) -> tuple[str, ...]:
+    """Those of a stream's fields that say where a version stands in the log of its source."""
+    return next((names for names in LOG_FIELDS if all(name in fields for name in names)), ())
 
 
 def published_schema() -> dict[str, Any]:

@@ -21,14 +21,6 @@ from lotus_lake.project.lineage import Path
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier, json_array
 
-# What the order of versions compares, and where a version landed.
-VERSION_COLUMNS = (
-    "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id", "_lake_snapshot_id",
-)  # fmt: skip
-_ORDER = (
-    '"_airbyte_extracted_at" DESC NULLS LAST, "_source_updated_at" DESC, '
-    '"_airbyte_raw_id" DESC NULLS LAST, "_lake_row_id" DESC'
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -122,13 +114,15 @@ class _Version:
     source_updated_at: Any
     raw_id: str | None
     snapshot_id: int
+    log_position: str = ""
     row_id: int = -1
     reason: str | None = None
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """What the merge compares."""
-        return self.extracted_at or _EPOCH, self.source_updated_at, self.raw_id or ""
+        read = self.extracted_at or _EPOCH
+        return self.log_position, read, self.source_updated_at, self.raw_id or ""
 
     def is_row(self, landed: _Version) -> bool:
         """Whether a landed version is this one."""
@@ -176,6 +170,11 @@ def among(lake: Lake, columns: Mapping[str, Path], table: str) -> str:
     return " AND ".join(parts)
 
 
+def version_columns(model: Model) -> tuple[str, ...]:
+    """What the order of a model's versions compares, and where a version landed."""
+    return (*model.order, "_lake_snapshot_id")
+
+
 def record_key(model: Model) -> tuple[str, ...]:
     """What makes rows of a processed model versions of one record."""
     return model.unique_key or ("_airbyte_raw_id",)
@@ -204,8 +203,8 @@ def find_versions(
         f"{'' if found else ctes} SELECT DISTINCT {names} FROM {source} LIMIT {limit}"
     )
     of_records = among(lake, {column: (column,) for column in key}, records)
-    landed, total = _landed(lake, key, f"{ctes} SELECT", holder, of_records, limit)
-    winners = _in_tables(lake, model.name, key, of_records, found)
+    landed, total = _landed(lake, model, f"{ctes} SELECT", holder, of_records, limit)
+    winners = _in_tables(lake, model, of_records, found)
     source_name, _, stream_name = landing.removeprefix("stg_").partition("__")
     stream = (source_name, stream_name)
     mark = _mark(lake, model.name)
@@ -242,52 +241,53 @@ def find_versions(
 
 
 def _landed(
-    lake: Lake, key: Sequence[str], select: str, holder: str, of_records: str, limit: int
+    lake: Lake, model: Model, select: str, holder: str, of_records: str, limit: int
 ) -> tuple[list[_Version], int]:
     """Landed versions of the records, newest first, and how many there are."""
-    names = ", ".join(map(identifier, key))
-    columns = ", ".join(map(identifier, VERSION_COLUMNS))
+    names = ", ".join(map(identifier, record_key(model)))
+    columns = ", ".join(map(identifier, version_columns(model)))
+    order = ", ".join(f"{identifier(c)} DESC NULLS LAST" for c in (*model.order, "_lake_row_id"))
     rows = lake.rows(
         f"""
         {select} {names}, {columns}, _lake_row_id, count(*) OVER () AS total
         FROM {identifier(holder)} AS {ASKED}
         WHERE {of_records}
-        QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {_ORDER}) <= {limit}
-        ORDER BY {names}, {_ORDER}
+        QUALIFY row_number() OVER (PARTITION BY {names} ORDER BY {order}) <= {limit}
+        ORDER BY {names}, {order}
         """
     )
-    width = len(key)
-    found = [_version(row, width, row_id=row[width + len(VERSION_COLUMNS)]) for row in rows]
+    found = [_version(model, row, row_id=row[-2]) for row in rows]
     return found, int(rows[0][-1]) if rows else 0
 
 
 def _in_tables(
-    lake: Lake, model: str, key: Sequence[str], of_records: str, found: str | None
+    lake: Lake, model: Model, of_records: str, found: str | None
 ) -> dict[tuple[Any, ...], _Version]:
     """The version of each record that is in the table, or is kept out of it."""
-    names = ", ".join(map(identifier, key))
-    columns = ", ".join(map(identifier, VERSION_COLUMNS))
-    versions: dict[tuple[Any, ...], _Version] = {}
-    if f"kept_out_{model}" in lake.tables("meta"):
-        for row in lake.rows(
-            f"SELECT {names}, {columns}, _lake_reason "
-            f"FROM {META}.{identifier(f'kept_out_{model}')} AS {ASKED} WHERE {of_records}"
-        ):
-            versions[tuple(row[: len(key)])] = _version(row, len(key), reason=row[-1])
+    columns = ", ".join(map(identifier, (*record_key(model), *version_columns(model))))
+    versions: list[_Version] = []
+    if (kept_out := f"kept_out_{model.name}") in lake.tables("meta"):
+        query = f"SELECT {columns}, _lake_reason FROM {META}.{identifier(kept_out)} AS {ASKED}"
+        rows = lake.rows(f"{query} WHERE {of_records}")
+        versions += [_version(model, row, reason=row[-1]) for row in rows]
     if found:
-        for row in lake.rows(f"SELECT {names}, {columns} FROM {found}"):
-            versions[tuple(row[: len(key)])] = _version(row, len(key))
-    return versions
+        versions += [_version(model, row) for row in lake.rows(f"SELECT {columns} FROM {found}")]
+    return {version.key: version for version in versions}
 
 
 def _version(
-    row: Sequence[Any], width: int, *, row_id: int = -1, reason: str | None = None
+    model: Model, row: Sequence[Any], *, row_id: int = -1, reason: str | None = None
 ) -> _Version:
-    """A row of the key and what `VERSION_COLUMNS` names."""
-    extracted_at, source_updated_at, raw_id, snapshot_id = row[width : width + len(VERSION_COLUMNS)]
+    """A row of the key and the version's columns."""
+    width = len(record_key(model))
+    *log, extracted_at, updated_at, raw_id, snapshot_id = row[
+        width : width + len(version_columns(model))
+    ]
+    log_position = (log[0] if log else None) or ""
     return _Version(
-        tuple(row[:width]), extracted_at, source_updated_at, raw_id, snapshot_id, row_id, reason
-    )
+        tuple(row[:width]), extracted_at, updated_at, raw_id, snapshot_id, log_position,
+        row_id, reason,
+    )  # fmt: skip
 
 
 def _outcome(
@@ -313,7 +313,9 @@ def _outcome(
     at = f"{winner.extracted_at:%Y-%m-%d %H:%M:%S}" if winner.extracted_at else "unknown"
     if version.rank == winner.rank:
         return "lost", f"it is the same version as that from {where}"
-    if version.extracted_at == winner.extracted_at:
+    if version.log_position != winner.log_position:
+        at += f", at {winner.log_position} of the log,"
+    elif version.extracted_at == winner.extracted_at:
         at += f", changed {winner.source_updated_at},"
     return "lost", f"that of {at} from {where} is newer"
 

@@ -18,12 +18,12 @@ from lotus_lake.failures import one_line
 from lotus_lake.lake.read_only import confine
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.observe.versions import (
-    VERSION_COLUMNS,
     LandedRows,
     Versions,
     among,
     find_versions,
     record_key,
+    version_columns,
 )
 from lotus_lake.observe.where import ASKED, Condition, read_condition
 from lotus_lake.project.lineage import (
@@ -355,11 +355,11 @@ class _Walk:
 
     def _land(self, step: _Step, landing: Collection[str], found: str | None, number: int) -> None:
         name, (table, *others) = step.model.name, sorted(landing)
-        needed = {*record_key(step.model), *VERSION_COLUMNS}
+        needed = {*record_key(step.model), *version_columns(step.model)}
         if found:
             needed -= {str(row[0]) for row in self._lake.rows(f"DESCRIBE {found}")}
         asked = set() if found else self._heads[name]
-        columns = {"_lake_row_id", *record_key(step.model), *VERSION_COLUMNS, *asked}
+        columns = {"_lake_row_id", *record_key(step.model), *version_columns(step.model), *asked}
         holder = step.lineage.holder(columns) if step.lineage else None
         if others or not table.startswith("stg_"):
             why = f"it reads {', '.join((table, *others))}, and not one landing table alone"

@@ -69,6 +69,7 @@ class Model:
         unique_key: Columns that a model merges by; empty if every run rebuilds it.
         key: Columns that say which row is which: those that it merges by, or else those that a
             data test of it, `unique` or `unique_together`, finds unique.
+        follows_log: Whether its versions are ordered by the log of their source.
     """
 
     name: str
@@ -79,6 +80,13 @@ class Model:
     description: str
     unique_key: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
+    follows_log: bool = False
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Columns that the order of versions compares, as the macro `newest_wins` does."""
+        log = ("_log_position",) if self.follows_log else ()
+        return (*log, "_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id")
 
 
 def dbt_project_dir(project_dir: Path) -> Path:
@@ -191,6 +199,7 @@ def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
             description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
             unique_key=(unique_key := _columns(node.get("config", {}).get("unique_key"))),
             key=unique_key or tested.get(unique_id, ()),
+            follows_log=node.get("config", {}).get("meta", {}).get("order") == "log",
         )
         for unique_id, node in sorted(models.items())
     }

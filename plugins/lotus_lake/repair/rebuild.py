@@ -24,9 +24,6 @@ from lotus_lake.ledger.watermarks import watermark_table
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier
 
-# The order of `newest_wins` (include/dbt/macros); then the younger file: its name begins with the
-# time it was written at.
-_VERSION = ("_airbyte_extracted_at", "_source_updated_at", "_airbyte_raw_id")
 # dbt makes a table under a name of its own, renames it, and DuckLake keeps the folder.
 _FOLDER = r"{folder}(__dbt_tmp|__dbt_backup)?/.*\.parquet"
 _DELETIONS = "-delete.parquet"
@@ -80,7 +77,7 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
         return None
     kept_out = _data_files(lake, f"meta/kept_out_{model.name}")
     columns = _columns(lake, files)
-    if absent := {*_VERSION, *model.unique_key} - set(columns):
+    if absent := {*model.order, *model.unique_key} - set(columns):
         raise SchemaMismatchError(
             f"the data files of {model.name} lack {', '.join(sorted(absent))}",
             hint="create the table by hand from its files",
@@ -119,7 +116,8 @@ def _create(
 ) -> FileEvent:
     table = identifier(LAKE, "main", model.name)
     key = ", ".join(map(identifier, model.unique_key))
-    order = ", ".join(f"{name} DESC" for name in _VERSION)
+    # Then the younger file: its name begins with the time it was written at.
+    order = ", ".join(f"{name} DESC NULLS LAST" for name in model.order)
 
     def create(name: str, names: Sequence[str], condition: str) -> None:
         # The snapshots of the lost catalog mean nothing in this one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import Literal
 
 from lotus_lake.config.stream_config import DELETED_AT, VIRTUAL_COLUMNS, FieldSchema
@@ -18,15 +19,18 @@ from lotus_lake.sql import folded, is_plain_name
 Kind = Literal["id", "string", "number", "boolean", "date", "timestamp", "nested"]
 
 MONEY = "decimal(18, 4)"
-# What processed models carry besides the record's own columns; the last two where they are needed.
+# What processed models carry besides the record's own columns; the last ones where they are needed.
 BOOKKEEPING = (
     "_airbyte_extracted_at",
     "_airbyte_raw_id",
     "_source_updated_at",
     "_lake_snapshot_id",
+    "_log_position",
     "_deleted_at",
     "_lake_bad_values",
 )
+# The key of a stream whose records nothing identifies.
+RAW_ID = "_airbyte_raw_id"
 _KINDS: tuple[Kind, ...] = ("id", "string", "number", "boolean", "date", "timestamp", "nested")
 _KIND_OF_TYPE: dict[str, Kind] = {
     "VARCHAR": "string",
@@ -70,14 +74,16 @@ class ModelColumns:
 
     Attributes:
         columns: Ids first, then strings, numbers, booleans, dates, timestamps, nested values.
-        key: Names of the key's columns.
+        key: Names of the key's columns; of a stream without a key, Airbyte's id of the row.
         cursor: Call of the macro that makes the order of versions of the cursor.
+        log: Call of the macro that says where a version stands in the log; empty if none does.
         cursor_column: The column that this SQL reads; `None` for a stream without a cursor.
     """
 
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     cursor: str
+    log: str
     cursor_column: Column | None
 
     @property
@@ -115,7 +121,7 @@ def model_columns(
     paths = {landed_path(name.split("."), fields): name for name in money}
     named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), paths)
     by_path = {column.path: column for column in named}
-    key = _key(keys, by_path)
+    key = _key(keys, by_path) if keys else (RAW_ID,)
     cursor_path = landed_path(stream.config.cursor_field, fields)
     cursor = by_path.get(cursor_path) or _deep_leaf(cursor_path, fields)
     return ModelColumns(
@@ -130,6 +136,7 @@ def model_columns(
         ),
         key=key,
         cursor=_cursor_expression(cursor),
+        log=_log_expression(stream, fields),
         cursor_column=cursor,
     )
 
@@ -291,12 +298,27 @@ def _deep_leaf(path: Path, fields: Mapping[str, FieldSchema]) -> Column | None:
     return _column("", _Leaf(path, schema, False))
 
 
+def _log_expression(stream: Stream, fields: Mapping[str, FieldSchema]) -> str:
+    """The macro that says where a version stands in the log."""
+    if not stream.config.log:
+        return ""
+    columns = [_quoted(reference(landed_path([name], fields))) for name in stream.config.log]
+    times = [at.astimezone(UTC) for at in stream.config.log_restarts]
+    restarts = ", ".join(f"'{at:%Y-%m-%dT%H:%M:%S.%fZ}'" for at in sorted(times))
+    return f"log_position([{', '.join(columns)}]{f', restarts=[{restarts}]' if restarts else ''})"
+
+
+def _quoted(sql: str) -> str:
+    """SQL as a string of Jinja."""
+    return "'" + sql.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _cursor_expression(cursor: Column | None) -> str:
     """The macro that orders versions as the cursor does, whatever it is."""
     if cursor is None:
         return "source_updated_at('null')"
     sql = reference(cursor.path)
-    text = "'" + sql.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    text = _quoted(sql)
     casts = {
         "timestamp with time zone": f"source_updated_at({text})",
         "date": f"source_updated_at(date_as_time({text}))",

@@ -22,6 +22,7 @@ def model_sql(stream: Stream, model: ModelColumns) -> str:
             f"{_INDENT}_airbyte_extracted_at",
             f"{_INDENT}_airbyte_raw_id",
             f"{_INDENT}{{{{ {model.cursor} }}}} as _source_updated_at",
+            *([f"{_INDENT}{{{{ {model.log} }}}} as _log_position"] if model.log else []),
             f"{_INDENT}_lake_snapshot_id",
             f"{_INDENT}_lake_row_id",
         ]
@@ -72,8 +73,11 @@ def config_call(stream: Stream, key: Sequence[str]) -> str:
     if str(stream.config.destination_sync_mode) == "overwrite":
         # The landing table, too, no longer holds records that the source has deleted.
         arguments.insert(0, "materialized='table'")
-    if stream.config.tells_deletes:
-        arguments.append(f"meta={{'deletes': '{stream.config.deletes}'}}")
+    meta = {"deletes": str(stream.config.deletes)} if stream.config.tells_deletes else {}
+    if stream.config.log:
+        meta["order"] = "log"
+    if meta:
+        arguments.append(f"meta={meta}")
     line = f"{{{{ config({', '.join(arguments)}) }}}}"
     if len(line) <= WIDTH:
         return line

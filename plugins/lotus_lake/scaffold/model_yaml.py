@@ -8,12 +8,14 @@ from lotus_lake.scaffold.columns import Column, ModelColumns
 from lotus_lake.scaffold.describing import described
 from lotus_lake.scaffold.yaml_text import entry, prose, scalar
 
+_KEY_TESTS = "        data_tests: [unique, not_null]"
 # processed.md describes the bookkeeping columns once for all models.
 _BOOKKEEPING = {
     "_deleted_at": ("timestamp with time zone", "deleted_at"),
     "_airbyte_extracted_at": ("timestamp with time zone", "airbyte_extracted_at"),
     "_airbyte_raw_id": ("varchar", "airbyte_raw_id"),
     "_source_updated_at": ("timestamp with time zone", "source_updated_at"),
+    "_log_position": ("varchar", "log_position"),
     "_lake_snapshot_id": ("bigint", "lake_snapshot_id"),
     "_lake_bad_values": ("varchar", "lake_bad_values"),
 }
@@ -31,8 +33,12 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
         *entry(
             4,
             "description",
-            f"{plural.capitalize()} of {stream.source} in their newest version. "
-            f"One row per {record}.",
+            f"{plural.capitalize()} of {stream.source}"
+            + (
+                f" in their newest version. One row per {record}."
+                if stream.config.primary_key
+                else f", which have no key. One row per {record} sent."
+            ),
         ),
     ]
     if len(model.key) > 1:
@@ -47,9 +53,12 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
     for column in model.columns:
         lines += _column_lines(column, model, record, stream)
     for name, (usual, doc) in _BOOKKEEPING.items():
-        if (name == "_deleted_at" and not stream.config.tells_deletes) or (
-            name == "_lake_bad_values" and not model.converted
-        ):
+        needed = {
+            "_deleted_at": stream.config.tells_deletes,
+            "_log_position": bool(model.log),
+            "_lake_bad_values": bool(model.converted),
+        }
+        if not needed.get(name, True):
             continue
         is_text = name == "_source_updated_at" and model.cursor.startswith("text_version(")
         kind = "varchar" if is_text else usual
@@ -57,6 +66,7 @@ def model_yaml(stream: Stream, model: ModelColumns) -> str:
             f"      - name: {name}",
             f"        data_type: {kind}",
             f"        description: \"{{{{ doc('{doc}') }}}}\"",
+            *([_KEY_TESTS] if (name,) == model.key else []),
         ]
     return "\n".join(lines) + "\n"
 
@@ -68,8 +78,7 @@ def _column_lines(column: Column, model: ModelColumns, record: str, stream: Stre
         *entry(8, "description", _description(column, record, stream)),
     ]
     if column.name in model.key:
-        tests = "[unique, not_null]" if len(model.key) == 1 else "[not_null]"
-        lines.append(f"        data_tests: {tests}")
+        lines.append(_KEY_TESTS if len(model.key) == 1 else "        data_tests: [not_null]")
     return lines
 
 

@@ -202,9 +202,15 @@ def _stream(
         )
     document = stream_document(name, known, choices, keys)
     text = json_text(document)
+    remarks = list(known.notes)
+    if not document["primary_key"]:
+        remarks.append(
+            f"{known.origin} defines no primary key for {name}, so the model keeps every row that "
+            "is sent; --primary-key FIELD names one"
+        )
     return (
         checked(path, json.loads(text)),
-        list(known.notes),
+        remarks,
         PlannedFile(path, text, None, "new"),
     )
 

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from lotus_lake.config.json_words import json_problems
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import (
+    CHANGED_AT,
     DELETED_AT,
     SCHEMA_FILE,
     FieldSchema,
     StreamConfig,
+    log_fields,
     published_schema,
 )
 from lotus_lake.config.streams import Stream, StreamFile, source_schema
@@ -53,7 +55,7 @@ class SourceSchema:
 
     Attributes:
         fields: Its fields.
-        primary_key: The key that the source defines.
+        primary_key: The key that the source defines; `None` if it is unknown whether there is one.
         cursor_field: The cursor that the source proposes.
         sync_modes: The modes that the source supports; empty if unknown.
         origin: The file that says so, for messages.
@@ -62,7 +64,7 @@ class SourceSchema:
     """
 
     fields: Mapping[str, FieldSchema]
-    primary_key: Paths = ()
+    primary_key: Paths | None = None
     cursor_field: tuple[str, ...] = ()
     sync_modes: tuple[str, ...] = ()
     origin: str = ""
@@ -136,15 +138,17 @@ def stream_document(
         ScaffoldError: The key or the cursor is not known, or a field does not exist.
     """
     key = choices.primary_key or known.primary_key
-    if not key:
+    if key is None:
         raise ScaffoldError(
-            f"{known.origin} defines no primary key for {name}",
+            f"{known.origin} does not say what the primary key of {name} is",
             hint="name the key of its records: --primary-key FIELD, once for each part",
         )
     mode = choices.sync_mode or _sync_mode(name, known, choices)
     proposed = known.cursor_field if {*known.cursor_field[:1]} <= set(known.fields) else ()
     cursor = (choices.cursor_field or proposed) if mode == "incremental" else ()
     fields = _chosen_fields(known, choices, [*key, *([cursor] if cursor else [])])
+    # Without a key, nothing says which row a delete is of.
+    deletes = {"deletes": "soft"} if DELETED_AT in fields and not key else {}
     return {
         "$schema": f"../{SCHEMA_FILE}",
         "stream": name,
@@ -153,6 +157,7 @@ def stream_document(
         "destination_sync_mode": choices.destination_sync_mode or "append",
         "primary_key": [list(path) for path in key],
         "cursor_field": list(cursor),
+        **deletes,
         "selected": True,
         "backfill": False,
         "fields": {field: field_document(field, schema) for field, schema in fields.items()},
@@ -230,6 +235,8 @@ def _chosen_fields(
             f"{known.origin} has no field {', '.join(dict.fromkeys(unknown))}",
             hint=did_you_mean(unknown[0], known.fields),
         )
-    # Without it, a delete would look like a version whose other fields are all null.
-    wanted = {*choices.fields, *required, DELETED_AT} if choices.fields else set(known.fields)
+    # Without them, a delete would look like a version whose other fields are all null, and versions
+    # would not follow the log.
+    log = (DELETED_AT, CHANGED_AT, *log_fields(known.fields))
+    wanted = {*choices.fields, *required, *log} if choices.fields else set(known.fields)
     return {name: schema for name, schema in known.fields.items() if name in wanted}

@@ -22,6 +22,7 @@ class ProcessedModel:
         unique_key: Columns of its key; empty if it has none.
         materialized: How dbt builds it.
         deletes: What it does with deletes at the source; empty if it says nothing.
+        follows_log: Whether its versions are ordered by the log of their source.
         reads: Source and name of each dbt source that it reads, by itself or through a macro.
         macros: Names of the macros that it calls.
         column_tests: Names of the data tests of each column.
@@ -36,6 +37,7 @@ class ProcessedModel:
     unique_key: tuple[str, ...]
     materialized: str
     deletes: str
+    follows_log: bool
     reads: tuple[tuple[str, str], ...]
     macros: frozenset[str]
     column_tests: Mapping[str, frozenset[str]]
@@ -164,6 +166,7 @@ def _model(
         unique_key=(key,) if isinstance(key, str) else tuple(key),
         materialized=config["materialized"],
         deletes=str(config["meta"].get("deletes", "")),
+        follows_log=config["meta"].get("order") == "log",
         reads=tuple((source, name) for source, name in node["sources"]),
         macros=frozenset(macro.rpartition(".")[2] for macro in node["depends_on"]["macros"]),
         column_tests={column: names for column, names in tests.items() if column},

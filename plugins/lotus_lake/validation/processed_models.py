@@ -24,6 +24,9 @@ _NEWEST_NEEDS = (
 )
 
 
+_ORDERS = {True: "the log of the source", False: "when they were extracted"}
+
+
 def every_stream_has_a_model(project: Project) -> Iterator[Problem]:
     """A selected stream has a model with its tag: without one, its rows would only land."""
     tags = {tag for model in project.models for tag in model.tags}
@@ -126,8 +129,9 @@ def _newest(model: ProcessedModel) -> Iterator[Problem]:
     key = ", ".join(model.unique_key)
     for call in macro_calls(model.code, "newest_wins", "rows", "key"):
         rows, columns = str(call.arguments["rows"]), str(call.arguments["key"])
-        listed = listed_columns(model.code, rows) or _NEWEST_NEEDS
-        for column in (name for name in _NEWEST_NEEDS if name not in listed):
+        needed = (*_NEWEST_NEEDS, *(["_log_position"] if model.follows_log else []))
+        listed = listed_columns(model.code, rows) or needed
+        for column in (name for name in needed if name not in listed):
             yield Problem(
                 model.file,
                 f"CTE {rows} has no column {column}, which newest_wins needs",
@@ -213,6 +217,28 @@ def deletes(project: Project) -> Iterator[Problem]:
                     "does not distinguish deletes from other versions: a delete would be a row of "
                     "nulls",
                     f"{{{{ deleted_at('{DELETED_AT}') }}}} as _deleted_at",
+                )
+
+
+def logs(project: Project) -> Iterator[Problem]:
+    """A model follows the log of its stream, where there is one, by the fields that have it."""
+    streams = {stream.id: stream for stream in project.streams}
+    for model in project.models:
+        for stream in (streams[tag] for tag in model.tags if tag in streams):
+            log = stream.config.log
+            if model.follows_log != bool(log):
+                yield Problem(
+                    model.file,
+                    f"orders versions by {_ORDERS[model.follows_log]}, but its stream has them "
+                    f"follow {', '.join(log) or 'no log'}",
+                    f"meta={{'order': '{'log' if log else 'extraction'}'}} in its config",
+                    config_line(model.code),
+                )
+            elif log and "log_position" not in model.macros:
+                yield Problem(
+                    model.file,
+                    "does not say where a version stands in the log",
+                    f"{{{{ log_position({list(log)}) }}}} as _log_position",
                 )
 
 

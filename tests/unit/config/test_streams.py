@@ -142,14 +142,13 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (
         "missing field",
         {"stream": "orders", "fields": {"id": {}}},
-        ["$.primary_key is required: a non-empty list of lists of field names"],
+        ["$.primary_key is required: a list of lists of field names"],
     ),
     ("no fields", good(fields={}), ["$.fields: should be a non-empty object of fields"]),
-    ("no primary key", good(primary_key=[]), ["$.primary_key = []: should be a non-empty list"]),
     (
         "key of plain names",
         good(primary_key=["id"]),
-        ['$.primary_key = ["id"]: should be a non-empty list of lists of field names, such as '
+        ['$.primary_key = ["id"]: should be a list of lists of field names, such as '
          '[["id"]]'],
     ),
     (
@@ -243,6 +242,26 @@ BAD: list[tuple[str, Any, list[str]]] = [
         ['$.deletes = "soft": needs the field _ab_cdc_deleted_at, which reports deletes'],
     ),
     (
+        "hard deletes without a key",
+        good(primary_key=[], fields={"id": {}, "_ab_cdc_deleted_at": {"type": "string"}}),
+        ["$.primary_key = []: with \"deletes\": \"hard\", which is the default, there has to be"],
+    ),
+    (
+        "log field that is no field",
+        good(log_fields=["lsn"]),
+        ["$.log_fields = [\"lsn\"]: 'lsn' is not one of the fields; known: id"],
+    ),
+    (
+        "log that starts again, but is none",
+        good(log_restarts=["2026-03-05T10:00:00Z"]),
+        ["$.log_restarts", "needs fields that say where a version stands in a log"],
+    ),
+    (
+        "moment without a zone",
+        good(log_restarts=["2026-03-05T10:00:00"]),
+        ['$.log_restarts = ["2026-03-05T10:00:00"]'],
+    ),
+    (
         "field without a name",
         good(fields={"id": {}, "due": {"items": {"properties": {"": {}}}}}),
         ["$.fields.due", "field 'due.' has no usable name"],
@@ -263,6 +282,31 @@ def test_a_bad_document_is_told_precisely(tmp_path: Path, document: Any, texts: 
     assert streams == []
     for text in [str(file), *texts]:
         assert text in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "log"),
+    [
+        (["id", "updated_at"], {}, ()),
+        (["id", "_ab_cdc_lsn"], {}, ("_ab_cdc_lsn",)),
+        (["_ab_cdc_event_serial_no", "_ab_cdc_lsn"], {},
+         ("_ab_cdc_lsn", "_ab_cdc_event_serial_no")),
+        (["_ab_cdc_log_pos", "_ab_cdc_log_file", "_ab_cdc_cursor"], {},
+         ("_ab_cdc_log_file", "_ab_cdc_log_pos")),
+        (["_ab_cdc_cursor", "_ab_cdc_updated_at"], {}, ()),
+        (["_ab_cdc_lsn", "scn"], {"log_fields": ["scn"]}, ("scn",)),
+        (["_ab_cdc_lsn"], {"log_fields": []}, ()),
+        (["_ab_cdc_lsn"], {"primary_key": []}, ()),
+    ],
+)  # fmt: skip
+def test_the_log_of_a_stream_is_found_by_its_fields(
+    tmp_path: Path, fields: list[str], changes: dict[str, Any], log: tuple[str, ...]
+) -> None:
+    described: dict[str, Any] = {"id": {}, **{name: {"type": "string"} for name in fields}}
+    write(tmp_path, good(fields=described, **changes))
+    [stream], errors = load_streams(tmp_path)
+    assert not errors
+    assert stream.config.log == log
 
 
 def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:

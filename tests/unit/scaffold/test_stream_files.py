@@ -157,9 +157,34 @@ def test_a_stream_that_tells_deletes_is_never_without_them(settings: Settings) -
     write_files(plan(settings, fields=("title",)))
     assert "_ab_cdc_deleted_at" in config(settings)["fields"]
     sql = (settings.project_dir / FILES[3]).read_text()
-    assert "meta={'deletes': 'hard'}" in sql
+    assert "meta={'deletes': 'hard', 'order': 'log'}" in sql
+    assert "{{ log_position(['_ab_cdc_lsn']) }} as _log_position," in sql
     assert "{{ deleted_at('_ab_cdc_deleted_at') }} as _deleted_at," in sql
     assert sql.count("deleted_at") == 3
+
+
+def test_a_stream_without_a_key_keeps_every_row_and_the_user_is_told(settings: Settings) -> None:
+    deleted = {"_ab_cdc_deleted_at": {"type": "string"}}
+    discover(
+        settings, source_defined_primary_key=[], json_schema={"properties": {**FIELDS, **deleted}}
+    )
+    made = plan(settings)
+    write_files(made)
+    assert any("defines no primary key for products" in remark for remark in made.remarks)
+    assert (config(settings)["primary_key"], config(settings)["deletes"]) == ([], "soft")
+    sql = (settings.project_dir / FILES[3]).read_text()
+    assert "unique_key='_airbyte_raw_id'" in sql
+    assert "newest_wins('renamed', '_airbyte_raw_id')" in sql
+
+
+def test_a_log_that_begins_anew_is_named_in_utc(settings: Settings) -> None:
+    discover(settings, json_schema={"properties": {**FIELDS, "it's lsn": {"type": "number"}}})
+    write_files(plan(settings))
+    path = settings.project_dir / FILES[0]
+    changes = {"log_fields": ["it's lsn"], "log_restarts": ["2026-03-05T10:00:00+02:00"]}
+    path.write_text(json.dumps(config(settings) | changes))
+    [sql] = [file.text for file in plan(settings).files if file.path.suffix == ".sql"][1:]
+    assert "log_position(['it_s_lsn'], restarts=['2026-03-05T08:00:00.000000Z'])" in sql
 
 
 @pytest.mark.parametrize("name", ["year", "Month", "snapshot_id"])
@@ -208,7 +233,6 @@ def test_an_edited_file_is_never_overwritten(settings: Settings, edited: str) ->
 @pytest.mark.parametrize(
     ("changes", "choices", "text", "hint"),
     [
-        ({"source_defined_primary_key": []}, {}, "no primary key", "--primary-key"),
         ({"default_cursor_field": []}, {}, "no cursor field", "--cursor-field"),
         ({}, {"fields": ("pirce",)}, "no field pirce", "did you mean price?"),
         ({}, {"primary_key": (("uid",),)}, "no field uid", "did you mean id?"),

@@ -466,6 +466,24 @@ def test_a_model_does_with_deletes_what_its_stream_says(settings: Settings, edit
     assert list(processed_models.deletes(replace(project, models=tuple(made)))) == []
 
 
+def test_a_model_follows_the_log_of_its_stream(settings: Settings, edit: Edit) -> None:
+    edit(ORDERS, '"fields": {', '"fields": {"_ab_cdc_lsn": {"type": "number"},')
+    project = read_project(settings)
+    (problem,) = processed_models.logs(project)
+    assert "but its stream has them follow _ab_cdc_lsn" in problem.message
+    made = [replace(model, follows_log=True) for model in project.models]
+    project = replace(project, models=tuple(made))
+    assert {problem.message for problem in processed_models.keys(project)} == {
+        "CTE renamed has no column _log_position, which newest_wins needs"
+    }
+    assert "does not say where a version stands in the log" in {
+        problem.message for problem in processed_models.logs(project)
+    }
+    made = [replace(model, macros=model.macros | {"log_position"}) for model in made]
+    found = processed_models.logs(replace(project, models=tuple(made)))
+    assert all("its stream has them follow no log" in problem.message for problem in found)
+
+
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     added = Problem(settings.project_dir / "include" / "x.json", "is stale", "make it")
     monkeypatch.setattr(validation, "CHECKS", [*validation.CHECKS, lambda _: [added]])
