@@ -104,6 +104,15 @@
 {%- endmacro %}
 
 
+{#
+    Whether the model orders versions by their place in the source's log before anything else:
+    `meta={'order': 'log'}`. `lotus-lake validate` checks that the stream has such a log.
+#}
+{% macro follows_log() -%}
+    {{ 'yes' if (config.get('meta') or {}).get('order') == 'log' }}
+{%- endmacro %}
+
+
 {# When a record was deleted, from the change log; NULL for a version that is not a delete. #}
 {% macro deleted_at(column) -%}
     case

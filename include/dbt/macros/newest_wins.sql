@@ -64,15 +64,6 @@
 
 
 {#
-    Whether the model orders versions by their place in the source's log before anything else:
-    `meta={'order': 'log'}`. `lotus-lake validate` checks that the stream has such a log.
-#}
-{% macro follows_log() -%}
-    {{ 'yes' if (config.get('meta') or {}).get('order') == 'log' }}
-{%- endmacro %}
-
-
-{#
     Where a version stands in the log of its source, as text in that order: `columns` of the landing
     table say it, the most significant one first. Positions of two logs cannot be compared. So the
     generation comes first, which Airbyte raises when it reads everything again, and before that the

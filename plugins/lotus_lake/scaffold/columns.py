@@ -303,9 +303,10 @@ def _log_expression(stream: Stream, fields: Mapping[str, FieldSchema]) -> str:
     if not stream.config.log:
         return ""
     columns = [_quoted(reference(landed_path([name], fields))) for name in stream.config.log]
-    times = [at.astimezone(UTC) for at in stream.config.log_restarts]
-    restarts = ", ".join(f"'{at:%Y-%m-%dT%H:%M:%S.%fZ}'" for at in sorted(times))
-    return f"log_position([{', '.join(columns)}]{f', restarts=[{restarts}]' if restarts else ''})"
+    times = sorted(at.astimezone(UTC) for at in stream.config.log_restarts)
+    restarts = "".join(f"\n            '{at:%Y-%m-%dT%H:%M:%S.%fZ}'," for at in times)
+    named = f", restarts=[{restarts}\n        ]" if restarts else ""
+    return f"log_position([{', '.join(columns)}]{named})"
 
 
 def _quoted(sql: str) -> str:

@@ -262,12 +262,19 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 _JINJA = jinja2.Environment(autoescape=False, extensions=["jinja2.ext.do"])
 
 
-def rendered(sql: str, landed: str) -> str:
+class Config(dict[str, Any]):
+    """dbt's `config`: a call prints nothing."""
+
+    def __call__(self, **_: Any) -> str:
+        return ""
+
+
+def rendered(sql: str, landed: str, **meta: str) -> str:
     """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
     rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
     stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
     template = _JINJA.from_string(MACROS + stub + sql)
-    return template.render(config=lambda **_: "", is_incremental=lambda: False, model={})
+    return template.render(config=Config(meta=meta), is_incremental=lambda: False, model={})
 
 
 def check_model(
@@ -534,6 +541,31 @@ def test_every_reserved_name_can_be_a_field(
     assert len(reserved) > 100
     check_model(con, one, columns(one))
     assert lint(sqlfluff, one, columns(one)) == []
+
+
+@pytest.mark.parametrize("primary_key", [[["id"]], []])
+def test_the_model_of_a_change_log_runs_and_the_linters_find_nothing(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter, primary_key: list[list[str]]
+) -> None:
+    names = ("_ab_cdc_log_file", "_ab_cdc_log_pos", "_ab_cdc_updated_at", "_ab_cdc_deleted_at")
+    document = {
+        "stream": "orders",
+        "primary_key": primary_key,
+        "deletes": "soft",
+        "fields": {"id": ID, **{name: {"type": "string"} for name in names}},
+        "log_restarts": ["2026-03-05T10:00:00Z", "2026-04-05T10:00:00Z"] if primary_key else [],
+    }
+    one = Stream("shop", "orders", StreamConfig.model_validate(document))
+    model = columns(one)
+    table = f"lakehouse.staging.{one.landing_table}"
+    con.execute(f"DROP TABLE IF EXISTS {table};" + landing_ddl(one, landing_columns(one, {})))
+    con.execute(f"INSERT INTO {table} BY NAME SELECT 'r' AS _airbyte_raw_id, 1 AS id")
+    sql = rendered(model_sql(one, model), table, order="log" if primary_key else "")
+    (properties,) = yaml.safe_load(model_yaml(one, model))["models"]
+    found = con.execute(sql)
+    assert [c[0] for c in found.description or ()] == [c["name"] for c in properties["columns"]]
+    assert len(found.fetchall()) == 1
+    assert lint(sqlfluff, one, model) == []
 
 
 @settings(max_examples=12)

@@ -184,7 +184,12 @@ def test_a_log_that_begins_anew_is_named_in_utc(settings: Settings) -> None:
     changes = {"log_fields": ["it's lsn"], "log_restarts": ["2026-03-05T10:00:00+02:00"]}
     path.write_text(json.dumps(config(settings) | changes))
     [sql] = [file.text for file in plan(settings).files if file.path.suffix == ".sql"][1:]
-    assert "log_position(['it_s_lsn'], restarts=['2026-03-05T08:00:00.000000Z'])" in sql
+    assert (
+        " ".join(sql.split()).count(
+            "log_position(['it_s_lsn'], restarts=[ '2026-03-05T08:00:00.000000Z', ])"
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["year", "Month", "snapshot_id"])
