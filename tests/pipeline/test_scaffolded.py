@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.landing.tables import landing_columns
+from lotus_lake.observe.balance import read_balance
+from lotus_lake.project.manifest import load_models
 from lotus_lake.project.source_schemas import write_source_schemas
 from lotus_lake.scaffold.stream_files import plan_files, write_files
 from lotus_lake.scaffold.stream_json import Choices
@@ -283,6 +286,9 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
     settings = Settings.from_env(environment)
     write_source_schemas(settings, "shop", CATALOG)
     accounts = _scaffold(settings, "accounts", Choices(fields=("owner",)))
+    config = settings.streams_dir / "shop" / "accounts.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"history": True}))
+    assert len(write_files(plan_files(settings, "shop", "accounts", Choices()))) == 2
     enriched = settings.project_dir / "include" / "dbt" / "models" / "enriched" / "shop"
     enriched.mkdir()
     (enriched / "fct_accounts.sql").write_text(
@@ -296,7 +302,7 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
             _put(settings, client, accounts, [ACCOUNTS[number]], tmp_path, first=number)
         with open_lake(settings) as lake:
             feed_stream(lake, accounts, client)
-        _build(settings, environment, tmp_path, "int_shop__accounts+")
+        _build(settings, environment, tmp_path, "tag:shop__accounts+")
         with open_lake(settings) as lake:
             found = lake.rows(QUERY.format("int_shop__accounts"))
             assert found == lake.rows(QUERY.format("fct_accounts"))
@@ -312,6 +318,18 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
     assert arrive(3, 5) == [(1, "Ann again"), (2, "Bob")]
     assert arrive(6) == [(1, "Ann again"), (2, "Bob")]
     assert kept_out() == [(3, "deleted")]
+    with open_lake(settings) as lake:
+        history = lake.rows(HISTORY)
+        models = load_models(tmp_path / "target" / "manifest.json")
+        assert read_balance(lake, accounts, models, read=True).problems == ()
+    assert history == [
+        (1, "Ann", False, False, "12:00", "12:02", 1),
+        (1, None, False, True, "12:02", "12:04", 0),
+        (1, "Ann again", True, False, "12:04", None, 0),
+        (2, "Bob", True, False, "12:01", None, 0),
+        (3, "Cid", False, False, "11:00", "12:03", 0),
+        (3, None, True, True, "12:03", None, 0),
+    ]
 
     # The catalog is lost; rows that are few would be lost with it.
     with open_lake(settings) as lake:
@@ -324,10 +342,16 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
     assert run.exit_code == 0, run.output
     with open_lake(settings) as lake:
         assert lake.rows(QUERY.format("int_shop__accounts")) == [(1, "Ann again"), (2, "Bob")]
+        assert lake.rows(HISTORY) == history
     assert kept_out() == [(3, "deleted")]
 
 
 QUERY = "SELECT account_id, owner FROM lakehouse.main.{} ORDER BY ALL"
+HISTORY = (
+    "SELECT account_id, owner, is_current, is_deleted, strftime(valid_from, '%H:%M'), "
+    "strftime(valid_to, '%H:%M'), coalesce(len(_lake_repeats), 0) "
+    "FROM lakehouse.main.hist_shop__accounts ORDER BY account_id, valid_from"
+)
 KEPT_OUT = "kept_out_int_shop__accounts"
 
 

@@ -46,12 +46,16 @@ select * from newest
 _CONFIG = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["models"][
     "lotus_lake"
 ]["processed"]
-_STRATEGY = _CONFIG["+incremental_strategy"]
 
 
 def model(stream: Stream) -> str:
     """Name of the model that reads a stream."""
     return f"int_{stream.id}"
+
+
+def history(stream: Stream) -> str:
+    """Name of the model that has every version of a stream's records."""
+    return f"hist_{stream.id}"
 
 
 def process(
@@ -60,32 +64,35 @@ def process(
     query: str = _MODEL,
     key: str | list[str] = "order_id",
     *,
+    strategy: str = _CONFIG["+incremental_strategy"],
     full_refresh: bool = False,
     **meta: Any,
 ) -> None:
-    """One run of the model, or of another one with its own query, key and `meta`."""
-    table = f"{LAKE}.main.{model(stream)}"
-    config = _Config(unique_key=key, meta=meta)
+    """One run of the model, or of another one with its own query, key, strategy and `meta`."""
+    name = history(stream) if strategy == "versions" else model(stream)
+    table = f"{LAKE}.main.{name}"
+    config = _Config(unique_key=key, incremental_strategy=strategy, meta=meta)
 
     def unit() -> None:
-        exists = model(stream) in lake.tables("main") and not full_refresh
+        exists = name in lake.tables("main") and not full_refresh
 
         def run(*hooks: str) -> None:
             for hook in hooks:
-                lake.con.execute(_render(lake, stream, exists, hook, config))
+                if text := _render(lake, stream, name, exists, hook, config).strip():
+                    lake.con.execute(text)
 
         run(*_CONFIG["+pre-hook"])
-        rows = _render(lake, stream, exists, query, config)
+        rows = _render(lake, stream, name, exists, query, config)
         if not exists:
             lake.con.execute(f"CREATE OR REPLACE TABLE {table} AS {rows}")
         else:
             lake.con.execute(f"CREATE OR REPLACE TEMP TABLE increment AS {rows}")
-            call = f"get_incremental_{_STRATEGY}_sql"
+            call = f"get_incremental_{strategy}_sql"
             relations = f"{{'target_relation': '{table}', 'temp_relation': 'increment'}}"
             run(f"{{{{ {call}({relations}) }}}}")
         run(*(hook for hook in _CONFIG["+post-hook"] if not _asks_dbt(hook)))
 
-    lake.commit(f"{stream.id}: process", unit)
+    lake.commit(f"{name}: process", unit)
 
 
 def rows(lake: Lake, stream: Stream) -> list[tuple[int, str, str, float]]:
@@ -123,7 +130,7 @@ def kept_out(stream: Stream) -> str:
     return f"{META}.kept_out_{model(stream)}"
 
 
-def _render(lake: Lake, stream: Stream, exists: bool, text: str, config: _Config) -> str:
+def _render(lake: Lake, stream: Stream, name: str, exists: bool, text: str, config: _Config) -> str:
     def run_query(query: str) -> Any:
         found = lake.rows(query)
         return SimpleNamespace(rows=found, columns=list(zip(*found, strict=True)))
@@ -133,7 +140,7 @@ def _render(lake: Lake, stream: Stream, exists: bool, text: str, config: _Config
 
     # dbt's own words, as far as the macros use them.
     words = {
-        "this": _Relation(LAKE, "main", model(stream)),
+        "this": _Relation(LAKE, "main", name),
         "source": lambda *_: _Relation(LAKE, "staging", stream.landing_table),
         "config": config,
         "model": SimpleNamespace(resource_type="model"),

@@ -42,7 +42,7 @@
     values, with their number. `lotus-lake balance --read` counts what the tables hold.
 #}
 {% macro warn_of_bad_rows() -%}
-    {%- if execute and config.get('unique_key') -%}
+    {%- if execute and keeps_out() -%}
         {%- set query -%}
             select split_part(_lake_reason, ':', 1) || ', kept out', count(*)
             from {{ kept_out() }}

@@ -8,7 +8,7 @@
     be retired.
 #}
 {% macro keep_out() -%}
-    {%- if config.get('unique_key') -%}
+    {%- if keeps_out() -%}
         {{ create_kept_out() }}
         delete from {{ kept_out() }} as kept_out
         where
@@ -31,11 +31,17 @@
 
 {# Pre-hook: an increment needs the table of what was kept out; a model that is rebuilt drops it. #}
 {% macro begin_to_keep_out() -%}
-    {%- if config.get('unique_key') and is_incremental() -%}
+    {%- if keeps_out() and is_incremental() -%}
         {{ create_kept_out() }}
-    {%- elif config.get('unique_key') -%}
+    {%- elif keeps_out() -%}
         drop table if exists {{ kept_out() }};
     {%- endif -%}
+{%- endmacro %}
+
+
+{# Whether the model keeps versions out: a history has all of them, and a model without a key no order. #}
+{% macro keeps_out() -%}
+    {{ 'yes' if config.get('unique_key') and config.get('incremental_strategy') != 'versions' }}
 {%- endmacro %}
 
 

@@ -317,6 +317,11 @@ class StreamConfig(BaseModel):
         "was extracted before.",
         examples=[["2026-03-05T10:00:00Z"]],
     )
+    history: bool = Field(
+        default=False,
+        description="true adds the model hist_{source}__{stream}, which has every version of each "
+        "record, with the times between which it was valid.",
+    )
     selected: bool = Field(default=True, description="false leaves the stream without a Dag.")
     backfill: bool = Field(
         default=False, description="true asks Airbyte to send everything again, once."
@@ -375,6 +380,16 @@ class StreamConfig(BaseModel):
                 'says which row a delete is of; "soft" keeps every row, "ignore" leaves deletes '
                 "out",
                 "primary_key",
+            )
+        if self.history and not self.primary_key:
+            raise _broken(
+                "needs a primary_key: without one, no row is a version of another", "history"
+            )
+        if self.history and self.destination_sync_mode == "overwrite":
+            raise _broken(
+                "needs destination_sync_mode append: a generation that replaces the one before "
+                "does not say when a record was deleted",
+                "history",
             )
         if self.log_restarts and not self.log:
             raise _broken("needs fields that say where a version stands in a log", "log_restarts")

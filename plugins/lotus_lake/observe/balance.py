@@ -59,7 +59,7 @@ class ModelBalance:
 
     Attributes:
         model: Its name.
-        rows: Its rows.
+        rows: Its rows; of a history, those that are current.
         keys: Distinct keys among them.
         landed_keys: Distinct primary keys among the landed rows that it has read; `None` if its key
             has not as many columns as the stream's, so that they cannot be compared.
@@ -236,8 +236,10 @@ def _models(
         if model.name not in built or not model.unique_key:
             continue
         keys = ", ".join(identifier(column) for column in model.unique_key)
+        counted_rows = "count(*) FILTER (is_current)" if model.is_history else "count(*)"
         [(rows, distinct)] = lake.rows(
-            f"SELECT count(*), count(DISTINCT ({keys})) FROM {LAKE}.main.{identifier(model.name)}"
+            f"SELECT {counted_rows}, count(DISTINCT ({keys})) "
+            f"FROM {LAKE}.main.{identifier(model.name)}"
         )
         landed = None
         is_marked = f"watermark_{model.name}" in marked

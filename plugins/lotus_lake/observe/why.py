@@ -361,7 +361,9 @@ class _Walk:
         asked = set() if found else self._heads[name]
         columns = {"_lake_row_id", *record_key(step.model), *version_columns(step.model), *asked}
         holder = step.lineage.holder(columns) if step.lineage else None
-        if others or not table.startswith("stg_"):
+        if step.model.is_history:
+            why = "each row of a history is a version that landed"
+        elif others or not table.startswith("stg_"):
             why = f"it reads {', '.join((table, *others))}, and not one landing table alone"
         elif found and needed:
             why = f"its table has no {', '.join(sorted(needed))}"

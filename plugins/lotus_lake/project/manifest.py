@@ -39,6 +39,10 @@ _PARSE_TIMEOUT_SECONDS = 300
 _FAILURE_SECONDS = 600
 
 
+# The incremental strategy that makes a model a history: macros/versions.sql.
+HISTORY_STRATEGY = "versions"
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What dbt made of its project.
@@ -70,6 +74,7 @@ class Model:
         key: Columns that say which row is which: those that it merges by, or else those that a
             data test of it, `unique` or `unique_together`, finds unique.
         follows_log: Whether its versions are ordered by the log of their source.
+        is_history: Whether it has a row for every version of a record, and not one per key.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Model:
     unique_key: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     follows_log: bool = False
+    is_history: bool = False
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -200,6 +206,7 @@ def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
             unique_key=(unique_key := _columns(node.get("config", {}).get("unique_key"))),
             key=unique_key or tested.get(unique_id, ()),
             follows_log=node.get("config", {}).get("meta", {}).get("order") == "log",
+            is_history=node.get("config", {}).get("incremental_strategy") == HISTORY_STRATEGY,
         )
         for unique_id, node in sorted(models.items())
     }

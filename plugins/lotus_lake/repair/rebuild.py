@@ -3,7 +3,8 @@
 A processed table holds the newest version of each record. Every version that was ever merged was
 written to a file of the table's folder, so the newest version among all files there, those of the
 past included, is what the table held, unless it is one that was kept out of it (see the macro
-`keep_out`). Landing tables need none of this: their files land again.
+`keep_out`). A history writes all versions of a record at once, whenever one arrives; the last time,
+the most rows had told of it. Landing tables need none of this: their files land again.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def rebuild(lake: Lake, stream: Stream, model: Model, run_id: str) -> Rebuilt | 
         return None
     kept_out = _data_files(lake, f"meta/kept_out_{model.name}")
     columns = _columns(lake, files)
-    if absent := {*model.order, *model.unique_key} - set(columns):
+    of_history = {"_lake_rows_told"} if model.is_history else set()
+    if absent := {*model.order, *model.unique_key, *of_history} - set(columns):
         raise SchemaMismatchError(
             f"the data files of {model.name} lack {', '.join(sorted(absent))}",
             hint="create the table by hand from its files",
@@ -116,6 +118,10 @@ def _create(
 ) -> FileEvent:
     table = identifier(LAKE, "main", model.name)
     key = ", ".join(map(identifier, model.unique_key))
+    latest, version = "true", key
+    if model.is_history:
+        latest = f"_lake_rows_told = max(_lake_rows_told) OVER (PARTITION BY {key})"
+        version = f"{key}, {', '.join(model.order)}"
     # Then the younger file: its name begins with the time it was written at.
     order = ", ".join(f"{name} DESC NULLS LAST" for name in model.order)
 
@@ -128,7 +134,7 @@ def _create(
         lake.con.execute(
             f"CREATE TABLE {name} AS SELECT {chosen} "
             "FROM read_parquet(?, union_by_name => true, filename => '_data_file') "
-            f"QUALIFY row_number() OVER (PARTITION BY {key} "
+            f"QUALIFY {latest} AND row_number() OVER (PARTITION BY {version} "
             f"ORDER BY {order}, parse_filename(_data_file) DESC) = 1 AND {condition}",
             [[*files, *kept_out], f"{lake.settings.data_path}meta/"],
         )

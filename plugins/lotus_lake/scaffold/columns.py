@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Literal
 
-from lotus_lake.config.stream_config import DELETED_AT, VIRTUAL_COLUMNS, FieldSchema
+from lotus_lake.config.stream_config import CHANGED_AT, DELETED_AT, VIRTUAL_COLUMNS, FieldSchema
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.types import airbyte_name, column_name, column_type
@@ -25,9 +25,21 @@ BOOKKEEPING = (
     "_airbyte_raw_id",
     "_source_updated_at",
     "_lake_snapshot_id",
+    "_source_changed_at",
     "_log_position",
     "_deleted_at",
+    "_lake_rows_told",
+    "_lake_repeats",
     "_lake_bad_values",
+)
+# What a history says of each version.
+VALIDITY = (
+    "valid_from",
+    "valid_to",
+    "source_valid_from",
+    "source_valid_to",
+    "is_current",
+    "is_deleted",
 )
 # The key of a stream whose records nothing identifies.
 RAW_ID = "_airbyte_raw_id"
@@ -77,6 +89,7 @@ class ModelColumns:
         key: Names of the key's columns; of a stream without a key, Airbyte's id of the row.
         cursor: Call of the macro that makes the order of versions of the cursor.
         log: Call of the macro that says where a version stands in the log; empty if none does.
+        changed: Call of the macro that says when the source changed a record.
         cursor_column: The column that this SQL reads; `None` for a stream without a cursor.
     """
 
@@ -84,6 +97,7 @@ class ModelColumns:
     key: tuple[str, ...]
     cursor: str
     log: str
+    changed: str
     cursor_column: Column | None
 
     @property
@@ -91,13 +105,21 @@ class ModelColumns:
         """The columns whose values may not fit their type."""
         return tuple(column for column in self.columns if column.is_converted)
 
+    @property
+    def of_log(self) -> tuple[Column, ...]:
+        """The columns that tell of a source's log, and not of the record."""
+        return tuple(column for column in self.columns if column.path[0].startswith("_ab_cdc_"))
+
     def by_name(self, name: str) -> Column:
         """The column of that name."""
         return next(column for column in self.columns if column.name == name)
 
 
 def model_columns(
-    stream: Stream, discovered: Mapping[str, FieldSchema], money: Collection[str] = ()
+    stream: Stream,
+    discovered: Mapping[str, FieldSchema],
+    money: Collection[str] = (),
+    reserved: Collection[str] = (),
 ) -> ModelColumns:
     """Derive the columns of a stream's processed model.
 
@@ -108,6 +130,7 @@ def model_columns(
         stream: The stream.
         discovered: Its fields as the source schema has them.
         money: Fields to cast to decimal, as dotted paths.
+        reserved: Names that the model needs for itself.
 
     Raises:
         ScaffoldError: A field cannot be the key, the cursor or money.
@@ -119,7 +142,8 @@ def model_columns(
     keys = [landed_path(path, fields) for path in stream.config.primary_key]
     leaves = list(_leaves(fields, keys))
     paths = {landed_path(name.split("."), fields): name for name in money}
-    named = _as_money(_distinct(leaves, fields, naming.singular(stream.name)), paths)
+    record = naming.singular(stream.name)
+    named = _as_money(_distinct(leaves, fields, record, reserved), paths)
     by_path = {column.path: column for column in named}
     key = _key(keys, by_path) if keys else (RAW_ID,)
     cursor_path = landed_path(stream.config.cursor_field, fields)
@@ -137,6 +161,7 @@ def model_columns(
         key=key,
         cursor=_cursor_expression(cursor),
         log=_log_expression(stream, fields),
+        changed=_changed_expression(fields, cursor),
         cursor_column=cursor,
     )
 
@@ -182,7 +207,10 @@ def _at(fields: Mapping[str, FieldSchema], path: Path) -> FieldSchema | None:
 
 
 def _distinct(
-    leaves: Sequence[_Leaf], fields: Mapping[str, FieldSchema], record: str
+    leaves: Sequence[_Leaf],
+    fields: Mapping[str, FieldSchema],
+    record: str,
+    reserved: Collection[str],
 ) -> list[Column]:
     """Columns with names that differ from each other and from other fields of the table."""
     taken = {folded(column_name(name, schema)) for name, schema in fields.items()}
@@ -193,7 +221,10 @@ def _distinct(
         free = (
             name
             for name in _candidates(leaf, record)
-            if name not in taken - own and name not in reserved_names() and is_plain_name(name)
+            if name not in taken - own
+            and name not in reserved_names()
+            and name not in reserved
+            and is_plain_name(name)
         )
         name = next(free)
         taken.add(name)
@@ -207,6 +238,7 @@ def _candidates(leaf: _Leaf, record: str) -> Iterator[str]:
     yield _preferred(leaf, record)
     yield "_".join(parts)
     yield "__".join(parts)
+    yield f"{record}_{'_'.join(parts)}"
     for number in itertools.count(2):
         yield f"{'_'.join(parts)}_{number}"
 
@@ -307,6 +339,19 @@ def _log_expression(stream: Stream, fields: Mapping[str, FieldSchema]) -> str:
     restarts = "".join(f"\n            '{at:%Y-%m-%dT%H:%M:%S.%fZ}'," for at in times)
     named = f", restarts=[{restarts}\n        ]" if restarts else ""
     return f"log_position([{', '.join(columns)}]{named})"
+
+
+def _changed_expression(fields: Mapping[str, FieldSchema], cursor: Column | None) -> str:
+    """The macro that says when the source changed a record; a number is not known to be a time."""
+    if CHANGED_AT in fields:
+        sql = reference(landed_path([CHANGED_AT], fields))
+    elif cursor and cursor.type in ("timestamp with time zone", "date", "varchar"):
+        sql = reference(cursor.path)
+        if cursor.type == "date":
+            return f"date_as_time({_quoted(sql)})"
+    else:
+        sql = "null"
+    return f"source_changed_at({_quoted(sql)})"
 
 
 def _quoted(sql: str) -> str:

@@ -1,4 +1,4 @@
-"""The SQL of a processed model."""
+"""The SQL of a processed model, and of the history beside it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,57 @@ _INDENT = " " * 8
 
 def model_sql(stream: Stream, model: ModelColumns) -> str:
     """Text of `int_{source}__{stream}.sql`: new rows, renamed and cast, and the newest per key."""
-    columns = ",\n".join(
-        [_selected(column.expression, column.name) for column in model.columns]
-        + [f"{_INDENT}{{{{ deleted_at('{DELETED_AT}') }}}} as _deleted_at"]
-        * stream.config.tells_deletes
-        + [
-            f"{_INDENT}_airbyte_extracted_at",
-            f"{_INDENT}_airbyte_raw_id",
-            f"{_INDENT}{{{{ {model.cursor} }}}} as _source_updated_at",
-            *([f"{_INDENT}{{{{ {model.log} }}}} as _log_position"] if model.log else []),
-            f"{_INDENT}_lake_snapshot_id",
-            f"{_INDENT}_lake_row_id",
-        ]
-    )
-    rows = "converted" if model.converted else "renamed"
+    rows, ctes = _ctes(stream, model)
     return f"""\
 {config_call(stream, model.key)}
 
+{ctes}newest as (
+    {{{{ newest_wins('{rows}', '{", ".join(model.key)}') }}}}
+)
+
+select * from newest
+"""
+
+
+def history_sql(stream: Stream, model: ModelColumns) -> str:
+    """Text of `hist_{source}__{stream}.sql`: the same rows, and every version of each record."""
+    rows, ctes = _ctes(stream, model, is_history=True)
+    apart = "".join(f"\n        '{column.name}'," for column in model.of_log)
+    named = f", apart_from=[{apart}\n    ]" if apart else ""
+    return f"""\
+{config_call(stream, model.key, is_history=True)}
+
+{ctes}history as (
+    {{{{ versions('{rows}', '{", ".join(model.key)}'{named}) }}}}
+)
+
+select * from history
+"""
+
+
+def _ctes(stream: Stream, model: ModelColumns, *, is_history: bool = False) -> tuple[str, str]:
+    """The CTEs that read, rename and cast, and the name of the last one."""
+    tells = stream.config.tells_deletes
+    deleted = {"_deleted_at": f"deleted_at('{DELETED_AT}')"} if tells else {}
+    columns = ",\n".join(
+        [_selected(column.expression, column.name) for column in model.columns]
+        + [
+            f"{_INDENT}{{{{ {call} }}}} as {name}" if call else f"{_INDENT}{name}"
+            for name, call in {
+                **deleted,
+                "_airbyte_extracted_at": "",
+                "_airbyte_raw_id": "",
+                "_source_updated_at": model.cursor,
+                **({"_source_changed_at": model.changed} if is_history else {}),
+                **({"_log_position": model.log} if model.log else {}),
+                "_lake_snapshot_id": "",
+                "_lake_row_id": "",
+            }.items()
+        ]
+    )
+    return (
+        "converted" if model.converted else "renamed",
+        f"""\
 with landed as not materialized (
     select * from {{{{ landed_rows('{stream.source}', '{stream.name}') }}}}
 ),
@@ -41,12 +75,8 @@ renamed as not materialized (
     from landed
 ),
 
-{_converted(model)}newest as (
-    {{{{ newest_wins('{rows}', '{", ".join(model.key)}') }}}}
-)
-
-select * from newest
-"""
+{_converted(model)}""",
+    )
 
 
 def _converted(model: ModelColumns) -> str:
@@ -63,13 +93,15 @@ converted as not materialized (
 """
 
 
-def config_call(stream: Stream, key: Sequence[str]) -> str:
+def config_call(stream: Stream, key: Sequence[str], *, is_history: bool = False) -> str:
     """The model's config: its key, its tag, and what follows from the stream's config."""
     names = [f"'{name}'" for name in key]
     arguments = [
         f"unique_key={names[0] if len(names) == 1 else '[' + ', '.join(names) + ']'}",
         f"tags=['{stream.id}']",
     ]
+    if is_history:
+        arguments.insert(0, "incremental_strategy='versions'")
     if str(stream.config.destination_sync_mode) == "overwrite":
         # The landing table, too, no longer holds records that the source has deleted.
         arguments.insert(0, "materialized='table'")

@@ -17,9 +17,9 @@ from lotus_lake.landing.tables import ddl_file, ddl_text
 from lotus_lake.project.json_text import json_text
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.project.source_schemas import check_name
-from lotus_lake.scaffold.columns import model_columns
-from lotus_lake.scaffold.model_sql import model_sql
-from lotus_lake.scaffold.model_yaml import model_yaml
+from lotus_lake.scaffold.columns import VALIDITY, model_columns
+from lotus_lake.scaffold.model_sql import history_sql, model_sql
+from lotus_lake.scaffold.model_yaml import history_yaml, model_yaml
 from lotus_lake.scaffold.sample import read_sample
 from lotus_lake.scaffold.source_yaml import declaring_file, source_file, source_yaml
 from lotus_lake.scaffold.stream_json import (
@@ -71,7 +71,8 @@ class StreamFiles:
 
     Attributes:
         stream: The stream.
-        files: Stream JSON, landing DDL, dbt source, model and its YAML, in this order.
+        files: Stream JSON, landing DDL, dbt source, model and its YAML, in this order; then, if it
+            is asked for, the history and its YAML.
         remarks: Notes for the user.
     """
 
@@ -258,14 +259,19 @@ def derived_texts(
     discovered: Mapping[str, FieldSchema],
     choices: Choices,
 ) -> dict[Path, str]:
-    """What follows from a stream's config and schema: landing DDL, model, and its YAML."""
+    """What follows from a stream's config and schema: landing DDL, models, and their YAML."""
     folder = dbt_project_dir(settings.project_dir) / "models" / "processed" / stream.source
     columns = model_columns(stream, discovered, choices.money)
-    return {
+    texts = {
         ddl_file(settings.project_dir, stream): ddl_text(settings, stream),
         folder / f"int_{stream.id}.sql": model_sql(stream, columns),
         folder / f"int_{stream.id}.yml": model_yaml(stream, columns),
     }
+    if stream.config.history:
+        every = model_columns(stream, discovered, choices.money, reserved=VALIDITY)
+        texts[folder / f"hist_{stream.id}.sql"] = history_sql(stream, every)
+        texts[folder / f"hist_{stream.id}.yml"] = history_yaml(stream, every)
+    return texts
 
 
 def _planned(path: Path, text: str) -> PlannedFile:

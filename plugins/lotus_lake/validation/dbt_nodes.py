@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lotus_lake.project.manifest import HISTORY_STRATEGY
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessedModel:
@@ -23,6 +25,7 @@ class ProcessedModel:
         materialized: How dbt builds it.
         deletes: What it does with deletes at the source; empty if it says nothing.
         follows_log: Whether its versions are ordered by the log of their source.
+        is_history: Whether it has a row for every version of a record.
         reads: Source and name of each dbt source that it reads, by itself or through a macro.
         macros: Names of the macros that it calls.
         column_tests: Names of the data tests of each column.
@@ -38,6 +41,7 @@ class ProcessedModel:
     materialized: str
     deletes: str
     follows_log: bool
+    is_history: bool
     reads: tuple[tuple[str, str], ...]
     macros: frozenset[str]
     column_tests: Mapping[str, frozenset[str]]
@@ -167,6 +171,7 @@ def _model(
         materialized=config["materialized"],
         deletes=str(config["meta"].get("deletes", "")),
         follows_log=config["meta"].get("order") == "log",
+        is_history=config["incremental_strategy"] == HISTORY_STRATEGY,
         reads=tuple((source, name) for source, name in node["sources"]),
         macros=frozenset(macro.rpartition(".")[2] for macro in node["depends_on"]["macros"]),
         column_tests={column: names for column, names in tests.items() if column},

@@ -65,7 +65,7 @@ def every_model_has_a_stream(project: Project) -> Iterator[Problem]:
             elif tag in streams:
                 yield from _reads(model, streams[tag])
         # `every_stream_has_a_model` reports a model that is named after its stream.
-        if not model.tags and model.name.removeprefix("int_") not in known:
+        if not model.tags and model.name.partition("_")[2] not in known:
             yield Problem(
                 model.file,
                 "has no stream's tag: no Dag would run it",
@@ -75,11 +75,13 @@ def every_model_has_a_stream(project: Project) -> Iterator[Problem]:
 
 
 def _reads(model: ProcessedModel, stream: Stream) -> Iterator[Problem]:
-    if not model.name.startswith(f"int_{stream.id}") or model.file.parent.name != stream.source:
+    name = f"{'hist' if model.is_history else 'int'}_{stream.id}"
+    if not model.name.startswith(name) or model.file.parent.name != stream.source:
         yield Problem(
             model.file,
-            f"is the model of {stream.id}, but not named after it",
-            f"name it models/processed/{stream.source}/int_{stream.id}.sql",
+            f"is the {'history' if model.is_history else 'model'} of {stream.id}, but not named "
+            "after it",
+            f"name it models/processed/{stream.source}/{name}.sql",
         )
     own = (stream.source, stream.name)
     calls = macro_calls(model.code, "landed_rows", "source_name", "stream_name")
@@ -127,22 +129,27 @@ def keys(project: Project) -> Iterator[Problem]:
 
 def _newest(model: ProcessedModel) -> Iterator[Problem]:
     key = ", ".join(model.unique_key)
-    for call in macro_calls(model.code, "newest_wins", "rows", "key"):
+    macro = "versions" if model.is_history else "newest_wins"
+    needed = (
+        *_NEWEST_NEEDS,
+        *(["_source_changed_at"] if model.is_history else []),
+        *(["_log_position"] if model.follows_log else []),
+    )
+    for call in macro_calls(model.code, macro, "rows", "key"):
         rows, columns = str(call.arguments["rows"]), str(call.arguments["key"])
-        needed = (*_NEWEST_NEEDS, *(["_log_position"] if model.follows_log else []))
         listed = listed_columns(model.code, rows) or needed
         for column in (name for name in needed if name not in listed):
             yield Problem(
                 model.file,
-                f"CTE {rows} has no column {column}, which newest_wins needs",
+                f"CTE {rows} has no column {column}, which {macro} needs",
                 f"add {column} to the columns of {rows}",
                 call.line,
             )
         if [name.strip() for name in columns.split(",")] != list(model.unique_key):
             yield Problem(
                 model.file,
-                f"keeps the newest by {columns}, but merges by {key}",
-                "use the same columns in newest_wins and unique_key",
+                f"finds versions of a record by {columns}, but merges by {key}",
+                f"use the same columns in {macro} and unique_key",
                 call.line,
             )
 
@@ -169,13 +176,14 @@ def _key_tests(model: ProcessedModel) -> Iterator[Problem]:
         yield Problem(
             file,
             f"key {', '.join(model.unique_key)} is not tested to be unique",
-            "data_tests: [unique] at its column; of several columns, unique_together at the model",
+            "data_tests: [unique] at its column; of several columns, unique_together at the model; "
+            "in a history, that with where: is_current",
             line,
         )
 
 
 def _is_tested_unique(model: ProcessedModel) -> bool:
-    if len(model.unique_key) == 1:
+    if len(model.unique_key) == 1 and not model.is_history:
         return "unique" in model.column_tests.get(model.unique_key[0], ())
     return any("unique" in name for name in model.tests)
 
@@ -240,6 +248,24 @@ def logs(project: Project) -> Iterator[Problem]:
                     "does not say where a version stands in the log",
                     f"{{{{ log_position({list(log)}) }}}} as _log_position",
                 )
+
+
+def histories(project: Project) -> Iterator[Problem]:
+    """A stream has a history if its config says so, and only then."""
+    found = {tag: model for model in project.models if model.is_history for tag in model.tags}
+    for stream in project.selected:
+        if stream.config.history and stream.id not in found:
+            yield Problem(
+                project.file_of(stream),
+                f"asks for a history, and no model tagged {stream.id} is one",
+                f"lotus-lake add-stream {stream.source} {stream.name} --keep",
+            )
+        elif stream.id in found and not stream.config.history:
+            yield Problem(
+                found[stream.id].file,
+                f"is a history, for which the config of {stream.id} does not ask",
+                f'"history": true in {project.file_of(stream)}, or delete the model',
+            )
 
 
 def sources(project: Project) -> Iterator[Problem]:

@@ -247,6 +247,16 @@ BAD: list[tuple[str, Any, list[str]]] = [
         ["$.primary_key = []: with \"deletes\": \"hard\", which is the default, there has to be"],
     ),
     (
+        "history without a key",
+        good(primary_key=[], history=True),
+        ["$.history = true: needs a primary_key"],
+    ),
+    (
+        "history of a stream that is overwritten",
+        good(destination_sync_mode="overwrite", history=True),
+        ["$.history = true: needs destination_sync_mode append"],
+    ),
+    (
         "log field that is no field",
         good(log_fields=["lsn"]),
         ["$.log_fields = [\"lsn\"]: 'lsn' is not one of the fields; known: id"],

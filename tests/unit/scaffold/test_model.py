@@ -22,17 +22,17 @@ from lotus_lake.config.streams import Stream, load_streams, source_schema
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.landing.tables import landing_columns, landing_ddl
 from lotus_lake.landing.types import airbyte_name
-from lotus_lake.scaffold.columns import BOOKKEEPING, Column, ModelColumns, model_columns
+from lotus_lake.scaffold.columns import BOOKKEEPING, VALIDITY, Column, ModelColumns, model_columns
 from lotus_lake.scaffold.expressions import Path, reserved_names
-from lotus_lake.scaffold.model_sql import model_sql
-from lotus_lake.scaffold.model_yaml import model_yaml
+from lotus_lake.scaffold.model_sql import history_sql, model_sql
+from lotus_lake.scaffold.model_yaml import history_yaml, model_yaml
 from lotus_lake.sql import identifier, literal
 
 PROJECT = FilePath(__file__).resolve().parents[3]
 INCLUDE = PROJECT / "include"
 MACROS = "".join(
     (INCLUDE / "dbt" / "macros" / f"{name}.sql").read_text("utf-8")
-    for name in ("newest_wins", "kept_out", "convert")
+    for name in ("newest_wins", "kept_out", "convert", "versions")
 )
 ID = {"type": "integer"}
 MOMENT = {"type": "string", "format": "date-time"}
@@ -566,6 +566,50 @@ def test_the_model_of_a_change_log_runs_and_the_linters_find_nothing(
     assert [c[0] for c in found.description or ()] == [c["name"] for c in properties["columns"]]
     assert len(found.fetchall()) == 1
     assert lint(sqlfluff, one, model) == []
+
+
+def test_the_history_of_a_stream_runs_and_the_linters_find_nothing(
+    con: duckdb.DuckDBPyConnection, sqlfluff: Linter
+) -> None:
+    text = {"type": "string"}
+    fields = {"id": ID, "line": text, "is_deleted": {"type": "boolean"}, "price": text}
+    log = {"_ab_cdc_lsn": {"type": "number"}, "_ab_cdc_updated_at": text}
+    document = {
+        "stream": "orders",
+        "history": True,
+        "primary_key": [["id"], ["line"]],
+        "fields": {**fields, **log, "_ab_cdc_deleted_at": text},
+    }
+    one = Stream("shop", "orders", StreamConfig.model_validate(document))
+    model = columns(one, money=["price"], reserved=VALIDITY)
+    table = f"lakehouse.staging.{one.landing_table}"
+    con.execute(f"DROP TABLE IF EXISTS {table};" + landing_ddl(one, landing_columns(one, {})))
+    con.execute(
+        f"INSERT INTO {table} BY NAME SELECT raw AS _airbyte_raw_id, 1 AS id, 'a' AS line, "
+        "true AS is_deleted, price, lsn AS _ab_cdc_lsn FROM (VALUES ('r', '1.5', 2), "
+        "('s', '1.50', 3), ('t', 'none', 1)) AS versions (raw, price, lsn)"
+    )
+    sql = rendered(history_sql(one, model), table, order="log", deletes="hard")
+    (properties,) = yaml.safe_load(history_yaml(one, model))["models"]
+    described = con.execute(f"DESCRIBE {sql}").fetchall()
+    assert [row[0] for row in described] == [c["name"] for c in properties["columns"]]
+    documented = {c["name"]: con.sqltype(c.get("data_type", "int")) for c in properties["columns"]}
+    assert {
+        row[0]: con.sqltype(row[1])
+        for row in described
+        if row[0] not in ("_lake_repeats", "_lake_snapshot_id")
+    }.items() <= documented.items()
+    assert con.execute(
+        "SELECT price::varchar, order_is_deleted, is_current, is_deleted, _airbyte_raw_id, "
+        f"_lake_bad_values IS NULL, len(_lake_repeats), _lake_rows_told FROM ({sql}) ORDER BY ALL"
+    ).fetchall() == [
+        ("1.5000", True, True, False, "r", True, 1, 3),
+        (None, True, False, False, "t", False, None, 3),
+    ]
+    rules = YamlLintConfig((PROJECT / ".yamllint.yaml").read_text())
+    assert not list(linter.run(history_yaml(one, model), rules))
+    violations = sqlfluff.lint_string(history_sql(one, model)).get_violations()
+    assert [f"{v.rule_code()} line {v.line_no}" for v in violations] == []
 
 
 @settings(max_examples=12)

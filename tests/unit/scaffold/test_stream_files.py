@@ -177,6 +177,20 @@ def test_a_stream_without_a_key_keeps_every_row_and_the_user_is_told(settings: S
     assert "newest_wins('renamed', '_airbyte_raw_id')" in sql
 
 
+def test_a_history_is_two_more_files(settings: Settings) -> None:
+    discover(settings)
+    write_files(plan(settings))
+    path = settings.project_dir / FILES[0]
+    path.write_text(json.dumps(config(settings) | {"history": True}))
+    made = write_files(plan(settings))
+    folder = settings.project_dir / "include/dbt/models/processed/shop"
+    assert [file.path for file in made] == [
+        folder / "hist_shop__products.sql",
+        folder / "hist_shop__products.yml",
+    ]
+    assert "incremental_strategy='versions'" in made[0].text
+
+
 def test_a_log_that_begins_anew_is_named_in_utc(settings: Settings) -> None:
     discover(settings, json_schema={"properties": {**FIELDS, "it's lsn": {"type": "number"}}})
     write_files(plan(settings))

@@ -483,6 +483,25 @@ def test_a_model_follows_the_log_of_its_stream(settings: Settings, edit: Edit) -
     assert all("its stream has them follow no log" in problem.message for problem in found)
 
 
+def test_a_stream_has_a_history_if_it_asks_for_one(settings: Settings, edit: Edit) -> None:
+    project = read_project(settings)
+    made = [replace(model, is_history=True, materialized="incremental") for model in project.models]
+    as_histories = replace(project, models=tuple(made))
+    assert {problem.message for problem in processed_models.histories(as_histories)} == {
+        f"is a history, for which the config of {stream.id} does not ask"
+        for stream in project.selected
+    }
+    assert any(
+        "is the history of shopify__orders, but not named after it" in problem.message
+        for problem in processed_models.every_model_has_a_stream(as_histories)
+    )
+    assert not list(processed_models.histories(project))
+    edit(ORDERS, '"fields": {', '"history": true, "fields": {')
+    (problem,) = processed_models.histories(read_project(settings))
+    assert problem.file == settings.project_dir / ORDERS
+    assert "asks for a history" in problem.message
+
+
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     added = Problem(settings.project_dir / "include" / "x.json", "is stale", "make it")
     monkeypatch.setattr(validation, "CHECKS", [*validation.CHECKS, lambda _: [added]])
