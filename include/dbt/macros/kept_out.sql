@@ -39,7 +39,7 @@
 {%- endmacro %}
 
 
-{# Whether the model keeps versions out: a history has all of them, and a model without a key no order. #}
+{# Whether the model keeps versions out: a history has all, and without a key there are none. #}
 {% macro keeps_out() -%}
     {{ 'yes' if config.get('unique_key') and config.get('incremental_strategy') != 'versions' }}
 {%- endmacro %}

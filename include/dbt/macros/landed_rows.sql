@@ -56,6 +56,25 @@
 {%- endmacro %}
 
 
+{# The rows of the model's table, and those that they repeat, of records among `rows`. #}
+{% macro known_versions(rows, keys, apart) -%}
+    {%- if model.resource_type != 'unit_test' and is_incremental() -%}
+        union all by name
+        select
+            known.* exclude (
+                valid_from, valid_to, source_valid_from, source_valid_to, is_current, is_deleted,
+                _lake_rows_told, _lake_repeats, {{ apart | join(', ') }}
+            ),
+            unnest(
+                list_prepend({{ row_of_a_version(apart) }}, coalesce(known._lake_repeats, [])),
+                max_depth := 2
+            )
+        from {{ this }} as known
+        semi join {{ rows }} on {{ same_values(keys, rows, 'known') }}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro refuse_to_lose_retired_rows(source_name, stream_name) -%}
     {%- if execute and flags.WHICH in ('build', 'run', 'retry')
         and not var('without_retired', false) and has_run_before() -%}

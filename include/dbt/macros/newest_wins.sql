@@ -70,24 +70,29 @@
     number of `restarts`, times of extraction at which the log began anew, that the row comes after.
 #}
 {% macro log_position(columns, restarts=[]) -%}
-    concat_ws(
-        '/',
-        {% if restarts -%}
-        lpad((
-            {%- for restart in restarts -%}
-            (coalesce(_airbyte_extracted_at >= '{{ restart }}'::timestamptz, false))::integer
-            {{- ' + ' if not loop.last }}
-            {%- endfor -%}
-        )::varchar, 4, '0'),
-        {% endif -%}
-        lpad(coalesce(_airbyte_generation_id, 0)::varchar, 20, '0')
-        {%- for column in columns %},
-        coalesce(
-            lpad(try_cast({{ column }} as ubigint)::varchar, 20, '0'),
-            lpad(nullif(regexp_extract({{ column }}::varchar, '[.]([0-9]{1,20})$', 1), ''), 20, '0'),
-            lower({{ column }}::varchar), ''
-        )
-        {%- endfor %}
+    {%- set parts = ["lpad(coalesce(_airbyte_generation_id, 0)::varchar, 20, '0')"] -%}
+    {%- for column in columns -%}{%- set _ = parts.append(place_in_log(column)) -%}{%- endfor -%}
+    {%- set passed = [] -%}
+    {%- for restart in restarts -%}
+        {%- set after = "_airbyte_extracted_at >= '" ~ restart ~ "'::timestamptz" -%}
+        {%- set _ = passed.append("coalesce(" ~ after ~ ", false)::integer") -%}
+    {%- endfor -%}
+    {%- if restarts -%}
+        {%- set _ = parts.insert(0, "lpad((" ~ passed | join(' + ') ~ ")::varchar, 4, '0')") -%}
+    {%- endif -%}
+    concat_ws('/', {{ parts | join(', ') }})
+{%- endmacro %}
+
+
+{#
+    A part of such a position as text in its order: a number; the number of a file of MySQL, whose
+    digits grow; the hex of SQL Server, whose digits do not.
+#}
+{% macro place_in_log(column) -%}
+    {%- set file = "regexp_extract(" ~ column ~ "::varchar, '[.]([0-9]{1,20})$', 1)" -%}
+    coalesce(
+        lpad(coalesce(try_cast({{ column }} as ubigint)::varchar, nullif({{ file }}, '')), 20, '0'),
+        lower({{ column }}::varchar), ''
     )
 {%- endmacro %}
 

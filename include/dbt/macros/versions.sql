@@ -86,10 +86,7 @@
             {{ apart | join(', ') }}, _lake_values, _lake_order, _lake_is_first, _lake_number,
             _lake_rows_told, _lake_repeats, valid_from, source_valid_from
         ),
-        {%- for column in apart_from %}
-        {{ column }},
-        {%- endfor %}
-        valid_from,
+        {{ (apart_from + ['valid_from']) | join(', ') }},
         lead(valid_from) over in_order as valid_to,
         source_valid_from,
         lead(source_valid_from) over in_order as source_valid_to,
@@ -100,25 +97,6 @@
         _lake_repeats
     from begun
     window in_order as (partition by {{ by_key }} order by _lake_number)
-{%- endmacro %}
-
-
-{# The rows of the model's table, and those that they repeat, of records among `rows`. #}
-{% macro known_versions(rows, keys, apart) -%}
-    {%- if model.resource_type != 'unit_test' and is_incremental() -%}
-        union all by name
-        select
-            known.* exclude (
-                valid_from, valid_to, source_valid_from, source_valid_to, is_current, is_deleted,
-                _lake_rows_told, _lake_repeats, {{ apart | join(', ') }}
-            ),
-            unnest(
-                list_prepend({{ row_of_a_version(apart) }}, coalesce(known._lake_repeats, [])),
-                max_depth := 2
-            )
-        from {{ this }} as known
-        semi join {{ rows }} on {{ same_values(keys, rows, 'known') }}
-    {%- endif -%}
 {%- endmacro %}
 
 
@@ -141,11 +119,9 @@
 
 {# The same of a row, as one value. #}
 {% macro row_of_a_version(apart) -%}
-    {
-        {%- for column in apart -%}
-        '{{ column }}': {{ column }}{{ ', ' if not loop.last }}
-        {%- endfor -%}
-    }
+    {%- set fields = [] -%}
+    {%- for column in apart -%}{%- set _ = fields.append(column ~ " := " ~ column) -%}{%- endfor -%}
+    struct_pack({{ fields | join(', ') }})
 {%- endmacro %}
 
 

@@ -118,12 +118,12 @@ def _create(
 ) -> FileEvent:
     table = identifier(LAKE, "main", model.name)
     key = ", ".join(map(identifier, model.unique_key))
-    latest, version = "true", key
+    latest, version, last = "true", key, model.order
     if model.is_history:
         latest = f"_lake_rows_told = max(_lake_rows_told) OVER (PARTITION BY {key})"
-        version = f"{key}, {', '.join(model.order)}"
+        version, last = f"{key}, {', '.join(model.order)}", ("_lake_rows_told",)
     # Then the younger file: its name begins with the time it was written at.
-    order = ", ".join(f"{name} DESC NULLS LAST" for name in model.order)
+    order = ", ".join(f"{name} DESC NULLS LAST" for name in last)
 
     def create(name: str, names: Sequence[str], condition: str) -> None:
         # The snapshots of the lost catalog mean nothing in this one.

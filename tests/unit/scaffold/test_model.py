@@ -272,7 +272,10 @@ class Config(dict[str, Any]):
 def rendered(sql: str, landed: str, **meta: str) -> str:
     """The model's SQL as dbt's own unit tests see it: rows take the landing table's place."""
     rows = f"(select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id from {landed})"
-    stub = f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
+    stub = (
+        f"{{% macro landed_rows(source, stream) %}}{rows}{{% endmacro %}}"
+        "{% macro known_versions(rows, keys, apart) %}{% endmacro %}"
+    )
     template = _JINJA.from_string(MACROS + stub + sql)
     return template.render(config=Config(meta=meta), is_incremental=lambda: False, model={})
 
