@@ -101,6 +101,8 @@ class Mutation:
     test: str
 
 
+_DELETES = "tests/property/test_deletes.py::"
+_HISTORY = "tests/property/test_history.py::"
 MUTATIONS = (
     Mutation(
         "guard row of the stream",
@@ -541,8 +543,8 @@ MUTATIONS = (
     Mutation(
         "newest version wins",
         Text(
-            "DBT_INTERNAL_SOURCE._airbyte_raw_id, '')) > (coalesce(DBT",
-            "DBT_INTERNAL_SOURCE._airbyte_raw_id, '')) is distinct from (coalesce(DBT",
+            "{{ version('arrived') }} > {{ version('merged') }}",
+            "{{ version('arrived') }} is distinct from {{ version('merged') }}",
         ),
         "tests/pipeline/test_histories.py::"
         "test_any_order_of_arrival_and_any_batches_lead_to_the_same_tables",
@@ -673,6 +675,60 @@ MUTATIONS = (
         Code("Manifest(manifest, False, parsed)", "Manifest(manifest, True, parsed)"),
         "tests/dags/test_integrity.py::"
         "test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on",
+    ),
+    Mutation(
+        "versions follow the log when they are merged",
+        Text("{% if follows_log() %}coalesce({{ relation }}._log_position, ''),{% endif %}", ""),
+        f"{_DELETES}test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival",
+    ),
+    Mutation(
+        "versions follow the log among those that arrive together",
+        Text("{% if follows_log() %}_log_position desc nulls last,{% endif %}", ""),
+        f"{_DELETES}test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival",
+    ),
+    Mutation(
+        "a refresh is newer than the log before it",
+        Text("lpad(coalesce(_airbyte_generation_id, 0)::varchar, 20, '0')", "''"),
+        f"{_DELETES}test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival",
+    ),
+    Mutation(
+        "a log that began anew is newer than the one before it",
+        Text("{%- if restarts -%} {%- set _ = parts", "{%- if false -%} {%- set _ = parts"),
+        f"{_DELETES}test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival",
+    ),
+    Mutation(
+        "files of a log are ordered by their number",
+        Text("nullif({{ file }}, '')", "null"),
+        f"{_DELETES}test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival",
+    ),
+    Mutation(
+        "a version of a history ends when the next one begins",
+        Text("lead(valid_from) over in_order as valid_to", "null::timestamptz as valid_to"),
+        f"{_HISTORY}test_a_history_depends_on_the_rows_that_landed_and_on_nothing_else",
+    ),
+    Mutation(
+        "a history keeps the versions that it has",
+        Text("{{ known_versions(rows, keys, apart) }}", ""),
+        f"{_HISTORY}test_a_history_depends_on_the_rows_that_landed_and_on_nothing_else",
+    ),
+    Mutation(
+        "rows that repeat a version are remembered",
+        Text("coalesce(known._lake_repeats, [])", "[]"),
+        f"{_HISTORY}test_a_history_depends_on_the_rows_that_landed_and_on_nothing_else",
+    ),
+    Mutation(
+        "a row that repeats a version is none",
+        Text("is distinct from _lake_values as", "is not null or true as"),
+        f"{_HISTORY}test_a_history_depends_on_the_rows_that_landed_and_on_nothing_else",
+    ),
+    Mutation(
+        "a history is rebuilt from what was written last",
+        Text(
+            'latest = f"_lake_rows_told = max(_lake_rows_told) OVER (PARTITION BY {key})"',
+            'latest = "true"',
+        ),
+        "tests/pipeline/test_scaffolded.py::"
+        "test_a_deleted_record_is_in_no_table_until_it_comes_back",
     ),
 )
 
