@@ -35,7 +35,6 @@ from lotus_lake.upkeep.expiry import upkeep
 from tests import children
 from tests.chaos.workload import SUBJECTS, Subject, stream_of
 from tests.children import Hook, Watched, let_pass
-from tests.pipeline.driver import PROJECT
 from tests.pipeline.logged import LoggedChild, run_dbt
 
 if TYPE_CHECKING:
@@ -129,7 +128,8 @@ def build(job: Job) -> None:
             return super().execute(sql, bindings)
 
     local.DuckDBCursorWrapper = WatchedCursor
-    dbt_dir, target = str(dbt_project_dir(PROJECT)), job.folder / "target"
+    project = Path(job.environment["LAKE_PROJECT_DIR"])
+    dbt_dir, target = str(dbt_project_dir(project)), job.folder / "target"
     target.mkdir(exist_ok=True)
     # dbt starts 6 s faster when it finds the project parsed; a killed one may leave half a file.
     shutil.copy(Path(dbt_dir, "target", "partial_parse.msgpack"), target)

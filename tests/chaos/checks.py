@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from lotus_lake.lake.session import LAKE, META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED
-from tests.chaos.workload import Subject, Workload
+from tests.chaos.workload import Row, Subject, Workload
 
 # What a file has exactly one of, in all its life.
 _OUTCOMES = {**dict.fromkeys(LANDED, "landed"), "empty": "empty", "quarantined": "quarantined"}
@@ -114,8 +115,53 @@ def _check_processed(found: Findings, lake: Lake, workload: Workload, subject: S
         [
             (key, row.raw_id, row.extracted_at, row.amount)
             for key, row in workload.newest(subject).items()
+            if not row.is_delete
         ],
     )
+    if subject.has_log:
+        _check_kept_out(found, lake, workload, subject)
+        _check_history(found, lake, workload, subject)
+
+
+def _check_kept_out(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
+    found.compare(
+        f"{subject.id}: deletes that are remembered",
+        lake.rows(
+            f"SELECT {subject.key}, _airbyte_raw_id, _lake_reason "
+            f"FROM {META}.kept_out_{subject.models[0]}"
+        ),
+        [
+            (key, row.raw_id, "deleted")
+            for key, row in workload.newest(subject).items()
+            if row.is_delete
+        ],
+    )
+
+
+def _check_history(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
+    records: dict[int, list[Row]] = {}
+    for row in (row for rows in workload.landed(subject).values() for row in rows):
+        records.setdefault(row.key, []).append(row)
+    expected = []
+    for key, rows in records.items():
+        said = itertools.groupby(sorted(rows, key=subject.age), _what_it_says)
+        runs = [list(run) for _, run in said]
+        for number, (first, *others) in enumerate(runs):
+            is_current = number + 1 == len(runs)
+            expected.append((key, first.raw_id, first.is_delete, is_current, len(others)))
+    found.compare(
+        f"{subject.id}: versions of the history",
+        lake.rows(
+            f"SELECT {subject.key}, _airbyte_raw_id, is_deleted, is_current, "
+            f"coalesce(len(_lake_repeats), 0) FROM {LAKE}.main.{subject.models[1]}"
+        ),
+        expected,
+    )
+
+
+def _what_it_says(row: Row) -> tuple[int, int]:
+    """A delete tells when; the place in the log is not the record's own."""
+    return row.amount, row.position if row.is_delete else 0
 
 
 def keys_of(lake: Lake, subject: Subject, events: Iterable[str]) -> set[str]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from lotus_lake.config.settings import Settings
 from lotus_lake.project.manifest import ensure_manifest
 from tests.chaos.storm import Storm
-from tests.chaos.workload import Workload, write_streams
-from tests.pipeline.driver import PROJECT
+from tests.chaos.workload import Workload, write_project
 from tests.proxy import run_proxy
 from tests.servers import S3Server
 
@@ -42,17 +41,18 @@ def run_storm(
         restart: Restarts the catalog's server, if it has one.
     """
     assert s3.access.endpoint_url is not None
-    write_streams(folder / "streams")
-    ensure_manifest(PROJECT)
+    project = folder / "project"
+    write_project(project)
+    ensure_manifest(project)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
-        "LAKE_PROJECT_DIR": str(PROJECT),
+        "LAKE_PROJECT_DIR": str(project),
         "LAKE_CATALOG": catalog,
         "LAKE_DATA_PATH": str(folder / "data"),
         "LAKE_TEMP_DIR": str(folder / "tmp"),
         "LAKE_RAW_URI": f"s3://{bucket}/raw",
-        "LAKE_STREAMS_DIR": str(folder / "streams"),
+        "LAKE_STREAMS_DIR": str(project / "include" / "streams"),
         "LAKE_THREADS": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         **s3.environment(),

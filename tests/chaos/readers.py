@@ -5,7 +5,8 @@ Every look is one transaction, that is, one snapshot. At each of them, at any mo
 * a row is at most once in a landing table, and the amounts of all rows add up;
 * the landing table holds as many rows as the ledger says have landed and are not retired;
 * each key is once in a processed table, the rows of a group are all of one version, and neither
-  key nor version ever goes back.
+  key nor version ever goes back, except that a change log deletes groups;
+* each record has one current version in a history.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Board:
 class Reader:
     """What one reader has seen so far."""
 
-    newest: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    newest: dict[tuple[str, int], Any] = field(default_factory=dict)
 
     def look(self, lake: Lake) -> tuple[int, int]:
         """Look at all tables at one snapshot; returns its id, and the lowest watermark.
@@ -76,6 +76,8 @@ class Reader:
                     _look_at_landing(lake, subject)
                 if subject.models and subject.models[0] in processed:
                     self._look_at_processed(lake, subject)
+                if subject.has_log and subject.models[1] in processed:
+                    _look_at_history(lake, subject)
             models = [model for subject in SUBJECTS for model in subject.models]
             return snapshot, min(watermarks(lake, models).values())
         finally:
@@ -83,25 +85,34 @@ class Reader:
                 lake.con.execute("ROLLBACK")
 
     def _look_at_processed(self, lake: Lake, subject: Subject) -> None:
-        (model,) = subject.models
+        model = subject.models[0]
         rows = lake.rows(
-            f"SELECT {subject.key}::BIGINT, _airbyte_extracted_at, {subject.amount} "
+            f"SELECT {subject.key}::BIGINT, {subject.order}, {subject.amount} "
             f"FROM {LAKE}.main.{model}"
         )
-        found = {key: extracted_at for key, extracted_at, _ in rows}
+        found = {key: version for key, version, _ in rows}
         assert len(found) == len(rows), f"{model}: a key is there twice"
-        groups: dict[int, list[tuple[datetime, Any]]] = {}
-        for key, extracted_at, amount in rows:
-            groups.setdefault(key // GROUP_ROWS, []).append((extracted_at, amount))
+        groups: dict[int, list[tuple[Any, Any]]] = {}
+        for key, version, amount in rows:
+            groups.setdefault(key // GROUP_ROWS, []).append((version, amount))
         for group, members in groups.items():
             assert len(members) == GROUP_ROWS, f"{model}: group {group} is torn: {members}"
-            assert len({extracted_at for extracted_at, _ in members}) == 1, f"{model}: {members}"
+            assert len({version for version, _ in members}) == 1, f"{model}: {members}"
             assert sum(amount for _, amount in members) == GROUP_SUM, f"{model}: {members}"
-        for (seen, key), extracted_at in self.newest.items():
+        for (seen, key), version in self.newest.items():
             if seen == model:
-                assert key in found, f"{model}: key {key} has vanished"
-                assert found[key] >= extracted_at, f"{model}: key {key} went back"
-        self.newest |= {(model, key): extracted_at for key, extracted_at in found.items()}
+                assert key in found or subject.has_log, f"{model}: key {key} has vanished"
+                assert found.get(key, version) >= version, f"{model}: key {key} went back"
+        self.newest |= {(model, key): version for key, version in found.items()}
+
+
+def _look_at_history(lake: Lake, subject: Subject) -> None:
+    history = subject.models[1]
+    current, keys = lake.rows(
+        f"SELECT count(*) FILTER (is_current), count(DISTINCT {subject.key}) "
+        f"FROM {LAKE}.main.{history}"
+    )[0]
+    assert current == keys, f"{history}: {current} current versions of {keys} records"
 
 
 def _look_at_landing(lake: Lake, subject: Subject) -> None:

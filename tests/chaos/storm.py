@@ -241,7 +241,7 @@ class Storm:
         self._launch(name, self._any_subject(name), kind, hook)
 
     def _any_subject(self, name: str) -> Subject:
-        return self.chance.choices(SUBJECTS, (8, 8, 1 if name == "feeder" else 0))[0]
+        return self.chance.choices(SUBJECTS, (8, 8, 8, 1 if name == "feeder" else 0))[0]
 
     def _launch(
         self, name: str, subject: Subject, kind: Kill | None, hook: Hook = let_pass

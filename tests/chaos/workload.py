@@ -3,11 +3,15 @@
 Records come in groups of four. A version of a group is four rows with one `_airbyte_extracted_at`
 and amounts that add up to `GROUP_SUM`, and is never spread over files. So any set of whole files,
 and any set of newest versions, keeps the sum: a torn commit or a half merged file shows at once.
+
+One stream is a change log, some of whose versions delete a group, and has a history. What an
+attempt of Airbyte reads of it again is extracted later than what is newer in the log.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +25,8 @@ import pyarrow as pa
 from lotus_lake.bucket.keys import layout_of, partition_path
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, StreamFile
+from lotus_lake.scaffold.stream_files import plan_files, write_files
+from lotus_lake.scaffold.stream_json import Choices
 from tests.feeds import Shape, parquet
 from tests.pipeline.driver import PROJECT
 
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 GROUP_ROWS = 4
 GROUP_SUM = 100
 GROUPS = 25
+# So many of the versions of a change log.
+_DELETES = 0.25
 FIRST_DAY = date(2026, 3, 1)
 # Small batches: many commits. Late files are found for all of a run's days.
 FEEDER = {"batch_files": 3, "max_batches": 50, "lookback_days": 365, "retention_days": 2}
@@ -49,11 +57,8 @@ class Row:
     raw_id: str
     extracted_at: datetime
     amount: int
-
-    @property
-    def age(self) -> tuple[datetime, datetime, str]:
-        """What the processed models order by; the source's own time never decides here."""
-        return self.extracted_at, self.extracted_at, self.raw_id
+    position: int
+    is_delete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Subject:
         key: Key column of the processed table; empty when no model is run, so that nothing of the
             stream is ever retired.
         amount: SQL of the amount in the processed table.
+        has_log: Whether it is a change log, with a history.
     """
 
     source: str
@@ -78,6 +84,17 @@ class Subject:
     landed_amount: str
     key: str = ""
     amount: str = ""
+    has_log: bool = False
+
+    @property
+    def order(self) -> str:
+        """The column that orders the versions of a record in the processed table."""
+        return "_log_position" if self.has_log else "_airbyte_extracted_at"
+
+    def age(self, row: Row) -> tuple[Any, ...]:
+        """What the processed model orders by; the source's own time never decides here."""
+        read = (row.extracted_at, row.raw_id)
+        return (row.position, *read) if self.has_log else read
 
     @property
     def id(self) -> str:
@@ -86,7 +103,9 @@ class Subject:
     @property
     def models(self) -> list[str]:
         """The processed models that are run."""
-        return [f"int_{self.id}"] if self.key else []
+        if not self.key:
+            return []
+        return [f"int_{self.id}", *([f"hist_{self.id}"] if self.has_log else [])]
 
 
 def _spending(row: Row) -> dict[str, Any]:
@@ -101,6 +120,28 @@ def _named(row: Row) -> dict[str, Any]:
     }
 
 
+def _account(row: Row) -> dict[str, Any]:
+    deleted_at = datetime.fromtimestamp(row.position, UTC).isoformat() if row.is_delete else None
+    return {
+        "id": row.key,
+        "balance": None if row.is_delete else float(row.amount),
+        "_ab_cdc_lsn": float(row.position),
+        "_ab_cdc_deleted_at": deleted_at,
+    }
+
+
+ACCOUNTS = {
+    "stream": "accounts",
+    "primary_key": [["id"]],
+    "cursor_field": ["_ab_cdc_lsn"],
+    "history": True,
+    "fields": {
+        "id": {"type": "integer"},
+        "balance": {"type": "number"},
+        "_ab_cdc_lsn": {"type": "number"},
+        "_ab_cdc_deleted_at": {"type": "string"},
+    },
+}
 _NAMED: Shape = {
     **_AIRBYTE,
     "id": pa.string(),
@@ -118,17 +159,31 @@ SUBJECTS = (
         "klaviyo", "lists", _NAMED, _named, landed_amount="attributes.name::BIGINT",
         key="list_id", amount="list_name::BIGINT",
     ),
+    Subject(
+        "bank", "accounts",
+        {**_AIRBYTE, "id": pa.int64(), "balance": pa.float64(), "_ab_cdc_lsn": pa.float64(),
+         "_ab_cdc_deleted_at": pa.string()},
+        _account,
+        landed_amount=f"coalesce(balance, {GROUP_SUM // GROUP_ROWS})",
+        key="account_id", amount="balance", has_log=True,
+    ),
     Subject("klaviyo", "metrics", _NAMED, _named, landed_amount="attributes.name::BIGINT"),
 )  # fmt: skip
 
 
-def write_streams(folder: Path) -> None:
-    """Write the stream configs, each that of the repository with another `feeder`."""
+def write_project(folder: Path) -> None:
+    """Copy this repository's project with the streams of the storm alone, and another `feeder`."""
+    kept_out = shutil.ignore_patterns("target", "logs", "streams")
+    shutil.copytree(PROJECT / "include", folder / "include", ignore=kept_out)
+    (folder / "plugins").symlink_to(PROJECT / "plugins")
     for subject in SUBJECTS:
-        own = PROJECT / "include" / "streams" / subject.source / f"{subject.name}.json"
-        copy = folder / subject.source / own.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(json.dumps(json.loads(own.read_text()) | {"feeder": FEEDER}))
+        name = f"include/streams/{subject.source}/{subject.name}.json"
+        own = ACCOUNTS if subject.has_log else json.loads((PROJECT / name).read_text())
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(own | {"feeder": FEEDER}))
+    settings = Settings.from_env({"LAKE_PROJECT_DIR": str(folder)})
+    for subject in (subject for subject in SUBJECTS if subject.has_log):
+        write_files(plan_files(settings, subject.source, subject.name, Choices()))
 
 
 def stream_of(settings: Settings, subject: Subject) -> Stream:
@@ -172,7 +227,7 @@ class Workload:
     def drop(self, count: int = 1, subject: Subject | None = None) -> None:
         """Put files of all kinds; most of them are good ones of this day."""
         for _ in range(count):
-            one = subject or self.chance.choices(SUBJECTS, (8, 8, 1))[0]
+            one = subject or self.chance.choices(SUBJECTS, (8, 8, 8, 1))[0]
             kind = self.chance.choices(list(_KINDS), [share for share, _ in _KINDS.values()])[0]
             _KINDS[kind][1](self, one)
 
@@ -191,13 +246,19 @@ class Workload:
         self._put(subject, "landed", rows)
 
     def put_repeated(self, subject: Subject) -> None:
-        """A file that an attempt of Airbyte wrote again: the same versions, other row ids."""
+        """A file that an attempt of Airbyte wrote again: the same versions, other row ids.
+
+        Of a change log it is read again, after what is newer.
+        """
         before = [file for file in self.dropped if file.subject == subject and file.rows]
         if not before:
             return self.put_good(subject)
         rows = [
             replace(row, raw_id=self._raw_id()) for row in self.chance.choice(before[-20:]).rows
         ]
+        if subject.has_log:
+            self._versions += 1
+            rows = [replace(row, extracted_at=self._at(self._versions)) for row in rows]
         return self._put(subject, "landed", rows)
 
     def put_wider(self, subject: Subject) -> None:
@@ -231,18 +292,28 @@ class Workload:
         """The newest version of each record among them."""
         newest: dict[int, Row] = {}
         for row in (row for rows in self.landed(subject).values() for row in rows):
-            if row.key not in newest or row.age > newest[row.key].age:
+            if row.key not in newest or subject.age(row) > subject.age(newest[row.key]):
                 newest[row.key] = row
         return newest
 
     def _version(self, subject: Subject, *, older: bool = False) -> Iterator[Row]:
         self._versions += 1
-        shift = timedelta(seconds=-self._versions if older else self._versions)
-        extracted_at = datetime(2026, 3, 1, tzinfo=UTC) + shift
+        number = -self._versions if older else self._versions
+        position = 10**9 + number
+        if subject.has_log and self.chance.random() < _DELETES:
+            first = self.chance.randrange(GROUPS) * GROUP_ROWS
+            for key in range(first, first + GROUP_ROWS):
+                amount = GROUP_SUM // GROUP_ROWS
+                yield Row(key, self._raw_id(), self._at(number), amount, position, is_delete=True)
+            return
         amounts = [self.chance.randint(-500, 500) for _ in range(GROUP_ROWS - 1)]
         first = self.chance.randrange(GROUPS) * GROUP_ROWS
-        for number, amount in enumerate([*amounts, GROUP_SUM - sum(amounts)]):
-            yield Row(first + number, self._raw_id(), extracted_at, amount)
+        for place, amount in enumerate([*amounts, GROUP_SUM - sum(amounts)]):
+            yield Row(first + place, self._raw_id(), self._at(number), amount, position)
+
+    @staticmethod
+    def _at(number: int) -> datetime:
+        return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=number)
 
     def _put(
         self,
