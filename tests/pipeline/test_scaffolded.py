@@ -322,6 +322,7 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
         history = lake.rows(HISTORY)
         models = load_models(tmp_path / "target" / "manifest.json")
         assert read_balance(lake, accounts, models, read=True).problems == ()
+    assert models["hist_shop__accounts"].key == ("account_id", "_airbyte_raw_id")
     assert history == [
         (1, "Ann", False, False, "12:00", "12:02", 1),
         (1, None, False, True, "12:02", "12:04", 0),

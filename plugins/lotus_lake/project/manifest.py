@@ -71,8 +71,9 @@ class Model:
         parents: Names of the models it reads.
         description: First line of its description.
         unique_key: Columns that a model merges by; empty if every run rebuilds it.
-        key: Columns that say which row is which: those that it merges by, or else those that a
-            data test of it, `unique` or `unique_together`, finds unique.
+        key: Columns that say which row is which: those that it merges by, in a history with
+            Airbyte's id of the row, or else those that a data test of it, `unique` or
+            `unique_together`, finds unique.
         follows_log: Whether its versions are ordered by the log of their source.
         is_history: Whether it has a row for every version of a record, and not one per key.
     """
@@ -194,22 +195,29 @@ def _load_models(manifest: Path, _mtime_ns: int) -> dict[str, Model]:
     models = {key: node for key, node in nodes.items() if node["resource_type"] == "model"}
     tested = _tested_keys(nodes)
     return {
-        node["name"]: Model(
-            name=node["name"],
-            layer=node["fqn"][1],
-            folder=node["fqn"][2] if len(node["fqn"]) > 3 else "",
-            tags=tuple(node["tags"]),
-            parents=tuple(
-                models[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in models
-            ),
-            description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
-            unique_key=(unique_key := _columns(node.get("config", {}).get("unique_key"))),
-            key=unique_key or tested.get(unique_id, ()),
-            follows_log=node.get("config", {}).get("meta", {}).get("order") == "log",
-            is_history=node.get("config", {}).get("incremental_strategy") == HISTORY_STRATEGY,
-        )
+        node["name"]: _model(node, models, tested.get(unique_id, ()))
         for unique_id, node in sorted(models.items())
     }
+
+
+def _model(node: Mapping[str, Any], models: Mapping[str, Any], tested: tuple[str, ...]) -> Model:
+    config = node.get("config", {})
+    unique_key = _columns(config.get("unique_key"))
+    is_history = config.get("incremental_strategy") == HISTORY_STRATEGY
+    return Model(
+        name=node["name"],
+        layer=node["fqn"][1],
+        folder=node["fqn"][2] if len(node["fqn"]) > 3 else "",
+        tags=tuple(node["tags"]),
+        parents=tuple(
+            models[parent]["name"] for parent in node["depends_on"]["nodes"] if parent in models
+        ),
+        description=node["description"].strip().split("\n\n")[0].replace("\n", " "),
+        unique_key=unique_key,
+        key=(*unique_key, "_airbyte_raw_id") if is_history else unique_key or tested,
+        follows_log=config.get("meta", {}).get("order") == "log",
+        is_history=is_history,
+    )
 
 
 def _tested_keys(nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
