@@ -100,6 +100,7 @@ def process(lake: Lake, stream: Stream, *, full_refresh: bool = False) -> None:
 @example(history=one_by_one(OLD, DELETE, AGAIN))
 @example(history=one_by_one(UNSEEN, DELETE, BACK, OLD, NOBODY))
 @example(history=[Arrival((OLD, DELETE, UNSEEN, NOBODY), processes=True, retires=True)])
+@example(history=[Arrival((AGAIN, BACK, OLD), processes=True, retires=True)])
 @example(history=[Arrival((v,), processes=True, retires=False) for v in (DELETE, OLD, UNSEEN)])
 def test_the_newest_by_the_log_wins_and_so_does_a_delete_in_any_order_of_arrival(
     lake: Lake, log: str, deletes: str, history: list[Arrival]
