@@ -27,6 +27,8 @@ from airflow.utils.session import create_session
 from lotus_lake.config.settings import Settings
 from lotus_lake.project.manifest import ensure_manifest
 from lotus_lake.scaffold.new_project import make_project
+from lotus_lake.scaffold.stream_files import plan_files, write_files
+from lotus_lake.scaffold.stream_json import Choices
 from tests.dags.conftest import PROJECT, load_dags
 from tests.projects import copy_project
 
@@ -428,6 +430,28 @@ def test_a_model_that_does_not_parse_is_one_import_error_and_every_dag_goes_on(
         assert Path(tasks[f"processed.int_{dag_id}_model_build"].project_dir) == last_good
         # A model that is not known yet may read what would be retired.
         assert tasks["feeder.cleanup"].op_kwargs["consumers"] is None
+
+
+def test_a_history_is_built_and_waited_for_like_the_other_model_of_its_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(tmp_path))
+    monkeypatch.setenv("LAKE_STREAMS_DIR", str(tmp_path / "include/streams"))
+    config = tmp_path / "include/streams/shopify/orders.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"history": True}))
+    settings = Settings.from_env()
+    write_files(plan_files(settings, "shopify", "orders", Choices()), keep=True)
+    ensure_manifest(tmp_path)
+
+    tasks = load_dags().dags["shopify__orders"].task_dict
+
+    models = ["hist_shopify__orders", "int_shopify__orders"]
+    builds = {f"processed.{model}_model_build" for model in models}
+    assert builds <= set(tasks)
+    assert builds <= tasks["feeder.cursor"].downstream_task_ids
+    assert sorted(tasks["feeder.cleanup"].op_kwargs["consumers"]) == models
+    assert sorted(tasks["wait_for_files"].consumers) == models
 
 
 def test_a_domain_that_cannot_be_a_dag_is_an_import_error_and_hides_no_other(
