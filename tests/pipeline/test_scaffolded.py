@@ -276,6 +276,8 @@ ACCOUNTS = [
     "1, 'Ann again', 5, null",
     # Read once more, later, by an attempt that begins where the last one did.
     "1, 'Ann', 1, null",
+    # The same of another one, from before what is known of it.
+    "2, 'Bob', 1, null",
 ]
 
 
@@ -316,7 +318,7 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
     assert arrive(2, 4) == [(2, "Bob")]
     assert sorted(kept_out()) == [(1, "deleted"), (3, "deleted")]
     assert arrive(3, 5) == [(1, "Ann again"), (2, "Bob")]
-    assert arrive(6) == [(1, "Ann again"), (2, "Bob")]
+    assert arrive(6, 7) == [(1, "Ann again"), (2, "Bob")]
     assert kept_out() == [(3, "deleted")]
     with open_lake(settings) as lake:
         history = lake.rows(HISTORY)
@@ -327,7 +329,7 @@ def test_a_deleted_record_is_in_no_table_until_it_comes_back(
         (1, "Ann", False, False, "12:00", "12:02", 1),
         (1, None, False, True, "12:02", "12:04", 0),
         (1, "Ann again", True, False, "12:04", None, 0),
-        (2, "Bob", True, False, "12:01", None, 0),
+        (2, "Bob", True, False, "12:01", None, 1),
         (3, "Cid", False, False, "11:00", "12:03", 0),
         (3, None, True, True, "12:03", None, 0),
     ]

@@ -39,6 +39,8 @@ OTHER = Version(1, 1, 1, "c", is_delete=False, title="y")
 LIKE_FIRST = Version(1, 2, 2, "d", is_delete=False, title="x")
 DELETE = Version(1, 2, 1, "e", is_delete=True)
 NOBODY = Version(None, 1, 1, "f", is_delete=False, title="x")
+# From before OTHER in the log, but read after it: of the same version, it is the first row.
+BEFORE_OTHER = Version(1, 2, 0, "h", is_delete=False, title="y")
 ANEW = Version(1, 2, 0, "g", is_delete=False, generation=1, title="x")
 Row = tuple[Any, ...]
 
@@ -57,10 +59,10 @@ def expected(versions: Iterable[Version], log: Log, deletes: str) -> list[Row]:
 
 def _of_record(versions: list[Version], log: Log) -> Iterator[Row]:
     runs = [list(run) for _, run in itertools.groupby(versions, log.says)]
-    read = list(itertools.accumulate((run[0].read for run in runs), max))
+    read = list(itertools.accumulate((min(v.read for v in run) for run in runs), max))
     changed: list[int | None] = [None] * len(runs)
     if log.tells_time:
-        changed = list(itertools.accumulate((run[0].position for run in runs), max))
+        changed = list(itertools.accumulate((min(v.position for v in run) for run in runs), max))
     for number, (first, *others) in enumerate(runs):
         last = number + 1 == len(runs)
         yield (
@@ -132,6 +134,7 @@ def current(lake: Lake, stream: Stream) -> tuple[list[Row], list[Row]]:
 @example(history=one_by_one(FIRST, OTHER, REPEATED, FIRST))
 @example(history=one_by_one(LIKE_FIRST, FIRST, DELETE, OTHER, NOBODY))
 @example(history=one_by_one(ANEW, LIKE_FIRST, DELETE))
+@example(history=one_by_one(OTHER, BEFORE_OTHER, LIKE_FIRST))
 @example(history=[Arrival((FIRST, FIRST, REPEATED, LIKE_FIRST), processes=True, retires=True)])
 @example(history=[Arrival((v,), processes=True, retires=False) for v in (OTHER, FIRST, DELETE)])
 def test_a_history_depends_on_the_rows_that_landed_and_on_nothing_else(

@@ -65,19 +65,29 @@
         group by {{ by_key }}, _lake_number
     ),
 
+    -- A log that is read again from an earlier place may tell the beginning of a version last.
+    timed as (
+        select
+            *,
+            min(coalesce(_airbyte_extracted_at, 'epoch'::timestamptz)) over same as _lake_read_at,
+            min(_source_changed_at) over same as _lake_changed_at
+        from numbered
+        window same as (partition by {{ by_key }}, _lake_number)
+    ),
+
     begun as (
         select
-            numbered.*,
+            timed.* exclude (_lake_read_at, _lake_changed_at),
             repeats._lake_repeats,
-            max(coalesce(_airbyte_extracted_at, 'epoch'::timestamptz)) over in_order as valid_from,
-            max(_source_changed_at) over in_order as source_valid_from
-        from numbered
+            max(_lake_read_at) over in_order as valid_from,
+            max(_lake_changed_at) over in_order as source_valid_from
+        from timed
         left join repeats
-            on {{ same_values(keys, 'numbered', 'repeats') }}
-                and numbered._lake_number = repeats._lake_number
+            on {{ same_values(keys, 'timed', 'repeats') }}
+                and timed._lake_number = repeats._lake_number
         where _lake_is_first
         window in_order as (
-            partition by numbered.{{ keys | join(', numbered.') }} order by numbered._lake_number
+            partition by timed.{{ keys | join(', timed.') }} order by timed._lake_number
         )
     )
 
