@@ -13,6 +13,7 @@ import typer
 from lotus_lake.cli.arguments import CONFIGURE, OptionalName, Source
 from lotus_lake.cli.output import AsJson, say
 from lotus_lake.config.settings import Settings
+from lotus_lake.errors import ScaffoldError
 from lotus_lake.scaffold.key_layout import look_at_keys
 from lotus_lake.scaffold.stream_files import (
     PlannedFile,
@@ -157,6 +158,10 @@ def add_stream(
             say(remark)
         if look_only and not as_json:
             _show(planned, settings, diff)
+        elif every and planned.differing and not keep:
+            problems[planned.stream.name] = ScaffoldError(
+                f"{_name(planned.differing[0], settings)} exists and differs", hint="--keep"
+            )
         elif not look_only:
             _write(planned, settings, keep=keep, as_json=as_json)
     if as_json:

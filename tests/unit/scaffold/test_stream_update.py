@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from lotus_lake.cli import app
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import ScaffoldError, StreamConfigError
 from lotus_lake.project.source_schemas import write_source_schemas
@@ -141,6 +144,37 @@ def test_all_streams_that_can_be_added_are_and_the_others_are_told(settings: Set
     assert there.stream.name == "deals"
     with pytest.raises(ScaffoldError, match="has no source schemas"):
         plan_all(settings, "erp", add, existing=False)
+
+
+def test_the_command_adds_and_updates_all_streams(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_PROJECT_DIR", str(settings.project_dir))
+    discover(settings, FIELDS, "leads")
+    discover(settings, FIELDS, "notes", source_defined_primary_key=[])
+    discover(settings, FIELDS, "tasks")
+    model = settings.project_dir / "include/dbt/models/processed/crm/int_crm__tasks.sql"
+    model.write_text("select 1")
+
+    def add(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["add-stream", "crm", *arguments])
+
+    run = add("--all")
+    assert run.exit_code == 1
+    assert "wrote include/streams/crm/leads.json" in run.stdout
+    assert "error: crm/notes: " in run.stderr
+    assert "error: crm/tasks: include/dbt/models/processed/crm/int_crm__tasks.sql exists" in (
+        run.stderr
+    )
+    assert "deals" not in run.output
+    shown = add("--all", "--update", "--diff")
+    assert shown.exit_code == 0
+    assert "+        stage," in shown.stdout
+    assert "stage" not in text(settings, f"{MODELS}.sql")
+    updated = add("deals", "--update")
+    assert f"updated {MODELS}.sql" in updated.stdout
+    for wrong in (["--all", "deals"], [], ["deals", "--update", "--from-parquet", "x"]):
+        assert add(*wrong).exit_code == 2
 
 
 @pytest.mark.parametrize(
