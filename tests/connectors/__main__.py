@@ -184,20 +184,21 @@ def _lacking(outcomes: list[Outcome]) -> Iterator[str]:
         if outcome.without_schema:
             yield f"* {outcome.connector}: {', '.join(outcome.without_schema)}"
     if not any(outcome.without_schema for outcome in outcomes):
-        yield "Of these connectors, none."
+        yield "* none of these connectors' streams"
 
 
-_CHOICES = """\
-Some streams define no primary key. `add-stream` says so and asks for one; the run above chose:
-""".splitlines()
-_COPIES = """\
-Files with a field named as a partition column (`year`, `month`, `day`) or as a column of DuckLake
-land as copies, in which it has another name:
-""".splitlines()
-_ACCOUNT = """\
-Streams whose schema is read from an account, such as custom objects, have none in the package. They
-are not counted; with a real `discover` they have one like any other.
-""".splitlines()
+_CHOICES = ["Some streams define no primary key. The run above chose one:", ""]
+_COPIES = [
+    "Files with a field named as a partition column (`year`, `month`, `day`), at any depth, or as",
+    "a column of DuckLake land as copies, in which it has another name:",
+    "",
+]
+_ACCOUNT = [
+    "Streams whose schema is read from an account, such as custom objects, have none in the",
+    "package, and are not counted. Where an account adds fields to a schema, as in HubSpot, the",
+    "fields of the package were fed. Without any schema:",
+    "",
+]
 
 
 if __name__ == "__main__":

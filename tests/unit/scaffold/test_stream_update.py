@@ -131,7 +131,7 @@ def test_a_line_without_a_place_is_told(settings: Settings) -> None:
 
 def test_all_streams_that_can_be_added_are_and_the_others_are_told(settings: Settings) -> None:
     discover(settings, FIELDS, "leads")
-    discover(settings, FIELDS, "notes", source_defined_primary_key=[])
+    discover(settings, FIELDS, "notes", default_cursor_field=[])
 
     def add(name: str) -> StreamFiles:
         return plan_files(settings, "crm", name, Choices())
@@ -139,7 +139,7 @@ def test_all_streams_that_can_be_added_are_and_the_others_are_told(settings: Set
     plans, problems = plan_all(settings, "crm", add, existing=False)
     assert [plan.stream.name for plan in plans] == ["leads"]
     assert list(problems) == ["notes"]
-    assert "no primary key" in str(problems["notes"])
+    assert "no cursor field" in str(problems["notes"])
     (there,), _ = plan_all(settings, "crm", add, existing=True)
     assert there.stream.name == "deals"
     with pytest.raises(ScaffoldError, match="has no source schemas"):
@@ -151,7 +151,7 @@ def test_the_command_adds_and_updates_all_streams(
 ) -> None:
     monkeypatch.setenv("LAKE_PROJECT_DIR", str(settings.project_dir))
     discover(settings, FIELDS, "leads")
-    discover(settings, FIELDS, "notes", source_defined_primary_key=[])
+    discover(settings, FIELDS, "notes", default_cursor_field=[])
     discover(settings, FIELDS, "tasks")
     model = settings.project_dir / "include/dbt/models/processed/crm/int_crm__tasks.sql"
     model.write_text("select 1")
