@@ -256,12 +256,7 @@ def test_a_stream_without_a_key_keeps_each_row_once(
     assert arrive("1, 'a'", "1, 'a'", first=0) == [(1, "a"), (1, "a")]
     assert arrive("null, 'b'", first=2) == [(1, "a"), (1, "a"), (None, "b")]
     # The same bytes under another key.
-    client.copy_object(
-        Bucket=settings.bucket,
-        Key=f"{clicks.prefix(settings.raw_prefix)}year=2026/month=03/day=10/copy.parquet",
-        CopySource=f"{settings.bucket}/{clicks.prefix(settings.raw_prefix)}"
-        "year=2026/month=03/day=10/part_0.parquet",
-    )
+    _upload(settings, client, clicks, tmp_path / "shop__clicks_0.parquet", "copy.parquet")
     assert arrive("2, 'c'", first=3) == [(1, "a"), (1, "a"), (2, "c"), (None, "b")]
 
 
