@@ -420,11 +420,30 @@ MUTATIONS = (
     ),
     Mutation(
         "casts must not change a value",
-        Code(
-            "isolate(lake, [file], lambda some: [lost_values(lake, some, cast_ones)])", "[{}], []"
-        ),
+        Code("[losses(lake, some, plan.lost)]", "[Losses(0, {})]"),
         "tests/integration/test_schema_changes.py::"
         "test_another_type_is_quarantined_when_a_value_would_change",
+    ),
+    Mutation(
+        "a value that does not fit is rescued",
+        Text("with_rescued=bool(found.rows)", "with_rescued=False"),
+        "tests/integration/test_rescue.py::test_a_file_of_another_type_lands_with_every_row",
+    ),
+    Mutation(
+        "a copy has all rows of its file",
+        Code("counts[0] != footer.row_count", "False"),
+        "tests/integration/test_rescue.py::test_a_copy_has_as_many_rows_as_its_file_says",
+    ),
+    Mutation(
+        "a fraction that an integer does not have is rescued",
+        Text("regexp_full_match({text}, {literal(pattern)})", "true"),
+        "tests/unit/landing/test_conversion.py::"
+        "test_text_is_in_its_column_exactly_if_it_says_such_a_value",
+    ),
+    Mutation(
+        "JSON whose numbers DuckDB would change stays text",
+        Text("CASE WHEN NOT regexp_matches({text}, '[0-9.]{{16}}') ", "CASE WHEN true "),
+        "tests/unit/landing/test_conversion.py::test_long_numbers_of_json_are_not_changed",
     ),
     Mutation(
         "a file that crashed its process is opened by a child",
@@ -443,7 +462,7 @@ MUTATIONS = (
     ),
     Mutation(
         "bytes become text as UTF-8, not as escapes",
-        Code('source.id == "blob" and str(target) == "VARCHAR"', "False"),
+        Text('f"TRY(decode({it}))" if source.id == "blob" else', ""),
         "tests/integration/test_every_type_lands.py::"
         "test_bytes_without_annotation_land_as_the_text_that_they_are",
     ),
@@ -459,10 +478,9 @@ MUTATIONS = (
         "test_a_field_under_a_name_that_is_taken_lands_under_another",
     ),
     Mutation(
-        "columns that differ in case only are refused",
-        Code("name not in names", "False"),
-        "tests/integration/test_schema_changes.py::"
-        "test_fields_that_differ_in_case_only_are_refused_by_name",
+        "a column whose name another one has is rescued",
+        Code("owners.get(folded(column.name or '')) is column", "True"),
+        "tests/integration/test_rescue.py::test_values_whose_name_another_column_has_are_rescued",
     ),
     Mutation(
         "files of a schema that DuckLake refuses are copied at once",

@@ -89,12 +89,11 @@ def beyond_the_end() -> bytes:
         (empty_group, "column address is, or holds, a group without fields"),
         (beyond_the_end, "bytes outside file"),
         (lambda: written(**{"a\0b": pa.array([1])}), "the name of field 'a\\x00b' holds a NUL"),
-        (lambda: written(**{"": pa.array([1])}), "a column has no name; DuckDB calls it C1"),
         (wide_decimal, "column v is a decimal of 50 digits, and DuckDB holds 38"),
         (bomb, "needs more memory than LAKE_MEMORY_LIMIT=256MiB"),
     ],
     ids=[
-        "deep list", "damaged gzip", "empty group", "beyond the end", "NUL", "no name",
+        "deep list", "damaged gzip", "empty group", "beyond the end", "NUL",
         "wide decimal", "larger than memory",
     ],
 )  # fmt: skip

@@ -50,6 +50,7 @@ def feed(source: Source, stream: Name, as_json: AsJson = False) -> None:
             "registered": landed.registered,
             "copied": landed.copied,
             "rows": landed.row_count,
+            "rescued": landed.rescued,
             "empty": landed.empty,
             "quarantined": quarantined,
             "waiting": waiting,

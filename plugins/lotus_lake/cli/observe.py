@@ -148,6 +148,7 @@ def _file_for_people(file: LedgerFile) -> dict[str, Any]:
         "key": file.key,
         "event": file.event,
         "rows": file.row_count,
+        "rescued": file.rescued_count,
         "size": readable_bytes(file.size_bytes),
         "at": minute(file.updated_at),
         "remark": file.error or file.remark,

@@ -16,7 +16,7 @@ from lotus_lake.config.streams import load_streams
 from lotus_lake.observe.enriched import EnrichedStatus, read_enriched
 from lotus_lake.observe.overview import StreamOverview, read_streams
 from lotus_lake.project.manifest import built_models
-from lotus_lake.quantities import readable_bytes
+from lotus_lake.quantities import counted, readable_bytes
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,6 +83,7 @@ def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
         f"{row.quarantined} QUARANTINED" if row.quarantined else "",
         f"{row.missing} MISSING" if row.missing else "",
         f"{row.copied} copied" if row.copied else "",
+        f"{counted(row.rescued, 'row')} with rescued values" if row.rescued else "",
         "" if row.configured else "no config",
     ]
     return {

@@ -23,11 +23,13 @@ SCHEMA_FILE = "_stream.schema.json"
 HIVE_COLUMNS = ("year", "month", "day")
 # The words that Airflow takes in place of a cron expression and croniter does not.
 _SCHEDULE_WORDS = ("@continuous", "@once", "@quarterly")
-# DuckLake's own columns, and those of `landed_rows`: a column of the table would hide them from
-# those who tell rows apart by them; with some of them DuckLake creates no table at all.
+# DuckLake's own columns, those of `landed_rows`, and that of rescued values: a column of the table
+# would hide them from those who tell rows apart by them; with some of them DuckLake creates no
+# table at all.
 VIRTUAL_COLUMNS = (
     "snapshot_id", "rowid", "filename", "_lake_snapshot_id", "_lake_row_id", "row_id",
     "begin_snapshot", "end_snapshot", "_ducklake_internal_row_id", "_ducklake_internal_snapshot_id",
+    "_lake_rescued",
 )  # fmt: skip
 
 # Where Airbyte's sources that read a change log say that, and when, a record was deleted.
@@ -184,8 +186,15 @@ class FeederOptions(BaseModel):
         default="evolve",
         description="What to do with a new column in a file: add it to the landing table (evolve), "
         "leave it out and note that in the ledger (freeze), or quarantine the file (fail). A "
-        "column of another type: land a copy with casts that change no value (evolve, freeze), or "
-        "quarantine the file (fail).",
+        "column of another type quarantines the file, too (fail), or is a matter of "
+        "on_type_change (evolve, freeze).",
+    )
+    on_type_change: Literal["rescue", "quarantine"] = Field(
+        default="rescue",
+        description="What to do with values that do not fit the type of their column, or whose "
+        "name another field of the file has: land all rows of the file, with these values NULL in "
+        "their column and kept as JSON in _lake_rescued (rescue), or quarantine the file "
+        "(quarantine). Either way, values that fit without loss land in their column.",
     )
     on_overwrite: Literal["error", "reload", "ignore"] = Field(
         default="error",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
@@ -12,7 +12,7 @@ from duckdb.sqltypes import DuckDBPyType
 from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import Lake
-from lotus_lake.landing.tables import describe
+from lotus_lake.landing.tables import describe, table_types
 from lotus_lake.landing.types import (
     NESTED,
     airbyte_name,
@@ -26,8 +26,7 @@ from lotus_lake.landing.types import (
 from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import folded, literal
 
-# What DuckDB calls a column that has no name.
-_NAMELESS = re.compile(r"C\d+")
+_NUMBERED = re.compile(r"(.*)_\d+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,63 +34,103 @@ class Column:
     """A column of files of one shape.
 
     Attributes:
-        source: Its name in the files.
+        source: What DuckDB calls it in the files.
         arriving: Its type there.
-        name: Its name in the landing table.
+        name: Its name in the landing table; `None` if another column of the files has that.
         kind: The type that the landing table should have for it.
+        label: Its name in the files, which is not DuckDB's if it has none or differs from another
+            one in case only.
+        made_up: Names of fields inside it that DuckDB has made up for the same reason.
     """
 
     source: str
     arriving: DuckDBPyType
-    name: str
+    name: str | None
     kind: DuckDBPyType
+    label: str
+    made_up: frozenset[str] = frozenset()
 
     @property
     def is_changed(self) -> bool:
         """Whether the landing table cannot have it as it is."""
         same_type = str(self.kind) == str(self.arriving) or str(self.kind) == "TIME"
-        return folded(self.name) != folded(self.source) or not same_type
+        return self.name is None or folded(self.name) != folded(self.source) or not same_type
 
 
 def columns_of(lake: Lake, stream: Stream, file: PendingFile) -> list[Column]:
-    """Columns of a file, without those of its path."""
-    uri = literal(lake.settings.uri(file.key))
-    found = describe(lake.con, f"FROM read_parquet({uri}, hive_partitioning = false)")
+    """Columns of a file, without those of its path.
+
+    Raises:
+        duckdb.Error: The file cannot be read.
+    """
+    uri = lake.settings.uri(file.key)
+    found = describe(lake.con, f"FROM read_parquet({literal(uri)}, hive_partitioning = false)")
+    schema = lake.rows("SELECT name, num_children FROM parquet_schema(?)", [uri])
     declared = {
-        folded(spelt): column_name(name, schema)
-        for name, schema in stream.config.fields.items()
+        folded(spelt): column_name(name, field)
+        for name, field in stream.config.fields.items()
         for spelt in (name, airbyte_name(name))
     }
     own = {folded(name) for name in declared.values()}
-    return [
-        Column(
-            name,
-            kind,
-            name if folded(name) in own else declared.get(folded(name), free_name(name)),
-            duckdb.sqltype(landing_type(kind)),
+    spelt_names = {*declared.values(), *table_types(lake, stream)}
+    all_names = {name for name, _ in schema}
+    labels = _top_level(schema)
+    if len(labels) != len(found):
+        raise duckdb.InvalidInputException(
+            f"{len(labels)} columns of its schema, {len(found)} read"
         )
-        for name, kind in found.items()
+    columns = []
+    for (source, kind), label in zip(found.items(), labels, strict=True):
+        name = label
+        if folded(label) not in own:
+            name = declared.get(folded(label), free_name(label))
+        made_up = frozenset(_inside(kind)) - all_names
+        wanted = duckdb.sqltype(landing_type(kind, without=made_up))
+        columns.append(Column(source, kind, name, wanted, label, made_up))
+    return _one_of_each_name(columns, spelt_names)
+
+
+def _top_level(schema: Sequence[tuple[str, int | None]]) -> list[str]:
+    """Names of the top-level columns, from the tree of a schema, depth first."""
+    names, open_nodes = list[str](), list[int]()
+    for name, child_count in schema[1:]:
+        if not open_nodes:
+            names.append(name)
+        else:
+            open_nodes[-1] -= 1
+        open_nodes.append(child_count or 0)
+        while open_nodes and not open_nodes[-1]:
+            open_nodes.pop()
+    return names
+
+
+def _one_of_each_name(columns: Sequence[Column], spelt: Collection[str]) -> list[Column]:
+    """Columns of which each name has one: that which is spelt as the table has it, or as it is."""
+    owners: dict[str, Column] = {}
+
+    def rank(column: Column) -> tuple[bool, bool]:
+        return column.label not in spelt, column.label != column.name
+
+    for column in sorted(columns, key=rank):
+        if column.name:
+            owners.setdefault(folded(column.name), column)
+    return [
+        column if owners.get(folded(column.name or "")) is column else replace(column, name=None)
+        for column in columns
     ]
 
 
-def name_problem(lake: Lake, file: PendingFile, columns: Sequence[Column]) -> str | None:
-    """Why a file cannot land under the names of its fields; `None` if it can."""
-    rows = lake.rows("SELECT name FROM parquet_schema(?)", [lake.settings.uri(file.key)])
-    names = {name for (name,) in rows}
-    landing: dict[str, str] = {}
+def unreadable_name(columns: Sequence[Column]) -> str | None:
+    """Why the names of a file let nobody read its values; `None` if they do not."""
     for column in columns:
         if holds(column.arriving, lambda kind: kind.id == "struct" and not children(kind)):
-            return f"column {column.source} is, or holds, a group without fields"
-        for name in _names(column.source, column.arriving):
+            return (
+                f"column {column.label} is, or holds, a group without fields, which no reader "
+                "takes: leave it out at the source"
+            )
+        for name in (column.label, *_inside(column.arriving)):
             if "\0" in name:
-                return f"the name of field {name!r} holds a NUL character"
-            if name not in names:  # DuckDB has made it up
-                if name == column.source and _NAMELESS.fullmatch(name):
-                    return f"a column has no name; DuckDB calls it {name}"
-                return f"two of its columns or fields differ in case only, such as {name}"
-        other = landing.setdefault(folded(column.name), column.source)
-        if other != column.source:
-            return f"its columns {other} and {column.source} would both land as {column.name}"
+                return f"the name of field {name!r} holds a NUL character: rename it at the source"
     return None
 
 
@@ -103,16 +142,35 @@ def field_in_folders(key: str, columns: Mapping[str, DuckDBPyType]) -> str | Non
     folders = {folded(part.partition("=")[0]) for part in key.split("/")[:-1] if "=" in part}
     if not (folders := folders.difference(HIVE_COLUMNS)):
         return None
-    names = (field for name, kind in columns.items() for field in _names(name, kind))
+    names = (field for name, kind in columns.items() for field in (name, *_inside(kind)))
     return next((name for name in names if folded(name) in folders), None)
 
 
-def _names(name: str, kind: DuckDBPyType) -> Iterator[str]:
-    """Names of a column and of the fields inside it."""
-    yield name
+def name_problem(columns: Sequence[Column]) -> str | None:
+    """Why a field of a file has no column of its own; `None` if each has."""
+    for column in columns:
+        if column.name is None:
+            if not column.label:
+                return f"a column has no name; DuckDB calls it {column.source}"
+            if column.label != column.source:
+                return f"two of its columns differ in case only, such as {column.label}"
+            return f"column {column.label} would land under the name of another one"
+        for name in column.made_up:
+            own = own_name(name)
+            return f"two fields in column {column.label} differ in case only, such as {own}"
+    return None
+
+
+def own_name(made_up: str) -> str:
+    """Name in the file of a field whose name DuckDB has made up."""
+    numbered = _NUMBERED.fullmatch(made_up)
+    return numbered[1] if numbered else made_up
+
+
+def _inside(kind: DuckDBPyType) -> Iterator[str]:
+    """Names of the fields inside a column."""
     if kind.id in NESTED and not is_only_text(kind):
-        for inner, below in children(kind):
-            named = _names(inner, below)
-            if kind.id != "struct":
-                next(named)  # Parquet has other names for the parts of a list or a map
-            yield from named
+        for name, below in children(kind):
+            if kind.id == "struct":  # Parquet has other names for the parts of a list or a map
+                yield name
+            yield from _inside(below)

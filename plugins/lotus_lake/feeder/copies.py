@@ -1,17 +1,17 @@
-"""Land a file that cannot be registered as it is: a copy with casts, if they change no value.
+"""Land a file that cannot be registered as it is: a copy of all its rows.
 
 The copy is the lake's own and lies below `LAKE_DATA_PATH`; the object stays where it is until its
-day is retired. A cast is considered harmless when casting back gives the same value for every row.
-What no column can hold (a VARIANT, a field without a name) becomes JSON text.
+day is retired. Values that fit their column without loss are in it. The others are NULL there and
+kept in `_lake_rescued`, or keep the file out (`on_type_change`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.bucket.keys import partition_path
@@ -22,16 +22,42 @@ from lotus_lake.feeder.footers import Footer
 from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
-from lotus_lake.landing.types import (
-    NESTED,
-    children,
-    free_name,
-    holds,
-    is_only_text,
-    landing_type,
-)
+from lotus_lake.landing.conversion import RESCUED, RESCUED_TYPE, Conversion, rescued_of
+from lotus_lake.landing.evolution import Evolution, evolve
+from lotus_lake.landing.types import holds
 from lotus_lake.ledger.queue import PendingFile
+from lotus_lake.quantities import counted
 from lotus_lake.sql import folded, identifier, json_array, literal
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the columns of files become those of the landing table.
+
+    Attributes:
+        targets: The columns that the table has, with its types.
+        changed: Those of them that need another type or name.
+        lost: SQL of what the table cannot take of a column, as entries of `_lake_rescued`.
+        reason: Why the files are copied, besides this.
+    """
+
+    targets: Mapping[Column, DuckDBPyType]
+    changed: Mapping[Column, DuckDBPyType]
+    lost: Mapping[Column, str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a table cannot take of files.
+
+    Attributes:
+        rows: Rows with such values.
+        by_column: Rows with such values in each column that has some.
+    """
+
+    rows: int
+    by_column: Mapping[Column, int]
 
 
 def copy_files(
@@ -43,7 +69,7 @@ def copy_files(
     misfits: Sequence[str],
     reason: str = "",
 ) -> list[Outcome]:
-    """Copy files of one shape, each on its own; those that would lose a value are quarantined.
+    """Copy files of one shape, each on its own.
 
     Args:
         lake: Open lake.
@@ -57,25 +83,73 @@ def copy_files(
     Raises:
         StorageUnavailableError: The object store failed.
     """
-    known = {folded(name): kind for name, kind in table.items()}
-    targets = {
-        column: known[folded(column.name)] for column in columns if folded(column.name) in known
-    }
-    cast_ones = {c: kind for c, kind in targets.items() if c.name in misfits or c.is_changed}
+    plan = _plan(stream, columns, table, misfits, reason)
     outcomes: list[Outcome] = []
     for footer in footers:
-        file = footer.file
-        lost, bad = isolate(lake, [file], lambda some: [lost_values(lake, some, cast_ones)])
+        found, bad = isolate(lake, [footer.file], lambda some: [losses(lake, some, plan.lost)])
         if bad:
             outcomes += bad
-        elif lost[0]:
-            note = "; ".join(
-                _loss(column, known[folded(column.name)], n) for column, n in lost[0].items()
-            )
-            outcomes.append(Outcome(file, "quarantined", note=note))
+        elif found[0].rows and stream.feeder.on_type_change == "quarantine":
+            outcomes.append(Outcome(footer.file, "quarantined", note=_refusal(plan, found[0])))
         else:
-            outcomes.append(_copy(lake, stream, footer, targets, cast_ones, reason))
+            outcomes.append(_copy(lake, stream, footer, plan, found[0]))
     return outcomes
+
+
+def _plan(
+    stream: Stream,
+    columns: Sequence[Column],
+    table: Mapping[str, DuckDBPyType],
+    misfits: Sequence[str],
+    reason: str,
+) -> _Plan:
+    known = {folded(name): kind for name, kind in table.items()}
+    targets = {c: known[folded(c.name)] for c in columns if c.name and folded(c.name) in known}
+    changed = {c: kind for c, kind in targets.items() if c.name in misfits or c.is_changed}
+    leaves_out = stream.feeder.on_schema_change == "freeze"
+    lost = {
+        c: sql
+        for c, kind in changed.items()
+        if (sql := loss(c, kind, leaves_out=leaves_out)) is not None
+    }
+    lost |= {
+        c: Conversion().unplaced(identifier(c.source), c.arriving, c.label)
+        for c in columns
+        if c.name is None
+    }
+    return _Plan(targets, changed, lost, reason)
+
+
+def loss(column: Column, kind: DuckDBPyType, *, leaves_out: bool = False) -> str | None:
+    """SQL of what a column loses in a type, as entries of `_lake_rescued`; `None` if nothing."""
+    conversion = Conversion(leaves_out, column.made_up)
+    return conversion.lost(identifier(column.source), column.arriving, kind, str(column.name))
+
+
+def losses(lake: Lake, files: Sequence[PendingFile], lost: Mapping[Column, str]) -> Losses:
+    """Count the rows of which SQL finds something that a table cannot take."""
+    if not lost:
+        return Losses(0, {})
+    flags = ", ".join(f"len({sql}) > 0" for sql in lost.values())
+    uris = json_array(lake.settings.uri(file.key) for file in files)
+    # Not a count for each column: DuckDB's time would go with the square of their number.
+    rows: dict[int, int] = dict(
+        lake.rows(
+            f"""
+            SELECT number, count(*) FROM (
+                SELECT generate_subscripts(flags, 1) AS number, unnest(flags) AS is_lost FROM (
+                    SELECT list_prepend(list_contains(flags, true), flags) AS flags FROM (
+                        SELECT [{flags}] AS flags
+                        FROM read_parquet(?::JSON::VARCHAR[], hive_partitioning = false)
+                    )
+                )
+            ) WHERE is_lost GROUP BY number
+            """,
+            [uris],
+        )
+    )
+    by_column = {column: rows[n] for n, column in enumerate(lost, start=2) if n in rows}
+    return Losses(rows.get(1, 0), by_column)
 
 
 def copy_uri(lake: Lake, stream: Stream, file: PendingFile) -> str:
@@ -87,126 +161,74 @@ def copy_uri(lake: Lake, stream: Stream, file: PendingFile) -> str:
     return f"{folder}/{uuid4().hex}.parquet"
 
 
-def cast(expression: str, source: DuckDBPyType, target: DuckDBPyType, depth: int = 0) -> str:
-    """SQL that casts, giving null for what cannot be cast.
-
-    Nested values and text meet as JSON. Bytes and text meet as UTF-8: DuckDB's own cast writes
-    every byte beyond ASCII as an escape, and its cast back agrees.
-    """
-    if str(source) == str(target):
-        return expression
-    if source.id == target.id == "struct" and not is_only_text(source):
-        return _cast_struct(expression, source, target, depth)
-    if source.id == target.id == "list":
-        item = cast(f"x{depth}", children(source)[0][1], children(target)[0][1], depth + 1)
-        return f"list_transform({expression}, lambda x{depth}: {item})"
-    if source.id == target.id == "map":
-        parts = zip(("key", "value"), children(source), children(target), strict=True)
-        entry = ", ".join(
-            f"{part} := {cast(f'x{depth}.{part}', kind, wanted, depth + 1)}"
-            for part, (_, kind), (_, wanted) in parts
-        )
-        entries = (
-            f"list_transform(map_entries({expression}), lambda x{depth}: struct_pack({entry}))"
-        )
-        return f"map_from_entries({entries})"
-    if source.id == "variant" and str(target) == "VARCHAR":
-        return f"CASE WHEN {expression} IS NOT NULL THEN ({expression})::JSON::VARCHAR END"
-    if source.id in NESTED and str(target) == "VARCHAR":
-        text = duckdb.sqltype(landing_type(source, bytes_are_text=True))
-        inner = expression if text == target else cast(expression, source, text, depth)
-        return f"to_json({inner})::VARCHAR"
-    if str(source) == "VARCHAR" and target.id in NESTED:
-        return f"TRY_CAST(TRY_CAST({expression} AS JSON) AS {target})"
-    if source.id == "blob" and str(target) == "VARCHAR":
-        return f"TRY(decode({expression}))"
-    if str(source) == "VARCHAR" and target.id == "blob":
-        return f"encode({expression})"
-    return f"TRY_CAST({expression} AS {target})"
-
-
-def _cast_struct(expression: str, source: DuckDBPyType, target: DuckDBPyType, depth: int) -> str:
-    there = {folded(free_name(name, nested=True)): (name, kind) for name, kind in children(source)}
-    fields = []
-    for name, kind in children(target):
-        found = there.get(folded(free_name(name, nested=True)))
-        value = (
-            cast(f"struct_extract({expression}, {literal(found[0])})", found[1], kind, depth)
-            if found
-            else f"NULL::{kind}"
-        )
-        fields.append(f"{identifier(name)} := {value}")
-    return f"CASE WHEN {expression} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
-
-
-def lost_values(
-    lake: Lake, files: Sequence[PendingFile], casts: Mapping[Column, DuckDBPyType]
-) -> dict[Column, int]:
-    """How many values of each column would not survive its cast."""
-    # What becomes JSON text, because no type fits, cannot be cast back.
-    checked = [column for column in casts if not holds(column.arriving, is_only_text)]
-    if not checked:
-        return {}
-    there, back = [], []
-    for number, column in enumerate(checked):
-        source, target = column.arriving, casts[column]
-        name = identifier(column.source)
-        there += [f"{name} AS v{number}", f"{cast(name, source, target)} AS c{number}"]
-        back.append(
-            f"count(*) FILTER ({cast(f'c{number}', target, source)} IS DISTINCT FROM v{number})"
-        )
-    (counts,) = lake.rows(
-        f"""
-        SELECT {", ".join(back)} FROM (
-            SELECT {", ".join(there)}
-            FROM read_parquet(?::JSON::VARCHAR[], hive_partitioning = false)
-        )
-        """,
-        [json_array(lake.settings.uri(file.key) for file in files)],
-    )
-    return {column: count for column, count in zip(checked, counts, strict=True) if count}
-
-
-def _loss(column: Column, kind: DuckDBPyType, count: int) -> str:
-    said = (
-        f"column {column.source} is {kind}, arriving as {column.arriving}, "
-        f"and {count} values would change"
-    )
-    has_bytes = holds(column.arriving, lambda inner: inner.id == "blob")
-    return f"{said}: bytes that are not UTF-8 text" if has_bytes else said
-
-
-def _copy(
-    lake: Lake,
-    stream: Stream,
-    footer: Footer,
-    targets: Mapping[Column, DuckDBPyType],
-    casts: Mapping[Column, DuckDBPyType],
-    reason: str,
-) -> Outcome:
+def _copy(lake: Lake, stream: Stream, footer: Footer, plan: _Plan, found: Losses) -> Outcome:
+    """Write a copy of a file, and see that it has all of its rows."""
     file, target = footer.file, copy_uri(lake, stream, footer.file)
-    selected = [
-        cast(identifier(column.source), column.arriving, casts.get(column, column.arriving))
-        + f" AS {identifier(column.name)}"
-        for column in targets
-    ]
+    if found.rows:
+        evolve(lake, stream, Evolution(added=(((RESCUED,), RESCUED_TYPE),)))
+    selected = _selected(plan, with_rescued=bool(found.rows))
 
-    def write(some: Sequence[PendingFile]) -> list[PendingFile]:
+    def write(some: Sequence[PendingFile]) -> list[int]:
         source = literal(lake.settings.uri(some[0].key))
-        lake.con.execute(
-            f"COPY (SELECT {', '.join(selected)} FROM read_parquet({source}, "
-            f"hive_partitioning = false)) TO {literal(target)} (FORMAT parquet)"
+        (written,) = lake.rows(
+            f"COPY (SELECT {selected} FROM read_parquet({source}, hive_partitioning = false)) "
+            f"TO {literal(target)} (FORMAT parquet)"
         )
-        return [file]
+        return [written[0]]
 
-    _, bad = isolate(lake, [file], write)
+    counts, bad = isolate(lake, [file], write)
     if bad:
         return bad[0]
-    changes = [
-        f"{column.source} {column.arriving} as "
-        + (f"{column.name} {kind}" if column.name != column.source else str(kind))
-        for column, kind in casts.items()
-    ]
-    said = ", ".join([reason, *changes] if reason else changes)
-    note = f"landed as a copy: {said}" if said else None
-    return Outcome(file, "copied", footer.row_count, note, data_file=target)
+    if counts[0] != footer.row_count:
+        note = f"{counts[0]} rows could be copied, its footer says {footer.row_count}"
+        return Outcome(file, "quarantined", note=note)
+    return Outcome(
+        file,
+        "copied",
+        footer.row_count,
+        _remark(plan, found, footer.row_count),
+        target,
+        rescued_count=found.rows,
+    )
+
+
+def _selected(plan: _Plan, *, with_rescued: bool) -> str:
+    selected = []
+    for column, kind in plan.targets.items():
+        value = identifier(column.source)
+        if column in plan.changed:
+            conversion = Conversion(made_up=column.made_up)
+            value = conversion.value(value, column.arriving, kind)
+        selected.append(f"{value} AS {identifier(str(column.name))}")
+    if with_rescued:
+        selected.append(f"{rescued_of(list(plan.lost.values()))} AS {RESCUED}")
+    return ", ".join(selected)
+
+
+def _remark(plan: _Plan, found: Losses, row_count: int) -> str | None:
+    """Why a file has landed as a copy, and what of it was rescued."""
+    said = [plan.reason] if plan.reason else []
+    for column, kind in plan.changed.items():
+        name = "" if column.name == column.source else f"{column.name} "
+        said.append(f"{column.source} {column.arriving} as {name}{kind}")
+    if not (said or found.rows):
+        return None
+    parts = [f"landed as a copy: {', '.join(said)}" if said else "landed as a copy"]
+    if found.rows:
+        rows = counted(row_count, "row")
+        names = ", ".join(f"{c.label or '(no name)'} {n}" for c, n in found.by_column.items())
+        parts.append(f"{found.rows} of {rows} with values in {RESCUED}: {names}")
+    return "; ".join(parts)
+
+
+def _refusal(plan: _Plan, found: Losses) -> str:
+    """What would be lost if a file landed."""
+    parts = []
+    for column, count in found.by_column.items():
+        kind = plan.targets[column]
+        bytes_ = holds(column.arriving, lambda inner: inner.id == "blob")
+        parts.append(
+            f"column {column.source} is {kind}, arriving as {column.arriving}, and {count} values "
+            f"would change{': bytes that are not UTF-8 text' if bytes_ else ''}"
+        )
+    return f"{'; '.join(parts)}; on_type_change rescue would keep them"

@@ -19,7 +19,8 @@ from lotus_lake.quantities import counted
 class StreamState:
     """Where a stream stands, as committed, and what one run added.
 
-    `registered` counts all files that landed, `copied` those of them that landed as a copy;
+    `registered` counts all files that landed, `copied` those of them that landed as a copy, and
+    `rescued` the rows of these of which `_lake_rescued` keeps values;
     every processed model has read the landing table up to `processed_snapshot_id`.
     """
 
@@ -33,6 +34,7 @@ class StreamState:
     empty: int
     quarantined: int
     row_count: int
+    rescued: int
     unprocessed: bool
 
     @property
@@ -40,7 +42,12 @@ class StreamState:
         """What the run did and where the stream stands, in a sentence."""
         # Here copies are among the files that landed; in a Registration they are counted apart.
         done = Registration(
-            self.registered - self.copied, self.empty, self.quarantined, self.row_count, self.copied
+            self.registered - self.copied,
+            self.empty,
+            self.quarantined,
+            self.row_count,
+            self.copied,
+            self.rescued,
         )
         waiting = f"{counted(self.backlog_files, 'file')} in the queue"
         return f"{done.summary}; {waiting}; the cursor is at {self.cursor_path or 'the start'}"
@@ -56,16 +63,18 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
         consumers: Processed models that read the stream.
     """
     counts = {
-        event: (files, rows)
-        for event, files, rows in lake.rows(
+        event: (files, rows, rescued)
+        for event, files, rows, rescued in lake.rows(
             f"""
-            SELECT event, count(*), coalesce(sum(row_count), 0)::BIGINT FROM {META}.file_events
-            WHERE source = ? AND stream = ? AND dag_run_id = ? GROUP BY event
+            SELECT event, count(*), coalesce(sum(row_count), 0)::BIGINT,
+                   coalesce(sum(rescued_count), 0)::BIGINT
+            FROM {META}.file_events WHERE source = ? AND stream = ? AND dag_run_id = ?
+            GROUP BY event
             """,
             [stream.source, stream.name, run_id],
         )
     }
-    landed_counts = [counts.get(event, (0, 0)) for event in LANDED]
+    landed_counts = [counts.get(event, (0, 0, 0)) for event in LANDED]
     backlog_files, backlog_bytes = backlog(lake, stream)
     return StreamState(
         cursor_path=read_guard(lake, stream).cursor.path,
@@ -73,10 +82,11 @@ def read_state(lake: Lake, stream: Stream, run_id: str, consumers: Sequence[str]
         processed_snapshot_id=processed_snapshot(lake, stream, consumers),
         backlog_files=backlog_files,
         backlog_bytes=backlog_bytes,
-        registered=sum(files for files, _ in landed_counts),
-        copied=counts.get("copied", (0, 0))[0],
-        empty=counts.get("empty", (0, 0))[0],
-        quarantined=counts.get("quarantined", (0, 0))[0],
-        row_count=sum(rows for _, rows in landed_counts),
+        registered=sum(files for files, *_ in landed_counts),
+        copied=counts.get("copied", (0,))[0],
+        empty=counts.get("empty", (0,))[0],
+        quarantined=counts.get("quarantined", (0,))[0],
+        row_count=sum(rows for _, rows, _ in landed_counts),
+        rescued=sum(rescued for *_, rescued in landed_counts),
         unprocessed=has_unprocessed(lake, stream, consumers),
     )

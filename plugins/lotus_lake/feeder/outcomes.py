@@ -20,6 +20,7 @@ class Outcome:
         data_file: Address to register, of the object itself or of a copy.
         is_refused: Whether the store lets nobody read the object now.
         shape: Digest of its schema, of a file that lands as it is.
+        rescued_count: Its rows of which `_lake_rescued` keeps values.
     """
 
     file: PendingFile
@@ -29,10 +30,18 @@ class Outcome:
     data_file: str | None = None
     is_refused: bool = False
     shape: str = ""
+    rescued_count: int = 0
 
     def quarantined(self, reason: str) -> Outcome:
         """The same file, which cannot land after all."""
-        return replace(self, event="quarantined", row_count=None, note=reason, data_file=None)
+        return replace(
+            self,
+            event="quarantined",
+            row_count=None,
+            note=reason,
+            data_file=None,
+            rescued_count=0,
+        )
 
     def to_event(self) -> FileEvent:
         """The row of the ledger."""
@@ -49,4 +58,5 @@ class Outcome:
             remark=(REFUSED if self.is_refused else None) if is_error else self.note,
             data_file=self.data_file,
             generation_id=self.file.generation_id,
+            rescued_count=self.rescued_count or None,
         )

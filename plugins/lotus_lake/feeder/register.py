@@ -47,13 +47,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of the files of a batch; those that landed as a copy are counted apart."""
+    """What became of the files of a batch; those that landed as a copy are counted apart.
+
+    Of the landed rows, `rescued` have values that `_lake_rescued` keeps.
+    """
 
     registered: int = 0
     empty: int = 0
     quarantined: int = 0
     row_count: int = 0
     copied: int = 0
+    rescued: int = 0
 
     @property
     def summary(self) -> str:
@@ -61,6 +65,7 @@ class Registration:
         landed = counted(self.registered + self.copied, "file")
         parts = [f"{landed} landed with {counted(self.row_count, 'row')}"]
         parts += [f"{self.copied} of them as copies"] if self.copied else []
+        parts += [f"{counted(self.rescued, 'row')} with rescued values"] if self.rescued else []
         parts += [f"{self.empty} without rows"] if self.empty else []
         parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
         return ", ".join(parts)
@@ -72,15 +77,21 @@ class Registration:
             self.quarantined + other.quarantined,
             self.row_count + other.row_count,
             self.copied + other.copied,
+            self.rescued + other.rescued,
         )
 
     @classmethod
     def of(cls, events: Sequence[FileEvent]) -> Registration:
         """Count events that were committed."""
         counts = Counter(event.event for event in events)
-        rows = sum(event.row_count or 0 for event in events if event.event in LANDED)
+        landed = [event for event in events if event.event in LANDED]
         return cls(
-            counts["registered"], counts["empty"], counts["quarantined"], rows, counts["copied"]
+            counts["registered"],
+            counts["empty"],
+            counts["quarantined"],
+            sum(event.row_count or 0 for event in landed),
+            counts["copied"],
+            sum(event.rescued_count or 0 for event in landed),
         )
 
 
@@ -233,16 +244,19 @@ def _commit_once(
 
 
 def _prove(lake: Lake, stream: Stream, events: Sequence[FileEvent]) -> None:
-    """See that DuckLake has registered what the ledger says: it was given a glob, and no list.
+    """See that DuckLake has registered the files and rows that the ledger says.
+
+    It was given a glob, and no list.
 
     Raises:
         RegistrationError: It has not.
     """
-    landed = {event.data_file for event in events if event.event in LANDED}
+    landed = {(event.data_file, event.row_count) for event in events if event.event in LANDED}
     if landed and (wrong := landed ^ data_files.last_registered(lake, stream.landing_table)):
+        files = sorted({str(data_file) for data_file, _ in wrong})
         raise RegistrationError(
-            f"{stream.id}: ledger and lake disagree about {counted(len(wrong), 'file')} of the "
-            f"last commit, such as {min(map(str, wrong))}",
+            f"{stream.id}: ledger and lake disagree about {counted(len(files), 'file')} of the "
+            f"last commit, such as {files[0]}",
             hint=f"lotus-lake reconcile {stream.source} {stream.name}",
         )
 

@@ -1,4 +1,8 @@
-"""What happens to files of one shape (`on_schema_change`): register, copy or quarantine them."""
+"""What happens to files of one shape: register, copy or quarantine them.
+
+`on_schema_change` decides about columns that the table lacks, `on_type_change` about values that do
+not fit those that it has.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,14 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.failures import one_line
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.bounds import validate
-from lotus_lake.feeder.columns import Column, columns_of, field_in_folders, name_problem
-from lotus_lake.feeder.copies import copy_files, lost_values
+from lotus_lake.feeder.columns import (
+    Column,
+    columns_of,
+    field_in_folders,
+    name_problem,
+    unreadable_name,
+)
+from lotus_lake.feeder.copies import copy_files, loss, losses
 from lotus_lake.feeder.footers import Footer
 from lotus_lake.feeder.isolation import isolate, raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
@@ -20,7 +30,6 @@ from lotus_lake.lake.session import Lake
 from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.tables import table_types
 from lotus_lake.landing.types import holds, landing_type
-from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.sql import folded
 
 
@@ -51,12 +60,12 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     """
     stream = strategy.stream
     described, bad = isolate(
-        lake, [group[0].file], lambda some: [_described(lake, stream, file) for file in some]
+        lake, [group[0].file], lambda some: [columns_of(lake, stream, file) for file in some]
     )
     if bad:  # another file of the same schema may do
         return [*bad, *decide(lake, strategy, group[1:])] if group[1:] else bad
-    [(columns, refusal)] = described
-    if refusal:
+    [columns] = described
+    if refusal := unreadable_name(columns):
         return _quarantined(group, refusal)
     columns, bad = _with_text(lake, stream, group, columns)
     unread = {outcome.file for outcome in bad}
@@ -97,14 +106,9 @@ def decide_again(
     """Decide on files of one shape that DuckLake would not register: copies of them may do."""
     stream = strategy.stream
     table, columns = table_types(lake, stream), columns_of(lake, stream, refused[0].file)
-    misfits = plan_evolution(table, {c.name: c.kind for c in columns}).misfits
+    misfits = plan_evolution(table, {c.name: c.kind for c in columns if c.name}).misfits
     footers = [Footer(o.file, o.file.size_bytes, o.row_count or 0, o.shape) for o in refused]
     return copy_files(lake, stream, footers, columns, table, misfits, reason)
-
-
-def _described(lake: Lake, stream: Stream, file: PendingFile) -> tuple[list[Column], str | None]:
-    columns = columns_of(lake, stream, file)
-    return columns, name_problem(lake, file, columns)
 
 
 def _quarantined(footers: Sequence[Footer], reason: str) -> list[Outcome]:
@@ -120,15 +124,19 @@ def _with_text(
     """
     known = {folded(name) for name in table_types(lake, stream)}
     texts = {
-        column: duckdb.sqltype(landing_type(column.arriving, bytes_are_text=True))
+        column: duckdb.sqltype(
+            landing_type(column.arriving, bytes_are_text=True, without=column.made_up)
+        )
         for column in columns
-        if folded(column.name) not in known and holds(column.arriving, lambda k: k.id == "blob")
+        if column.name and folded(column.name) not in known
+        if holds(column.arriving, lambda kind: kind.id == "blob")
     }
     if not texts:
         return list(columns), []
     files = [footer.file for footer in group]
-    lost, bad = isolate(lake, files, lambda some: [lost_values(lake, some, texts)])
-    binary = {column for found in lost for column in found}
+    lost = {column: sql for column, kind in texts.items() if (sql := loss(column, kind))}
+    found, bad = isolate(lake, files, lambda some: [losses(lake, some, lost)])
+    binary = {column for one in found for column in one.by_column}
     return [
         replace(column, kind=texts[column]) if column in texts.keys() - binary else column
         for column in columns
@@ -141,23 +149,29 @@ def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:
 
 
 def _fit(lake: Lake, strategy: Append, columns: Sequence[Column], untyped: Sequence[str]) -> _Fit:
-    stream = strategy.stream
-    table = table_types(lake, stream)
-    evolution = plan_evolution(table, {c.name: c.kind for c in columns if c.source not in untyped})
+    options, table = strategy.stream.feeder, table_types(lake, strategy.stream)
+    placed = {column.name: column for column in columns if column.name}
+    evolution = plan_evolution(
+        table, {n: c.kind for n, c in placed.items() if c.source not in untyped}
+    )
     # Every value of an untyped column is null: no reason to add or to widen a column.
     holes = [
-        c.name for c in columns if c.source in untyped and plan_evolution(table, {c.name: c.kind})
+        name
+        for name, column in placed.items()
+        if column.source in untyped and plan_evolution(table, {name: column.kind})
     ]
     new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
-    policy, problems = stream.feeder.on_schema_change, list[str]()
-    if policy == "fail" and evolution.problems:
+    problems, said = list[str](), name_problem(columns)
+    if said and (options.on_schema_change == "fail" or options.on_type_change == "quarantine"):
+        problems.append(f"{said}: rename it at the source, or set on_type_change to rescue")
+    if options.on_schema_change == "fail":
         problems += evolution.problems
-    if policy == "fail" and new_columns:
-        problems.append(f"new columns {new_columns}, and on_schema_change is fail")
+        if new_columns:
+            problems.append(f"new columns {new_columns}, and on_schema_change is fail")
     if problems:
         return _Fit(refusal="; ".join(problems))
     note = None
-    if policy == "freeze" and new_columns:
+    if options.on_schema_change == "freeze" and new_columns:
         evolution = Evolution((), evolution.widened, evolution.problems, evolution.misfits)
         note = f"columns left out by on_schema_change freeze: {new_columns}"
     known = {folded(column) for column in table}

@@ -86,8 +86,8 @@ def files_of_rows(lake: Lake, table: str, rows: Collection[tuple[int, int]]) -> 
     return found
 
 
-def last_registered(lake: Lake, table: str) -> set[str]:
-    """Addresses of what this connection's last commit has registered in a landing table.
+def last_registered(lake: Lake, table: str) -> set[tuple[str, int]]:
+    """Address and rows of what this connection's last commit has registered in a landing table.
 
     A transaction cannot ask this of itself: DuckLake writes its tables when it commits, and to read
     the file names of rows that are not committed opens the footer of every file of the table.
@@ -95,10 +95,10 @@ def last_registered(lake: Lake, table: str) -> set[str]:
     snapshot = int(lake.value(f"SELECT id FROM {LAKE}.last_committed_snapshot()"))
     table_id = int(lake.value(LANDING_TABLE_ID, [table]))
     query = f"""
-        SELECT path FROM ducklake_data_file
+        SELECT path, record_count FROM ducklake_data_file
         WHERE table_id = {table_id} AND begin_snapshot = {snapshot}
     """
-    return {path for (path,) in lake.metadata_rows(query)}
+    return {(path, int(rows)) for path, rows in lake.metadata_rows(query)}
 
 
 def forget(lake: Lake, table: str, before: Sequence[tuple[str, int]]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import cast
 
 from duckdb.sqltypes import DuckDBPyType
@@ -157,19 +157,24 @@ def holds(kind: DuckDBPyType, wanted: Callable[[DuckDBPyType], bool]) -> bool:
     return wanted(kind) or any(holds(below, wanted) for _, below in inner)
 
 
-def landing_type(kind: DuckDBPyType, *, bytes_are_text: bool = False) -> str:
+def landing_type(
+    kind: DuckDBPyType, *, bytes_are_text: bool = False, without: Collection[str] = ()
+) -> str:
     """Type of a table's column for the values of a file's column.
 
     Args:
         kind: What DuckDB reads.
         bytes_are_text: Take bytes without annotation for the text that older writers mean.
+        without: Names of fields that it does not get.
     """
     if is_only_text(kind) or kind.id == "geometry" or (kind.id == "blob" and bytes_are_text):
         return "VARCHAR"
     if kind.id not in NESTED:
         return "TIME" if str(kind) == "TIME WITH TIME ZONE" else str(kind)
     inner = {
-        name: landing_type(below, bytes_are_text=bytes_are_text) for name, below in children(kind)
+        name: landing_type(below, bytes_are_text=bytes_are_text, without=without)
+        for name, below in children(kind)
+        if kind.id != "struct" or name not in without
     }
     if kind.id == "struct":
         return _struct({free_name(name, nested=True): text for name, text in inner.items()})

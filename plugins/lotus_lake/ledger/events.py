@@ -57,6 +57,7 @@ SELECT source, stream, key, etag, size_bytes, max(last_modified) AS last_modifie
            coalesce(remark, CASE WHEN event NOT IN {_FAULTS_SQL} THEN error END), version
        ) AS remark,
        arg_max_null(data_file, version) AS data_file,
+       arg_max_null(rescued_count, version) AS rescued_count,
        max(version) AS version, arg_max_null(recorded_at, version) AS updated_at,
        arg_max_null(dag_run_id, version) AS dag_run_id,
        arg_max_null(snapshot_id, version) AS snapshot_id
@@ -68,7 +69,7 @@ GROUP BY source, stream, key, etag, size_bytes"""
 # What a `FileEvent` is made of again, without its place in the queue, error and remark.
 EVENT_COLUMNS = (
     "key, etag, size_bytes, last_modified, partition_date, event, NULL, row_count, NULL, NULL, "
-    "data_file, generation_id, extracted_at"
+    "data_file, generation_id, extracted_at, rescued_count"
 )
 
 
@@ -90,6 +91,7 @@ class FileEvent:
         data_file: Address that DuckLake reads the rows of a landed file from.
         generation_id: Airbyte's generation, in a stream whose generations replace each other.
         extracted_at: When the youngest of its rows was read at the source, in such a stream.
+        rescued_count: Its rows of which `_lake_rescued` keeps values; `None` if there are none.
     """
 
     key: str
@@ -105,6 +107,7 @@ class FileEvent:
     data_file: str | None = None
     generation_id: int | None = None
     extracted_at: datetime | None = None
+    rescued_count: int | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -115,7 +118,7 @@ class FileEvent:
 _TYPES = {
     "size_bytes": "BIGINT", "last_modified": "TIMESTAMPTZ", "partition_date": "DATE",
     "position": "BIGINT", "row_count": "BIGINT", "generation_id": "BIGINT",
-    "extracted_at": "TIMESTAMPTZ",
+    "extracted_at": "TIMESTAMPTZ", "rescued_count": "BIGINT",
 }  # fmt: skip
 
 

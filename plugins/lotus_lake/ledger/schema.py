@@ -17,7 +17,7 @@ from lotus_lake.sql import identifier
 # Columns that earlier releases did not have.
 _ADDED = {
     "data_file": "VARCHAR", "generation_id": "BIGINT", "remark": "VARCHAR",
-    "extracted_at": "TIMESTAMPTZ",
+    "extracted_at": "TIMESTAMPTZ", "rescued_count": "BIGINT",
 }  # fmt: skip
 _TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS {META};
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {META}.file_events (
     last_modified TIMESTAMPTZ, partition_date DATE,
     event VARCHAR, position BIGINT, row_count BIGINT, error VARCHAR, data_file VARCHAR,
     generation_id BIGINT, version BIGINT, recorded_at TIMESTAMPTZ, dag_run_id VARCHAR,
-    remark VARCHAR, extracted_at TIMESTAMPTZ
+    remark VARCHAR, extracted_at TIMESTAMPTZ, rescued_count BIGINT
 );
 CREATE TABLE IF NOT EXISTS {META}.cursor_events (
     source VARCHAR, stream VARCHAR, cursor_path VARCHAR, version BIGINT, recorded_at TIMESTAMPTZ,

@@ -36,6 +36,7 @@ class LedgerFile:
     dag_run_id: str
     error: str | None
     remark: str | None
+    rescued_count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def find_files(
     rows = lake.rows(
         f"""
         SELECT source, stream, key, event, size_bytes, row_count, partition_date, updated_at,
-               snapshot_id, dag_run_id, error, remark
+               snapshot_id, dag_run_id, error, remark, rescued_count
         FROM {META}.feeder_files
         WHERE {_CHOSEN} AND (?::VARCHAR IS NULL OR event = ?)
         AND (?::VARCHAR IS NULL OR starts_with(key, ?)

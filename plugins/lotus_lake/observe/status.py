@@ -34,6 +34,7 @@ class StreamStatus:
         oldest_waiting_at: When the first of them was put into the queue.
         last_landed_at: When rows landed last.
         rows: Rows that have landed.
+        rescued: Those of them of which `_lake_rescued` kept values.
         lag_snapshots: Snapshots with landed files that the slowest model has not read; `None` when
             no model is known to read the stream.
         lag_files: Landed files that it has not read.
@@ -56,6 +57,7 @@ class StreamStatus:
     oldest_waiting_at: datetime | None = None
     last_landed_at: datetime | None = None
     rows: int = 0
+    rescued: int = 0
     lag_snapshots: int | None = None
     lag_files: int | None = None
     unread_since: datetime | None = None
@@ -138,6 +140,7 @@ WITH marks AS (
            coalesce(sum(size_bytes) FILTER (event = 'discovered'), 0)::BIGINT AS waiting_bytes,
            min(updated_at) FILTER (event = 'discovered') AS oldest_waiting_at,
            coalesce(sum(row_count) FILTER (has_landed), 0)::BIGINT AS rows,
+           coalesce(sum(rescued_count) FILTER (has_landed), 0)::BIGINT AS rescued,
            -- NULL where no model is known to read the stream.
            CASE WHEN max(mark) IS NOT NULL
                 THEN count(DISTINCT snapshot_id) FILTER (is_unread) END AS lag_snapshots,
@@ -148,7 +151,7 @@ WITH marks AS (
     FROM known GROUP BY source, stream
 )
 SELECT source, stream, cursor_path, seen, landed, copied, empty, quarantined, missing,
-       waiting, waiting_bytes, oldest_waiting_at, last_landed.at, rows,
+       waiting, waiting_bytes, oldest_waiting_at, last_landed.at, rows, rescued,
        lag_snapshots, lag_files, unread_since, landed_bytes
 FROM files LEFT JOIN last_landed USING (source, stream)
 LEFT JOIN {META}.feeder_cursors USING (source, stream)

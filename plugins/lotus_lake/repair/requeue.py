@@ -44,7 +44,13 @@ def _requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str
         versions = known_versions(lake, stream, [file.key for file in files])
         chosen = [file for file in files if _may_wait(file, versions[file.key])]
         events = [
-            replace(file, event="discovered", position=guard.file_count + number, data_file=None)
+            replace(
+                file,
+                event="discovered",
+                position=guard.file_count + number,
+                data_file=None,
+                rescued_count=None,
+            )
             for number, file in enumerate(chosen, start=1)
         ]
         return Change(events) if events else None
