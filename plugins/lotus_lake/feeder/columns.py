@@ -109,7 +109,7 @@ def _one_of_each_name(columns: Sequence[Column], spelt: Collection[str]) -> list
     owners: dict[str, Column] = {}
 
     def rank(column: Column) -> tuple[bool, bool]:
-        return column.label not in spelt, column.label != column.name
+        return column.name not in spelt, column.label != column.name
 
     for column in sorted(columns, key=rank):
         if column.name:
