@@ -43,15 +43,16 @@ def count_nulls(lake: Lake, table: str) -> None:
         lake.commit_metadata(f"count the NULLs of {table}", [(statement, [table])])
     # Only this row is in a data file that DuckLake has written into the table's own folder; it is
     # still there after a crash, too.
-    if not columns or _own_files(lake, table):
-        delete = f"DELETE FROM {name} WHERE NOT {LANDED_ROW}"
+    if own := _own_rows(lake, table):
+        inside = " OR ".join(f"rowid BETWEEN {first} AND {last}" for first, last in own)
+        delete = f"DELETE FROM {name} WHERE year IS NULL AND ({inside})"
         lake.commit(f"prepare {table}", partial(lake.con.execute, delete))
 
 
 def counts_nulls(lake: Lake, table: str) -> bool:
     """Whether there is nothing for `count_nulls` to do."""
     columns, wrong = _null_statistics(lake, table)
-    return columns > 0 and not wrong and not _own_files(lake, table)
+    return columns > 0 and not wrong and not _own_rows(lake, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,13 @@ def _null_statistics(lake: Lake, table: str) -> tuple[int, int]:
     return columns, wrong
 
 
-def _own_files(lake: Lake, table: str) -> int:
-    return int(
-        lake.value(
-            f"""
-            SELECT count(*) FROM {METADATA}.ducklake_data_file
-            WHERE table_id = ({LANDING_TABLE_ID}) AND path_is_relative AND end_snapshot IS NULL
-            """,
-            [table],
-        )
+def _own_rows(lake: Lake, table: str) -> list[tuple[int, int]]:
+    """First and last row id of each data file that DuckLake has written itself."""
+    return lake.rows(
+        f"""
+        SELECT row_id_start, row_id_start + record_count - 1
+        FROM {METADATA}.ducklake_data_file
+        WHERE table_id = ({LANDING_TABLE_ID}) AND path_is_relative AND end_snapshot IS NULL
+        """,
+        [table],
     )
