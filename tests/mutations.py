@@ -151,6 +151,23 @@ MUTATIONS = (
         "test_a_folder_that_is_named_as_a_field_does_not_take_its_place",
     ),
     Mutation(
+        "rows of a copy are counted",
+        Code("counts[0] != footer.row_count", "False"),
+        "tests/integration/test_formats.py::test_rows_of_a_copy_are_counted",
+    ),
+    Mutation(
+        "a CSV without a header is refused",
+        Code('{"_airbyte_raw_id", "_airbyte_ab_id"} & set(names)', "True"),
+        "tests/integration/test_formats.py::"
+        "test_a_file_with_a_bad_line_is_quarantined_with_the_reason",
+    ),
+    Mutation(
+        "lines that JSON columns cannot hold are kept whole",
+        Text("THEN {text} END AS {WHOLE_LINE}", "THEN NULL::VARCHAR END AS {WHOLE_LINE}"),
+        "tests/integration/test_formats.py::"
+        "test_a_line_that_json_columns_cannot_hold_is_kept_whole",
+    ),
+    Mutation(
         "second look at the ledger, in the transaction",
         Code("outcome.file.position in waiting", "True"),
         "tests/integration/test_exactly_once.py::"

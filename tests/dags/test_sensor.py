@@ -228,6 +228,28 @@ def test_files_of_streams_with_a_similar_name_are_none_of_its_business(
     assert a_sensor(feed).poke(a_context()) is False
 
 
+def test_the_trigger_sleeps_on_when_another_stream_of_its_folder_gets_a_file(
+    environment: dict[str, str], client: S3Client, proxy: Proxy
+) -> None:
+    settings = Settings.from_env(environment)
+    options = {"path_format": "flat/${STREAM_NAME}_${YEAR}_${MONTH}_${DAY}_"}
+    feed = Feed(settings, write_stream(settings.streams_dir, "carts", options=options), client)
+    trigger = deferred(a_sensor(feed)).trigger
+
+    async def wait() -> Any:
+        waiting = asyncio.create_task(first_event(trigger))
+        feed.put_key("flat/carts_old_2026_03_10_0.parquet")
+        seen = len(proxy.listings)
+        while len(proxy.listings) < seen + 3:
+            assert not waiting.done()
+            await asyncio.sleep(0.01)
+        feed.put_key("flat/carts_2026_03_10_0.parquet")
+        return await waiting
+
+    assert asyncio.run(wait()) == {"status": "changed"}
+    assert a_sensor(feed).poke(a_context()) is True
+
+
 # Streams whose full refreshes replace each other.
 
 

@@ -42,7 +42,7 @@ BAD = {
     "a&b.parquet": (GOOD, "not safe to register: '&'"),
     "glob*.parquet": (GOOD, "not safe to register: '*'"),
     "glob[1].parquet": (GOOD, "not safe to register: '[' ']'"),
-    "part_5.csv": (GOOD, "does not name a Parquet file"),
+    "part_5.xml": (GOOD, "names no format that can be read"),
     "hour=5/part_5.parquet": (GOOD, "is not of the path format"),
 }
 

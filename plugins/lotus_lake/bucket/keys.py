@@ -26,6 +26,8 @@ from lotus_lake.config.streams import Stream
 # DuckLake's delete of old files for good, "?", "\\" and a newline cannot be requested at all.
 _UNSAFE = re.compile(r"[*?\[\]\\&\x00-\x1f\x7f]")
 _DIGITS = re.compile(r"(\d+)")
+# The end of a file's name: its format, its compression, and a number if the name was taken.
+_FORMAT = re.compile(r"\.(?P<name>jsonl|json|csv|avro)(?P<gz>\.gz)?(?:-\d+)?$")
 # The placeholders that give a day, in the order in which they are asked.
 _YEAR, _MONTH, _DAY = _CALENDAR = ("${YEAR}", "${MONTH}", "${DAY}")
 _MILLIS = ("${EPOCH}", "{timestamp}", "{timestamp:millis}")
@@ -114,8 +116,8 @@ class Layout:
         """Why a key of the stream cannot be registered, or `None` when it can."""
         if bad := sorted(set(_UNSAFE.findall(key))):
             return f"key has characters that are not safe to register: {' '.join(map(repr, bad))}"
-        if ".parquet" not in key.rsplit("/", 1)[-1].lower():
-            return "key does not name a Parquet file"
+        if format_of(key) is None:
+            return "key names no format that can be read: parquet, jsonl, csv or avro"
         # The time does not matter: a key without a day has no wrong one.
         if self.day(key, datetime.now(UTC)) is None:
             return f"key is not of the path format {self.path_format}"
@@ -240,6 +242,14 @@ def _written(part: str, day: date) -> str:
 def partition_path(day: date) -> str:
     """Hive's folders of a day, without a trailing slash."""
     return f"year={day.year:04}/month={day.month:02}/day={day.day:02}"
+
+
+def format_of(key: str) -> tuple[str, bool] | None:
+    """The format that a key names, and whether the file is zipped as a whole; `None` for others."""
+    name = key.rsplit("/", 1)[-1].lower()
+    if match := _FORMAT.search(name):
+        return "jsonl" if match["name"] == "json" else match["name"], bool(match["gz"])
+    return ("parquet", False) if ".parquet" in name else None
 
 
 def is_hidden(key: str) -> bool:

@@ -11,6 +11,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.config.stream_config import HIVE_COLUMNS
 from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.formats import LEGACY, WHOLE_LINE, Reading, parquet_rows
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.tables import describe, table_types
 from lotus_lake.landing.types import (
@@ -24,7 +25,7 @@ from lotus_lake.landing.types import (
     landing_type,
 )
 from lotus_lake.ledger.queue import PendingFile
-from lotus_lake.sql import folded, literal
+from lotus_lake.sql import folded
 
 _NUMBERED = re.compile(r"(.*)_\d+", re.DOTALL)
 
@@ -57,20 +58,26 @@ class Column:
         return self.name is None or folded(self.name) != folded(self.source) or not same_type
 
 
-def columns_of(lake: Lake, stream: Stream, file: PendingFile) -> list[Column]:
+def columns_of(
+    lake: Lake, stream: Stream, file: PendingFile, reading: Reading | None = None
+) -> list[Column]:
     """Columns of a file, without those of its path.
+
+    Args:
+        lake: Open lake.
+        stream: The stream.
+        file: The file.
+        reading: What was read of it, if it is no Parquet.
 
     Raises:
         duckdb.Error: The file cannot be read.
     """
+    if reading is not None:
+        return _columns_read(lake, stream, reading)
+    found = describe(lake.con, f"FROM {parquet_rows(lake, [file])}")
     uri = lake.settings.uri(file.key)
-    found = describe(lake.con, f"FROM read_parquet({literal(uri)}, hive_partitioning = false)")
     schema = lake.rows("SELECT name, num_children FROM parquet_schema(?)", [uri])
-    declared = {
-        folded(spelt): column_name(name, field)
-        for name, field in stream.config.fields.items()
-        for spelt in (name, airbyte_name(name))
-    }
+    declared = _declared(stream)
     own = {folded(name) for name in declared.values()}
     spelt_names = {*declared.values(), *table_types(lake, stream)}
     all_names = {name for name, _ in schema}
@@ -88,6 +95,37 @@ def columns_of(lake: Lake, stream: Stream, file: PendingFile) -> list[Column]:
         wanted = duckdb.sqltype(landing_type(kind, without=made_up))
         columns.append(Column(source, kind, name, wanted, label, made_up))
     return _one_of_each_name(columns, spelt_names)
+
+
+def _columns_read(lake: Lake, stream: Stream, reading: Reading) -> list[Column]:
+    """Columns of a file of another format, which has the types of the table."""
+    table, declared = targets(lake, stream), _declared(stream)
+    own = {folded(name) for name in declared.values()}
+    columns = []
+    for source, kind in reading.columns.items():
+        name = source
+        if folded(source) not in own:
+            name = declared.get(folded(source), free_name(airbyte_name(source)))
+        wanted = table.get(folded(name), duckdb.sqltype(landing_type(kind)))
+        place = None if source == WHOLE_LINE else name
+        columns.append(Column(source, kind, place, wanted, source))
+    return _one_of_each_name(columns, {*declared.values(), *table_types(lake, stream)})
+
+
+def targets(lake: Lake, stream: Stream) -> dict[str, DuckDBPyType]:
+    """Types of the landing table, by the names that columns of files have, without case."""
+    table = {folded(name): kind for name, kind in table_types(lake, stream).items()}
+    named = {spelt: folded(name) for spelt, name in _declared(stream).items()}
+    return {spelt: table[name] for spelt, name in named.items() if name in table} | table
+
+
+def _declared(stream: Stream) -> dict[str, str]:
+    """Names in the landing table by those that files have, without case."""
+    return LEGACY | {
+        folded(spelt): column_name(name, field)
+        for name, field in stream.config.fields.items()
+        for spelt in (name, airbyte_name(name))
+    }
 
 
 def _top_level(schema: Sequence[tuple[str, int | None]]) -> list[str]:
@@ -150,6 +188,8 @@ def name_problem(columns: Sequence[Column]) -> str | None:
     """Why a field of a file has no column of its own; `None` if each has."""
     for column in columns:
         if column.name is None:
+            if column.source == WHOLE_LINE:
+                return "a line has a field twice, or a number of more digits than DuckDB's JSON"
             if not column.label:
                 return f"a column has no name; DuckDB calls it {column.source}"
             if column.label != column.source:

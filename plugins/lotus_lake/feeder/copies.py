@@ -27,7 +27,7 @@ from lotus_lake.landing.evolution import Evolution, evolve
 from lotus_lake.landing.types import holds
 from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.quantities import counted
-from lotus_lake.sql import folded, identifier, json_array, literal
+from lotus_lake.sql import folded, identifier, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def copy_files(
     plan = _plan(stream, columns, table, misfits, reason)
     outcomes: list[Outcome] = []
     for footer in footers:
-        found, bad = isolate(lake, [footer.file], lambda some: [losses(lake, some, plan.lost)])
+        found, bad = _losses_of(lake, footer, plan)
         if bad:
             outcomes += bad
         elif found[0].rows and stream.feeder.on_type_change == "quarantine":
@@ -126,12 +126,16 @@ def loss(column: Column, kind: DuckDBPyType, *, leaves_out: bool = False) -> str
     return conversion.lost(identifier(column.source), column.arriving, kind, str(column.name))
 
 
-def losses(lake: Lake, files: Sequence[PendingFile], lost: Mapping[Column, str]) -> Losses:
-    """Count the rows of which SQL finds something that a table cannot take."""
+def _losses_of(lake: Lake, footer: Footer, plan: _Plan) -> tuple[list[Losses], list[Outcome]]:
+    rows = footer.rows(lake)
+    return isolate(lake, [footer.file], lambda _: [losses(lake, rows, plan.lost)])
+
+
+def losses(lake: Lake, relation: str, lost: Mapping[Column, str]) -> Losses:
+    """Count the rows of a relation of which SQL finds something that a table cannot take."""
     if not lost:
         return Losses(0, {})
     flags = ", ".join(f"len({sql}) > 0" for sql in lost.values())
-    uris = json_array(lake.settings.uri(file.key) for file in files)
     # Not a count for each column: DuckDB's time would go with the square of their number.
     rows: dict[int, int] = dict(
         lake.rows(
@@ -139,13 +143,11 @@ def losses(lake: Lake, files: Sequence[PendingFile], lost: Mapping[Column, str])
             SELECT number, count(*) FROM (
                 SELECT generate_subscripts(flags, 1) AS number, unnest(flags) AS is_lost FROM (
                     SELECT list_prepend(list_contains(flags, true), flags) AS flags FROM (
-                        SELECT [{flags}] AS flags
-                        FROM read_parquet(?::JSON::VARCHAR[], hive_partitioning = false)
+                        SELECT [{flags}] AS flags FROM {relation}
                     )
                 )
             ) WHERE is_lost GROUP BY number
-            """,
-            [uris],
+            """
         )
     )
     by_column = {column: rows[n] for n, column in enumerate(lost, start=2) if n in rows}
@@ -169,9 +171,8 @@ def _copy(lake: Lake, stream: Stream, footer: Footer, plan: _Plan, found: Losses
     selected = _selected(plan, with_rescued=bool(found.rows))
 
     def write(some: Sequence[PendingFile]) -> list[int]:
-        source = literal(lake.settings.uri(some[0].key))
         (written,) = lake.rows(
-            f"COPY (SELECT {selected} FROM read_parquet({source}, hive_partitioning = false)) "
+            f"COPY (SELECT {selected} FROM {footer.rows(lake)}) "
             f"TO {literal(target)} (FORMAT parquet)"
         )
         return [written[0]]

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from lotus_lake.bucket.keys import format_of
+from lotus_lake.bucket.objects import look_at, s3_client
+from lotus_lake.config.streams import Stream
+from lotus_lake.feeder.columns import targets
+from lotus_lake.feeder.formats import DATA, Reading, parquet_rows, read_rows
 from lotus_lake.feeder.isolation import isolate
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
@@ -38,6 +43,7 @@ class Footer:
         shape: Digest of its schema.
         untyped: Names of its top-level columns that hold, at some depth, a column of no type.
         problem: Why its schema cannot be read; `None` if it can.
+        reading: How its rows are read, of a file of another format than Parquet.
     """
 
     file: PendingFile
@@ -46,6 +52,11 @@ class Footer:
     shape: str
     untyped: tuple[str, ...] = ()
     problem: str | None = None
+    reading: Reading | None = field(default=None, compare=False)
+
+    def rows(self, lake: Lake) -> str:
+        """SQL of its rows."""
+        return self.reading.relation if self.reading else parquet_rows(lake, [self.file])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +68,12 @@ class _Node:
     is_untyped: bool
 
 
-def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer], list[Outcome]]:
+def read_footers(
+    lake: Lake, stream: Stream, files: Sequence[PendingFile]
+) -> tuple[list[Footer], list[Outcome]]:
     """Read all footers; files that have none become quarantined outcomes.
+
+    Files of other formats than Parquet have none: they are read once, to know columns and rows.
 
     An object whose size is not the one that was listed has been replaced since: the next listing
     finds its new version.
@@ -68,10 +83,15 @@ def read_footers(lake: Lake, files: Sequence[PendingFile]) -> tuple[list[Footer]
     """
     # What is read here is not asked for, nor parsed, again by validation and registration.
     lake.con.execute("SET enable_http_metadata_cache = true; SET parquet_metadata_cache = true")
+    others = [file for file in files if format_of(file.key) != ("parquet", False)]
+    files = [file for file in files if file not in others]
     with lake.threads(max(FOOTER_THREADS, lake.settings.threads)):
         footers, bad = isolate(lake, files, lambda some: _footers(lake, some))
     bad += [Outcome(f.file, "quarantined", note=f.problem) for f in footers if f.problem]
     footers = [footer for footer in footers if not footer.problem]
+    for file in others:
+        read, more = isolate(lake, [file], lambda some: [_read_whole(lake, stream, some[0])])
+        footers, bad = footers + read, bad + more
     changed = [footer for footer in footers if footer.size_bytes != footer.file.size_bytes]
     bad += [
         Outcome(f.file, "replaced", note="the object has changed since it was listed")
@@ -86,6 +106,15 @@ def group_by_shape(footers: Sequence[Footer]) -> list[list[Footer]]:
     for footer in footers:
         shapes[footer.shape].append(footer)
     return list(shapes.values())
+
+
+def _read_whole(lake: Lake, stream: Stream, file: PendingFile) -> Footer:
+    """What a footer would say of a file of another format."""
+    settings = lake.settings
+    seen = look_at(s3_client(settings.s3), settings.bucket, file.key)
+    unflattened = DATA not in stream.config.fields
+    reading = read_rows(lake, file.key, targets(lake, stream), unflattened=unflattened)
+    return Footer(file, seen.size_bytes, reading.row_count, reading.shape, reading=reading)
 
 
 def _footers(lake: Lake, files: Sequence[PendingFile]) -> list[Footer]:

@@ -17,10 +17,12 @@ from typing import Literal
 
 import duckdb
 
+from lotus_lake.bucket.keys import format_of
 from lotus_lake.bucket.objects import RawObject, look_at, s3_client
 from lotus_lake.errors import CommitConflictError, SchemaMismatchError
 from lotus_lake.failures import raise_if_no_room
 from lotus_lake.feeder.append import Append, Refresh, Waiting
+from lotus_lake.feeder.formats import read_rows
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.ledger.commit import Change, commit
@@ -60,9 +62,15 @@ class Overwrite(Append):
         return "missing" if file.event == "copied" and not listed else "replaced"
 
     def refreshes(self, lake: Lake, keys: Sequence[str]) -> dict[str, Refresh]:
-        """Refresh of each object, from the statistics in its footer; broken files have none."""
+        """Refresh of each object, from the statistics in its footer; broken files have none.
+
+        Files of other formats than Parquet have no statistics: they are read.
+        """
+        whole = [key for key in keys if format_of(key) != ("parquet", False)]
+        keys = [key for key in keys if key not in whole]
+        found = {key: self._read_refresh(lake, key) for key in whole}
         if not keys:
-            return {}
+            return found
         by_uri = {lake.settings.uri(key): key for key in keys}
         try:
             rows = lake.rows(
@@ -80,10 +88,29 @@ class Overwrite(Append):
             raise_if_no_room(error)
             if len(keys) == 1:
                 look_at(s3_client(lake.settings.s3), lake.settings.bucket, keys[0])
-                return {}
+                return found
             middle = len(keys) // 2
-            return self.refreshes(lake, keys[:middle]) | self.refreshes(lake, keys[middle:])
-        return {by_uri[uri]: Refresh(*found) for uri, *found in rows}
+            halves = keys[:middle], keys[middle:]
+            return found | self.refreshes(lake, halves[0]) | self.refreshes(lake, halves[1])
+        return found | {by_uri[uri]: Refresh(*said) for uri, *said in rows}
+
+    def _read_refresh(self, lake: Lake, key: str) -> Refresh:
+        try:
+            reading = read_rows(lake, key, {}, unflattened=False)
+            wanted = (
+                ("_airbyte_generation_id", "BIGINT"),
+                ("_airbyte_extracted_at", "TIMESTAMPTZ"),
+            )
+            greatest = [
+                f"max(TRY_CAST({name} AS {kind}))" if name in reading.columns else "NULL"
+                for name, kind in wanted
+            ]
+            [row] = lake.rows(f"SELECT {', '.join(greatest)} FROM {reading.relation}")
+        except duckdb.Error as error:
+            raise_if_no_room(error)
+            look_at(s3_client(lake.settings.s3), lake.settings.bucket, key)
+            return Refresh()
+        return Refresh(*row)
 
     def waiting(self, lake: Lake, now: datetime) -> Waiting:
         """Whether files wait that make a whole generation, as far as the ledger knows."""

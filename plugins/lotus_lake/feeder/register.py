@@ -151,7 +151,7 @@ def land_files(lake: Lake, stream: Stream, batch: Batch, run_id: str) -> Registr
     waiting = pending_files(lake, stream, batch.first_position, batch.last_position)
     strategy = strategy_of(stream)
     chosen, outcomes = strategy.choose(lake, waiting)
-    footers, bad = read_footers(lake, chosen)
+    footers, bad = read_footers(lake, stream, chosen)
     outcomes += bad
     for group in group_by_shape(footers):
         outcomes += decide(lake, strategy, group)

@@ -24,6 +24,7 @@ from lotus_lake.feeder.columns import (
 )
 from lotus_lake.feeder.copies import copy_files, loss, losses
 from lotus_lake.feeder.footers import Footer
+from lotus_lake.feeder.formats import parquet_rows
 from lotus_lake.feeder.isolation import isolate, raise_if_catalog_fails
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
@@ -60,23 +61,27 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     """
     stream = strategy.stream
     described, bad = isolate(
-        lake, [group[0].file], lambda some: [columns_of(lake, stream, file) for file in some]
+        lake,
+        [group[0].file],
+        lambda some: [columns_of(lake, stream, some[0], group[0].reading)],
     )
     if bad:  # another file of the same schema may do
         return [*bad, *decide(lake, strategy, group[1:])] if group[1:] else bad
     [columns] = described
     if refusal := unreadable_name(columns):
         return _quarantined(group, refusal)
-    columns, bad = _with_text(lake, stream, group, columns)
+    if group[0].reading is None:
+        columns, bad = _with_text(lake, stream, group, columns)
     unread = {outcome.file for outcome in bad}
     group = [footer for footer in group if footer.file not in unread]
+    is_parquet = bool(group) and group[0].reading is None
     fit = _fit(lake, strategy, columns, group[0].untyped if group else ())
     if fit.refusal:
         return [*bad, *_quarantined(group, fit.refusal)]
     outcomes = [*bad, *(Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count)]
     full = [footer for footer in group if footer.row_count]
     misleading: dict[Footer, str] = {}
-    if full and stream.feeder.validation == "full":
+    if full and is_parquet and stream.feeder.validation == "full":
         full, misleading, bad = validate(lake, full, {c.source: c.arriving for c in columns})
         outcomes += bad
     # What is refused leaves no column behind.
@@ -91,7 +96,7 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
         if name := field_in_folders(footer.file.key, table):
             misleading[footer] = f"a folder of its key is named as its field {name}"
     full = [footer for footer in full if footer not in misleading]
-    if fit.by_copy:
+    if fit.by_copy or not is_parquet:
         outcomes += copy_files(lake, stream, full, columns, table, fit.misfits)
     else:
         outcomes += [_register(lake, footer, fit.note) for footer in full]
@@ -135,7 +140,7 @@ def _with_text(
         return list(columns), []
     files = [footer.file for footer in group]
     lost = {column: sql for column, kind in texts.items() if (sql := loss(column, kind))}
-    found, bad = isolate(lake, files, lambda some: [losses(lake, some, lost)])
+    found, bad = isolate(lake, files, lambda some: [losses(lake, parquet_rows(lake, some), lost)])
     binary = {column for one in found for column in one.by_column}
     return [
         replace(column, kind=texts[column]) if column in texts.keys() - binary else column

@@ -18,18 +18,27 @@ def load_extensions(con: duckdb.DuckDBPyConnection, catalog_kind: str) -> None:
         SettingsError: An extension is in neither place.
     """
     for name in ("httpfs", f"{catalog_kind}_scanner", "ducklake"):
-        wheel = _extension_wheel(name)
-        try:
-            if wheel is None:
-                con.execute(f"INSTALL {name}")
-                con.execute(f"LOAD {name}")
-            else:
-                con.execute(f"LOAD {literal(str(wheel))}")
-        except duckdb.Error as error:
-            raise SettingsError(
-                f"DuckDB {duckdb.__version__} could not load its extension {name}: {error}",
-                hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}",
-            ) from error
+        load_extension(con, name)
+
+
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension, from its installed wheel, or else from DuckDB's own repository.
+
+    Raises:
+        SettingsError: It is in neither place.
+    """
+    wheel = _extension_wheel(name)
+    try:
+        if wheel is None:
+            con.execute(f"INSTALL {name}")
+            con.execute(f"LOAD {name}")
+        else:
+            con.execute(f"LOAD {literal(str(wheel))}")
+    except duckdb.Error as error:
+        raise SettingsError(
+            f"DuckDB {duckdb.__version__} could not load its extension {name}: {error}",
+            hint=f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}",
+        ) from error
 
 
 def _extension_wheel(name: str) -> Path | None:
