@@ -437,7 +437,7 @@ MUTATIONS = (
     ),
     Mutation(
         "casts must not change a value",
-        Code("[losses(lake, some, plan.lost)]", "[Losses(0, {})]"),
+        Code("[losses(lake, rows, plan.lost)]", "[Losses(0, {})]"),
         "tests/integration/test_schema_changes.py::"
         "test_another_type_is_quarantined_when_a_value_would_change",
     ),

@@ -137,7 +137,7 @@ def test_values_that_do_not_fit_are_rescued_from_lines_too(feed: Feed, lake: Lak
     ]
     feed.put_bytes("0.jsonl", "\n".join(map(json.dumps, lines)).encode())
     done = feed.run(lake).total
-    assert (done.copied, done.row_count, done.rescued) == (1, 3, 2)
+    assert (done.copied, done.row_count, done.rescued) == (1, 3, 2), feed.errors(lake)
     assert feed.column(lake, "amount") == [None, 7.5, 7.0]
     assert feed.column(lake, "address.city") == ["x", None, None]
     assert feed.column(lake, "new_field") == [None, None, '{"a":[1]}']

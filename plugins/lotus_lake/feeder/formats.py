@@ -303,7 +303,7 @@ def _plain(value: str) -> str:
 
 def _has_long_number(text: str) -> str:
     """Whether DuckDB, which holds numbers with a fraction as DOUBLE, would show one otherwise."""
-    there, back = (_LONG_NUMBERS.format(said) for said in (text, f"json({text})::VARCHAR"))
+    there, back = (_LONG_NUMBERS.format(said) for said in (text, f"TRY(json({text}))::VARCHAR"))
     return f"(regexp_matches({text}, '[0-9.eE+-]{{17}}') AND {there} IS DISTINCT FROM {back})"
 
 
