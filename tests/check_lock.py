@@ -43,12 +43,17 @@ def problems() -> list[str]:
 
 
 def _resolved(project: dict[str, Any]) -> dict[str, list[str]]:
-    """What each extra asks for; an extra is part of others under the project's own name."""
+    """What each extra asks for; extras are part of others under the project's own name."""
     extras: dict[str, list[str]] = project["optional-dependencies"]
-    own = {f"{project['name']}[{name}]": wanted for name, wanted in extras.items()}
+
+    def wanted_by(line: str) -> list[str]:
+        requirement = Requirement(line)
+        if requirement.name != project["name"]:
+            return [line]
+        return [one for extra in sorted(requirement.extras) for one in extras[extra]]
+
     return {
-        name: [one for line in wanted for one in own.get(line, [line])]
-        for name, wanted in extras.items()
+        name: [one for line in wanted for one in wanted_by(line)] for name, wanted in extras.items()
     }
 
 
