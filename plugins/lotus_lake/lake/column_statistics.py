@@ -23,6 +23,17 @@ from lotus_lake.sql import identifier
 LANDED_ROW = "(rowid > 0 OR year IS NOT NULL)"
 
 
+def insert_nulls(lake: Lake, table: str) -> None:
+    """Insert the row of NULLs, in a data file of its own.
+
+    Call it in the transaction that creates the table: two processes cannot both create it, and so
+    cannot insert two rows.
+    """
+    lake.con.execute("SET ducklake_default_data_inlining_row_limit = 0")
+    lake.con.execute(f"INSERT INTO {identifier(LAKE, 'staging', table)} (year) VALUES (NULL)")
+    lake.con.execute("RESET ducklake_default_data_inlining_row_limit")
+
+
 def count_nulls(lake: Lake, table: str) -> None:
     """Prepare a landing table that has no file yet, or correct the statistics of one that has.
 
@@ -32,9 +43,8 @@ def count_nulls(lake: Lake, table: str) -> None:
     """
     name = identifier(LAKE, "staging", table)
     columns, wrong = _null_statistics(lake, table)
-    if not columns:
-        insert = f"INSERT INTO {name} (year) VALUES (NULL)"
-        lake.commit(f"prepare {table}", partial(lake.con.execute, insert))
+    if not columns:  # a table of an early release, without a file
+        lake.commit(f"prepare {table}", partial(insert_nulls, lake, table))
     elif wrong:
         statement = f"""
             UPDATE {METADATA}.ducklake_table_column_stats SET contains_null = true

@@ -18,7 +18,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema
 from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import SchemaMismatchError
-from lotus_lake.lake.column_statistics import count_nulls, counts_nulls
+from lotus_lake.lake.column_statistics import count_nulls, counts_nulls, insert_nulls
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.types import column_name, column_type
@@ -142,10 +142,13 @@ def describe(con: duckdb.DuckDBPyConnection, query: str) -> dict[str, DuckDBPyTy
 
 
 def _create(lake: Lake, stream: Stream, columns: Mapping[str, str]) -> None:
-    lake.commit(
-        f"{stream.id}: create the landing table",
-        lambda: lake.con.execute(landing_ddl(stream, columns)),
-    )
+    def create() -> None:
+        # Of processes that create the table at once, one does, with its only row of NULLs.
+        if stream.landing_table not in lake.tables("staging"):
+            lake.con.execute(landing_ddl(stream, columns))
+            insert_nulls(lake, stream.landing_table)
+
+    lake.commit(f"{stream.id}: create the landing table", create)
 
 
 def _ensure_options(lake: Lake, stream: Stream) -> None:
