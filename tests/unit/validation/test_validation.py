@@ -164,7 +164,7 @@ CASES = [
     Case(
         "newest by another key",
         ((SQL, "newest_wins('converted', 'order_id')", "newest_wins('converted', 'customer_id')"),),
-        ((SQL, 40, "keeps the newest by customer_id, but merges by order_id"),),
+        ((SQL, 40, "finds versions of a record by customer_id, but merges by order_id"),),
     ),
     Case(
         "rows that cannot be told apart",
@@ -199,7 +199,11 @@ CASES = [
         "key of two columns, tested as one",
         ((SQL, "unique_key='order_id'", "unique_key=['order_id', 'customer_id']"),),
         (
-            (SQL, 40, "keeps the newest by order_id, but merges by order_id, customer_id"),
+            (
+                SQL,
+                40,
+                "finds versions of a record by order_id, but merges by order_id, customer_id",
+            ),
             (YAML, 4, "key customer_id is not tested to be not null"),
             (YAML, 4, "key order_id, customer_id is not tested to be unique"),
         ),
