@@ -191,7 +191,9 @@ def test_status_of_a_lake_that_was_never_fed_is_empty(run: Command, settings: Se
     with open_lake(settings):
         pass
     assert [line.split() for line in run("status").stdout.splitlines()[2:] if line] == [
-        ["fct_sales", "not", "yet"]
+        ["fct_campaign_performance", "not", "yet"],
+        ["fct_campaign_touches", "not", "yet"],
+        ["fct_sales", "not", "yet"],
     ]
     said = run("status", "--json")
     assert json.loads(said.stdout) == []
