@@ -338,4 +338,9 @@ def _said(pipeline: Pipeline) -> str:
     """All that a person is told of bad files and configs."""
     with open_lake(pipeline.settings) as lake:
         files = [f"{file.key}: {file.error}" for file in list_quarantined(lake, None, None)]
+        # A file that landed with values that no column takes.
+        rescued = (
+            "SELECT key || ': ' || remark FROM lakehouse.meta.feeder_files WHERE rescued_count > 0"
+        )
+        files += [text for (text,) in lake.rows(rescued)]
     return "\n".join([*files, *(str(problem) for problem in find_problems(pipeline.settings))])
