@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -183,6 +184,7 @@ def explore(make_world: MakeWorld, fixed_examples: int) -> None:
 
 
 @on_sqlite
+@pytest.mark.timeout(900)
 def test_no_history_loses_or_doubles_a_file(make_world: MakeWorld) -> None:
     explore(make_world, 6)
 
