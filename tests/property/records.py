@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,12 +44,19 @@ class Version:
         id: Key of the record.
         extracted: When Airbyte read it, in seconds after `START`.
         updated: When the source changed it, in seconds after `START`; `None` when it does not say.
+        is_rescued: Whether its amount is text that the column cannot take.
     """
 
     raw_id: str
     id: int
     extracted: int
     updated: int | None
+    is_rescued: bool = False
+
+    @property
+    def amount(self) -> float | None:
+        """What its column has."""
+        return None if self.is_rescued else self.id * 10.0
 
     @property
     def order(self) -> tuple[datetime, datetime, str]:
@@ -63,7 +70,7 @@ class Version:
             "_airbyte_extracted_at": at(self.extracted),
             "id": self.id,
             "status": f"status of {self.raw_id}",
-            "amount": self.id * 10,
+            "amount": f"{self.id * 10} or so" if self.is_rescued else self.id * 10,
             "updated_at": None if self.updated is None else at(self.updated),
             "note": "a new column",
         }
@@ -86,18 +93,15 @@ class Content:
 
 def content(versions: Iterable[Version], kind: str = "plain") -> Content:
     """A Parquet file of one of `SHAPES`, a `damaged` one, or no Parquet at all: `rubbish`."""
-    some = tuple(versions)
+    some = tuple(replace(version, is_rescued=kind == "lossy") for version in versions)
     mark = "".join(version.raw_id for version in some).encode()
     if kind == "rubbish" or (kind == "damaged" and not some):  # where nothing is, nothing breaks
         return Content(b"no Parquet at all: " + mark, (), lands=False)
-    rows = [version.row() for version in some]
-    if kind == "lossy":
-        rows = [{**row, "amount": f"{row['amount']} or so"} for row in rows]
-    data = parquet(rows, SHAPES.get(kind, SHAPE))
+    data = parquet([version.row() for version in some], SHAPES.get(kind, SHAPE))
     if kind == "damaged":
         body = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
         return Content(bytes(255 - byte for byte in data[:body]) + data[body:], (), lands=False)
-    return Content(data, some, lands=kind != "lossy" or not some)
+    return Content(data, some, lands=True)
 
 
 def newest(versions: Iterable[Version]) -> dict[int, Version]:
@@ -108,10 +112,10 @@ def newest(versions: Iterable[Version]) -> dict[int, Version]:
     return found
 
 
-def as_processed(versions: Mapping[int, Version]) -> list[tuple[int, str, str, float]]:
+def as_processed(versions: Mapping[int, Version]) -> list[tuple[int, str, str, float | None]]:
     """What `processed.rows` shows of these versions."""
     return [
-        (number, version.raw_id, version.row()["status"], float(version.row()["amount"]))
+        (number, version.raw_id, version.row()["status"], version.amount)
         for number, version in sorted(versions.items())
     ]
 

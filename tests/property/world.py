@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.register import register_batch
 from lotus_lake.lake.connection import configure
 from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.landing.conversion import RESCUED
 from lotus_lake.ledger.events import LANDED, LANDED_SQL
 from lotus_lake.repair import quarantine
 from lotus_lake.repair.reconcile import reconcile
 from lotus_lake.repair.rewind import Point, plan_rewind, rewind
+from lotus_lake.sql import identifier
 from lotus_lake.upkeep.expiry import upkeep
 from tests.children import Watched
 from tests.feeds import DAY, Feed
@@ -325,6 +328,20 @@ class World:
         if self.is_half_made:
             del landed[None]  # type: ignore[arg-type]
         assert landed == expected
+        self._check_rescued(lake)
+
+    def _check_rescued(self, lake: Lake) -> None:
+        """What no column could take is there beside the row that it came with."""
+        table = identifier(LAKE, "staging", self.feed.stream.landing_table)
+        columns = {name for name, *_ in lake.rows(f"DESCRIBE {table}")}
+        rescued = f"SELECT _airbyte_raw_id, unnest(_lake_rescued).value FROM {table}"
+        assert dict(lake.rows(rescued) if RESCUED in columns else []) == {
+            version.raw_id: json.dumps(version.row()["amount"])
+            for file in self.files.values()
+            if file.is_live
+            for version in file.content.versions
+            if version.is_rescued
+        }
 
     def _check_processed(self, lake: Lake) -> None:
         """The model has read all rows up to its watermark, and nothing else."""
