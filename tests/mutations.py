@@ -548,6 +548,12 @@ MUTATIONS = (
         "tests/integration/test_branches.py::test_a_branch_has_no_upkeep_and_retires_nothing",
     ),
     Mutation(
+        "objects that a live branch may read are not deleted at once",
+        Code("[branch.name for branch in read_branches(lake) if branch.is_live]", "[]"),
+        "tests/integration/test_branches.py::"
+        "test_the_objects_of_a_stream_are_not_deleted_from_a_branch_or_under_one",
+    ),
+    Mutation(
         "a branch whose files the lake reads is not dropped",
         Code("files_below(lake, folder)", "0"),
         "tests/integration/test_branches.py::"

@@ -16,6 +16,7 @@ from lotus_lake.lake.branches import Branch, note_branch, read_branches
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.repair.branches import create_branch, drop_branch, list_branches
+from lotus_lake.repair.removal import delete_objects
 from lotus_lake.upkeep.compaction import compact
 from lotus_lake.upkeep.expiry import delete, expire
 from lotus_lake.upkeep.orphans import find_orphans, schedule_orphans
@@ -141,6 +142,23 @@ def test_a_branch_has_no_upkeep_and_retires_nothing(origin: Lake, feed: Feed) ->
         assert retire_files(branch, feed.stream, ["int_shop__orders"], "run").files == 0
     consume(feed, origin, "int_shop__orders")
     assert retire_files(origin, feed.stream, ["int_shop__orders"], "run").files == 1
+
+
+def test_the_objects_of_a_stream_are_not_deleted_from_a_branch_or_under_one(
+    origin: Lake, feed: Feed
+) -> None:
+    create_branch(origin, "new_sales")
+    objects = feed.objects()
+    with (
+        on_branch(feed.settings) as branch,
+        pytest.raises(UpkeepRefusedError, match="LAKE_BRANCH=new_sales"),
+    ):
+        delete_objects(branch, feed.stream, feed.client)
+    with pytest.raises(UpkeepRefusedError, match=r"branches of the lake read .*: new_sales"):
+        delete_objects(origin, feed.stream, feed.client)
+    assert feed.objects() == objects
+    drop_branch(origin, "new_sales")
+    assert delete_objects(origin, feed.stream, feed.client) == len(objects) == 2
 
 
 def test_dropping_a_branch_deletes_its_own_files_and_no_others(origin: Lake, feed: Feed) -> None:

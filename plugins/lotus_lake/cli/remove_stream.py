@@ -13,6 +13,7 @@ from lotus_lake.cli.feed import run_id_of
 from lotus_lake.cli.output import AsJson, say, show, telling, writing
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream
+from lotus_lake.lake.branches import refuse_under_branches
 from lotus_lake.lake.session import Lake
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair.removal import LakeParts, delete_objects, drop_tables, lake_parts
@@ -67,6 +68,8 @@ def remove_stream(
         return
     client = s3_client(settings.s3)
     with writing(settings) as lake:
+        if with_objects:
+            refuse_under_branches(lake)  # before anything is dropped
         with telling("looking at tables and objects"):
             in_lake = lake_parts(lake, config, parts.models, client)
         rows = _plan(settings, parts, in_lake, with_objects=with_objects)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lotus_lake.errors import SettingsError
+from lotus_lake.errors import SettingsError, UpkeepRefusedError
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.sql import literal
 
@@ -64,6 +64,34 @@ def refuse_expired(lake: Lake) -> None:
                 hint=f"without LAKE_BRANCH, `lotus-lake branch {branch.name} --drop`, then make it "
                 "again",
             )
+
+
+def refuse_on_branch(lake: Lake) -> None:
+    """Refuse what would delete files, or take them out of the catalog, on a branch.
+
+    Raises:
+        UpkeepRefusedError: The lake is a branch, most of whose files are its origin's.
+    """
+    if lake.settings.branch:
+        raise UpkeepRefusedError(
+            f"LAKE_BRANCH={lake.settings.branch}: a branch shares the files of its origin, has no "
+            "upkeep, and deletes no object",
+            hint=f"`lotus-lake branch {lake.settings.branch} --drop` removes it and its own files",
+        )
+
+
+def refuse_under_branches(lake: Lake) -> None:
+    """Refuse to delete objects at once, and not by the deletion list, where a branch may read them.
+
+    Raises:
+        UpkeepRefusedError: The lake is a branch, or has live ones.
+    """
+    refuse_on_branch(lake)
+    if live := [branch.name for branch in read_branches(lake) if branch.is_live]:
+        raise UpkeepRefusedError(
+            f"branches of the lake read the objects: {', '.join(live)}",
+            hint="drop them first: `lotus-lake branch NAME --drop`",
+        )
 
 
 def note_branch(lake: Lake, branch: Branch) -> None:

@@ -14,6 +14,7 @@ from lotus_lake.bucket.keys import layout_of
 from lotus_lake.bucket.objects import delete_version, list_stream
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import CommitConflictError
+from lotus_lake.lake.branches import refuse_under_branches
 from lotus_lake.lake.data_files import REGISTERED, forget
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.ledger.commit import Change, commit
@@ -114,8 +115,10 @@ def delete_objects(lake: Lake, stream: Stream, client: S3Client) -> int:
         How many were deleted; an object that was replaced since it was listed stays.
 
     Raises:
+        UpkeepRefusedError: A branch may read them.
         StorageUnavailableError: The store did not answer, or refused.
     """
+    refuse_under_branches(lake)
     bucket = lake.settings.bucket
     listed = list(list_stream(client, bucket, layout_of(lake.settings, stream)))
     return sum(delete_version(client, bucket, item) for item in listed)

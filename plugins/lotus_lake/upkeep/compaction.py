@@ -19,12 +19,12 @@ from typing import Literal
 import duckdb
 
 from lotus_lake.errors import CommitConflictError, LotusLakeError
+from lotus_lake.lake.branches import refuse_on_branch
 from lotus_lake.lake.column_statistics import Bounds, read_bounds, restore_bounds
 from lotus_lake.lake.inlined_rows import InlinedRows, read_inlined
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.tables import DataFile, Table, is_live, own_files, own_tables
 from lotus_lake.sql import literal
-from lotus_lake.upkeep.branch import refuse_on_branch
 
 MIB = 1024**2
 # This many files below one of these sizes are merged: a row is rewritten once for each of the

@@ -11,14 +11,13 @@ from functools import partial
 
 from lotus_lake.bucket.objects import PAGE_KEYS, delete_version, present, s3_client
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.branches import read_branches
+from lotus_lake.lake.branches import read_branches, refuse_on_branch
 from lotus_lake.lake.data_files import scheduled_below, unschedule
 from lotus_lake.lake.database import oldest_transaction
 from lotus_lake.lake.inlined_rows import purge
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.upkeep import orphans
-from lotus_lake.upkeep.branch import refuse_on_branch
 from lotus_lake.upkeep.clock import MAX_SKEW, check_clock
 
 # Longer than any transaction should take. None is trusted to: see `_oldest_needed`.

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from lotus_lake.bucket.objects import list_objects, s3_client
 from lotus_lake.config.settings import Settings, check_apart
 from lotus_lake.errors import UpkeepRefusedError
+from lotus_lake.lake.branches import refuse_on_branch
 from lotus_lake.lake.data_files import known_names, schedule_deletion, scheduled_below
 from lotus_lake.lake.session import Lake
-from lotus_lake.upkeep.branch import refuse_on_branch
 
 MAX_SHARE = 0.1
 # So few are no sign of anything, in a lake that is not much larger itself.
