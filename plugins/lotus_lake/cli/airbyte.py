@@ -20,7 +20,15 @@ from lotus_lake.airbyte.client import AirbyteClient
 from lotus_lake.airbyte.configured_catalog import configured_catalog_files
 from lotus_lake.airbyte.connections import find_connection, source_of
 from lotus_lake.cli.airbyte_report import StartedJob, report, show
-from lotus_lake.cli.arguments import AIRBYTE, CONFIGURE, AnyName, AnySource, Source, complete_source
+from lotus_lake.cli.arguments import (
+    AIRBYTE,
+    CONFIGURE,
+    AnyName,
+    AnySource,
+    Source,
+    Yes,
+    complete_source,
+)
 from lotus_lake.cli.derived import Check, bring_up_to_date
 from lotus_lake.cli.output import AsJson, say
 from lotus_lake.config.settings import Settings
@@ -74,7 +82,7 @@ def backfill(
         ),
     ] = False,
     connection_id: ConnectionId = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     wait: Wait = False,
     timeout: Timeout = 6 * 3600,
     poll: Poll = jobs.POLL_SECONDS,

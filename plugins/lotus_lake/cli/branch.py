@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lotus_lake.cli.arguments import OPERATE
+from lotus_lake.cli.arguments import OPERATE, Yes
 from lotus_lake.cli.output import AsJson, minute, say, show, telling
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import SettingsError
@@ -32,7 +32,7 @@ def branch(
     drop: Annotated[
         bool, typer.Option("--drop", help="Delete the branch and the files that it has written.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Drop without asking.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a writable copy of the lake that shares its files, drop one, or list all.

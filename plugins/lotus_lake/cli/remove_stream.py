@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lotus_lake.bucket.objects import s3_client
-from lotus_lake.cli.arguments import CONFIGURE, DryRun, Name, Source
+from lotus_lake.cli.arguments import CONFIGURE, DryRun, Name, Source, Yes
 from lotus_lake.cli.feed import run_id_of
 from lotus_lake.cli.output import AsJson, say, show, telling, writing
 from lotus_lake.config.settings import Settings
@@ -42,7 +42,7 @@ def remove_stream(
         ),
     ] = False,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove a stream: config, landing DDL, dbt source, model and tests; and, if asked, its data.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source
+from lotus_lake.cli.arguments import FEED, AnyName, AnySource, DryRun, Name, Source, Yes
 from lotus_lake.cli.feed import open_stream, run_id_of
 from lotus_lake.cli.output import AsJson, minute, reading, say, show, telling, writing
 from lotus_lake.config.settings import Settings
@@ -22,7 +22,6 @@ from lotus_lake.repair import quarantine
 from lotus_lake.repair.rewind import Point
 
 Keys = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Keys of objects.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 in_quarantine = typer.Typer(
     no_args_is_help=True, help="Files that could not land: list them, try again, or drop them."
