@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from airflow.sdk._shared.observability.metrics import stats
 from airflow.sdk._shared.observability.metrics.otel_logger import flush_otel_metrics
-from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.otel_logger import get_otel_logger
 from opentelemetry import metrics
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -48,7 +48,11 @@ def collected(
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-        stats.initialize(factory=get_otel_logger, export_legacy_names=False)
+        # As `stats.initialize` does; other tests of this process get back what they had.
+        for name, value in (
+            ("_factory", get_otel_logger), ("_backend", None), ("_export_legacy_names", False)
+        ):  # fmt: skip
+            monkeypatch.setattr(stats, name, value)
 
         def read() -> dict[tuple[str, str], float]:
             metrics.get_meter_provider().force_flush()  # type: ignore[attr-defined]
@@ -65,7 +69,6 @@ def collected(
             }
 
         yield read
-        stats.initialize(factory=stats.Stats, export_legacy_names=False)
         metrics.get_meter_provider().shutdown()  # type: ignore[attr-defined]
         atexit.unregister(flush_otel_metrics)
         server.shutdown()
