@@ -23,6 +23,7 @@ from duckdb.sqltypes import DuckDBPyType
 from lotus_lake.bucket.keys import format_of
 from lotus_lake.lake.extensions import load_extension
 from lotus_lake.lake.session import Lake
+from lotus_lake.landing.conversion import keeps_numbers
 from lotus_lake.landing.tables import describe
 from lotus_lake.landing.types import NESTED, children, free_name, is_only_text
 from lotus_lake.ledger.queue import PendingFile
@@ -61,10 +62,6 @@ _SAME = {
 _RECORD = "_lake_record"
 _LINE = re.compile(r"in line (\d+)")
 _KEYS = "list_sort(list_distinct(flatten(list(DISTINCT json_keys({})))))"
-_LONG_NUMBERS = (
-    "list_filter(regexp_extract_all({}, '[0-9]+(?:\\.[0-9]+)?(?:[eE][-+]?[0-9]+)?'), "
-    "lambda x: len(x) > 16 AND regexp_matches(x, '[.eE]'))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ def _of_lines(lake: Lake, lines: str) -> Reading:
     if kinds:
         raise duckdb.InvalidInputException(f"a line holds no JSON object, but {kinds[0].lower()}")
     fields = _one_of_each(keys or ())
-    odd = f"({_has_long_number('json::VARCHAR')} OR {_repeats('json')})"
+    odd = f"(NOT {keeps_numbers('json::VARCHAR')} OR {_repeats('json')})"
     if left_out := set(keys or ()) - set(fields):
         odd = f"({odd} OR list_has_any(json_keys(json), {_texts(left_out)}))"
     selected = [f"{_plain(f'record.{identifier(f)}')} AS {identifier(f)}" for f in fields]
@@ -226,7 +223,7 @@ def _structured(lake: Lake, reading: Reading, targets: Mapping[str, DuckDBPyType
     asked = ", ".join(
         f"json_group_structure(TRY_CAST({identifier(name)} AS JSON))::VARCHAR, "
         f"count(*) FILTER ({identifier(name)} IS NOT NULL AND ("
-        f"TRY_CAST({identifier(name)} AS JSON) IS NULL OR {_has_long_number(identifier(name))})), "
+        f"TRY_CAST({identifier(name)} AS JSON) IS NULL OR NOT {keeps_numbers(identifier(name))})), "
         f"count(*) FILTER (regexp_matches({identifier(name)}, '[0-9]{{16}}'))"
         for name in wanted
     )
@@ -299,12 +296,6 @@ def _plain(value: str) -> str:
         f"CASE json_type({value}) WHEN 'VARCHAR' THEN {value} ->> '$' WHEN 'NULL' THEN NULL "
         f"ELSE {value}::VARCHAR END"
     )
-
-
-def _has_long_number(text: str) -> str:
-    """Whether DuckDB, which holds numbers with a fraction as DOUBLE, would show one otherwise."""
-    there, back = (_LONG_NUMBERS.format(said) for said in (text, f"TRY(json({text}))::VARCHAR"))
-    return f"(regexp_matches({text}, '[0-9.eE+-]{{17}}') AND {there} IS DISTINCT FROM {back})"
 
 
 def _repeats(record: str) -> str:

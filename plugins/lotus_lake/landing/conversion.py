@@ -375,10 +375,17 @@ def _let(name: str, value: str, body: str) -> str:
 
 def _parsed(text: str) -> str:
     """A text as JSON; NULL if it is none, or if DuckDB would change a number of it."""
-    same = _LONG_NUMBERS.format(text), _LONG_NUMBERS.format(f"TRY(json({text})::VARCHAR)")
+    return f"CASE WHEN {keeps_numbers(text)} THEN TRY_CAST({text} AS JSON) END"
+
+
+def keeps_numbers(text: str) -> str:
+    """SQL that tells whether DuckDB shows all numbers of a JSON text as they are written there.
+
+    It holds those with a fraction or an exponent as DOUBLE, which has 17 digits at most.
+    """
+    there, back = (_LONG_NUMBERS.format(t) for t in (text, f"TRY(json({text})::VARCHAR)"))
     return (
-        f"CASE WHEN NOT regexp_matches({text}, '[0-9.]{{16}}') "
-        f"OR {same[0]} IS NOT DISTINCT FROM {same[1]} THEN TRY_CAST({text} AS JSON) END"
+        f"(NOT regexp_matches({text}, '[0-9.eE+-]{{17}}') OR {there} IS NOT DISTINCT FROM {back})"
     )
 
 
