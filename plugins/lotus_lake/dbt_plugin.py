@@ -16,6 +16,7 @@ from duckdb import DuckDBPyConnection
 from lotus_lake.bucket.credentials import renewed_credentials
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.connection import configure
+from lotus_lake.lake.tables import COMMENT_MACRO
 from lotus_lake.lake.write_lock import write_lock
 
 _until_exit = ExitStack()
@@ -29,5 +30,6 @@ class Plugin(BasePlugin):
         """Configure dbt's connection from the environment."""
         settings = Settings.from_env()
         configure(conn, settings)
+        conn.execute(COMMENT_MACRO)
         _until_exit.enter_context(renewed_credentials(conn, settings.s3))
         _until_exit.enter_context(write_lock(settings))

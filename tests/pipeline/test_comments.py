@@ -39,6 +39,10 @@ def test_descriptions_are_comments_that_are_written_only_when_they_change(
     pipeline.dbt("run", "int_shopify__orders")
     assert pipeline.value(ALTERED.format(before)) == 0
     assert pipeline.value(count) == described
+    pipeline.dbt("run", "fct_sales", "--full-refresh")
+    for table in MODELS:  # those that are rebuilt, too
+        assert pipeline.value(f"SELECT comment FROM duckdb_tables() WHERE table_name = '{table}'")
+    before = int(pipeline.value("SELECT id FROM lakehouse.current_snapshot()"))
 
     with open_lake(pipeline.settings) as lake:
         lake.con.execute("COMMENT ON COLUMN lakehouse.main.int_shopify__orders.order_id IS 'other'")

@@ -6,10 +6,10 @@
 #}
 {% macro duckdb__alter_relation_comment(relation, comment) -%}
     {%- set query -%}
-        select comment from duckdb_tables() where {{ is_relation(relation) }}
+        select memory.main.lake_comment('{{ relation.schema }}', '{{ relation.identifier }}')
     {%- endset -%}
-    {%- set present = run_query(query) -%}
-    {%- if not present.rows or present.rows[0][0] != comment -%}
+    {#- A table that is built anew takes the place of the one that has the committed comment. -#}
+    {%- if not is_incremental() or run_query(query).rows[0][0] != comment -%}
         comment on {{ relation.type }} {{ relation }} is {{ duckdb_escape_comment(comment) }};
     {%- else -%}
         select 1
