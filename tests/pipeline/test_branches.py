@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,8 +116,9 @@ def test_a_pull_request_is_told_what_it_does_to_the_tables(
     pipeline.feed(*STREAMS)
     pipeline.dbt("run", *TABLES)
     change_sales(checkout / "include" / "dbt")
+    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = pipeline.environment | {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LAKE_PROJECT_DIR": str(checkout)
+        "PATH": commands, "HOME": str(tmp_path), "LAKE_PROJECT_DIR": str(checkout)
     }  # fmt: skip
     done = subprocess.run(
         [checkout / "deploy" / "compare-models.sh", "HEAD", "pull_7"],
