@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 
 from lotus_lake.lake.connection import open_lake
@@ -22,7 +24,7 @@ from lotus_lake.project.manifest import manifest_file
 from lotus_lake.project.rendering import render_model
 from tests.consuming import consume, write_manifest
 from tests.dags.conftest import PROJECT
-from tests.feeds import DAY, FIELDS, SOURCE, Feed, some_rows, write_stream
+from tests.feeds import DAY, FIELDS, SHAPE, SOURCE, Feed, some_rows, write_stream
 from tests.limited_rights import HIDDEN, LIMITED, STRANGER
 
 if TYPE_CHECKING:
@@ -32,9 +34,13 @@ MARKUP = "<script>alert(1)</script>"
 PAGES = (
     "/lake/",
     "/lake/?q=orders&state=broken&sort=rows",
-    *(f"/lake/stream?dag_id=shop__orders&view={v}" for v in ("files", "rows", "schema", "balance")),
+    *(
+        f"/lake/stream?dag_id=shop__orders&view={v}"
+        for v in ("files", "activity", "rows", "schema", "balance")
+    ),
     "/lake/stream?dag_id=shop__orders&view=balance&read=1",
-    "/lake/stream?dag_id=enriched__sales",
+    "/lake/stream?dag_id=shop__orders&view=activity&span=day",
+    *(f"/lake/stream?dag_id=enriched__sales&view={v}" for v in ("tables", "rows", "schema")),
     "/lake/stream?dag_id=lake_maintenance",
     "/lake/why",
     "/lake/why?table=int_shop__orders&where=true",
@@ -258,8 +264,9 @@ def test_a_wrong_input_is_told_in_words(viewer: Browser, fed: Feed) -> None:
         "key=' OR 1=1 --": "No file matches",
         "key=%00%ff": "No file matches",
         "view=nothing&read=2": "part_0.parquet",
-        "view=rows&table=x'; DROP TABLE y; --": "shop__orders has no table",
-        f"view=rows&table={MARKUP}": "shop__orders has no table",
+        "view=rows&table=x'; DROP TABLE y; --": "there is no table",
+        f"view=rows&table={MARKUP}": "there is no table",
+        "view=activity&span=year": "Files landed",
     }.items():
         page = _Page(viewer.see(f"/lake/stream?dag_id=shop__orders&{query}").text)
         scripts = [attrs for tag, attrs in page.tags if tag == "script"]
@@ -319,6 +326,41 @@ def _build(feed: Feed) -> None:
     with open_lake(feed.settings) as lake:
         sql = render_model(manifest, "int_shop__orders")
         lake.con.execute(f"CREATE TABLE {LAKE}.main.int_shop__orders AS {sql}")
+
+
+def test_what_happened_over_time_is_drawn_and_listed(viewer: Browser, fed: Feed) -> None:
+    page = _Page(viewer.see("/lake/stream?dag_id=shop__orders&view=activity&span=day").text)
+    bars = [attrs for tag, attrs in page.tags if tag == "rect" and attrs["class"] == "bar"]
+    slots = [attrs for tag, attrs in page.tags if tag == "rect" and attrs["class"] == "slot"]
+    assert len(slots) == 5 * 24
+    assert {attrs["height"] for attrs in bars} >= {"58.0"}
+    for word in ("Files landed", "Median lag", "last month", "UTC: 5"):  # rows, in one hour
+        assert word in page.text
+    assert "style" not in {name for _, attrs in page.tags for name in attrs}
+
+
+def test_the_schema_says_which_file_brought_a_column(viewer: Browser, fed: Feed) -> None:
+    rows = [{**row, "vat": 1.5} for row in some_rows(1)]
+    with open_lake(fed.settings) as lake:
+        key = fed.put("part_2.parquet", rows, shape={**SHAPE, "vat": pa.float64()})
+        fed.run(lake)
+    page = _Page(viewer.see("/lake/stream?dag_id=shop__orders&view=schema").text)
+    for word in ("Changes of the landing table", "vat", "added", "part_2.parquet"):
+        assert word in page.text
+    links = [attrs["href"] or "" for tag, attrs in page.tags if tag == "a" and "href" in attrs]
+    assert any(link.endswith(f"&key={quote(key)}") for link in links)
+
+
+def test_a_domain_shows_the_rows_of_its_tables(viewer: Browser, fed: Feed) -> None:
+    with open_lake(fed.settings) as lake:
+        lake.con.execute(f"CREATE TABLE {LAKE}.main.fct AS SELECT 77 AS total, ? AS name", [MARKUP])
+        lake.con.execute(f"COMMENT ON COLUMN {LAKE}.main.fct.total IS 'What was sold'")
+    for view, words in {"rows": ("77", MARKUP), "schema": ("total", "What was sold")}.items():
+        page = _Page(viewer.see(f"/lake/stream?dag_id=enriched__sales&view={view}").text)
+        for word in words:
+            assert word in page.text
+    other = viewer.see("/lake/stream?dag_id=enriched__sales&view=rows&table=int_shop__orders").text
+    assert "there is no table" in other
 
 
 def test_a_row_is_followed_to_its_file(viewer: Browser, fed: Feed) -> None:

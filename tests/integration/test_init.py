@@ -116,7 +116,7 @@ def test_a_lake_of_an_older_release_gets_what_it_lacks(
     table = "staging.stg_shop__orders"
     assert [what for what in wanted if what not in INDEXES] == [
         "column first_pending of meta.guard_shop__orders",
-        "views meta.feeder_files and meta.feeder_cursors",
+        "views meta.feeder_files, meta.feeder_cursors and meta.balance",
         f"option auto_compact of {table}",
         f"count of NULLs of {table}",
         f"column amount DOUBLE of {table}",

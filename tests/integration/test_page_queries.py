@@ -29,6 +29,7 @@ def test_a_child_sees_what_is_there_and_no_value_is_more_than_json(half_fed: Fee
         "files": {**orders, **ALL},
         "rows": {**orders, "table": None},
         "schema": orders,
+        "activity": {**orders, "span": "day"},
         "balance": {**orders, "read": True},
     }.items():
         with open_to_read(half_fed.settings) as lake:
@@ -44,7 +45,7 @@ def test_a_lake_that_is_not_there_yet_is_empty(settings: Settings) -> None:
 
 
 def test_what_the_library_says_is_passed_on(half_fed: Feed) -> None:
-    with pytest.raises(LotusLakeError, match="has no table 'x'"):
+    with pytest.raises(LotusLakeError, match="there is no table 'x'"):
         query(half_fed.settings, "rows", source="shop", stream="orders", table="x")
     with pytest.raises(LotusLakeError, match="see the log"):
         query(half_fed.settings, "nothing")

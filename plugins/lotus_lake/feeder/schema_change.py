@@ -87,7 +87,7 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     # What is refused leaves no column behind.
     if full or misleading or any(outcome.event == "empty" for outcome in outcomes):
         try:
-            evolve(lake, stream, fit.evolution)
+            evolve(lake, stream, fit.evolution, min(footer.file.key for footer in group))
         except duckdb.Error as error:
             raise_if_catalog_fails(lake, error, f"{stream.id}: adding columns")
             return [*outcomes, *_quarantined([*full, *misleading], one_line(error))]

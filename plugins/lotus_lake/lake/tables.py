@@ -98,6 +98,24 @@ def partitioned_tables(lake: Lake, names: Collection[str]) -> list[str]:
     ]
 
 
+def column_comments(lake: Lake, schema: str, table: str) -> dict[str, str]:
+    """Comments of the columns of a table, by column, as `persist_docs` of dbt writes them."""
+    return dict(
+        lake.rows(
+            f"""
+            SELECT column_name, value FROM {METADATA}.ducklake_column_tag AS tags
+            JOIN {METADATA}.ducklake_column AS columns USING (table_id, column_id)
+            JOIN {METADATA}.ducklake_table AS tables USING (table_id)
+            JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
+            WHERE key = 'comment' AND tags.end_snapshot IS NULL AND columns.end_snapshot IS NULL
+            AND tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
+            AND parent_column IS NULL AND schema_name = ? AND table_name = ?
+            """,
+            [schema, table],
+        )
+    )
+
+
 def table_totals(lake: Lake) -> list[Sequence[Any]]:
     """Id, schema, name, file rows, files, bytes, delete files and deleted rows of each table."""
     return lake.metadata_rows(_TOTALS)

@@ -10,6 +10,7 @@ from duckdb.sqltypes import DuckDBPyType
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.landing.types import children, reads_as, widens_to
+from lotus_lake.ledger.schema_changes import Kind, note_changes
 from lotus_lake.sql import folded, identifier
 
 
@@ -52,8 +53,15 @@ def plan_evolution(
     return Evolution(tuple(added), tuple(widened), tuple(problems), tuple(misfits))
 
 
-def evolve(lake: Lake, stream: Stream, evolution: Evolution) -> None:
-    """Add and widen columns, in a transaction of its own: ALTER conflicts with registrations."""
+def evolve(lake: Lake, stream: Stream, evolution: Evolution, key: str | None = None) -> None:
+    """Add and widen columns, in a transaction of its own: ALTER conflicts with registrations.
+
+    Args:
+        lake: Open lake.
+        stream: The stream whose landing table changes.
+        evolution: What to add and to widen.
+        key: Object that needs it; `None` when the stream config does.
+    """
     if not (evolution.added or evolution.widened):
         return
     table = identifier(LAKE, "staging", stream.landing_table)
@@ -69,11 +77,13 @@ def evolve(lake: Lake, stream: Stream, evolution: Evolution) -> None:
                 lake.con.execute(f"ALTER TABLE {table} ADD COLUMN {identifier(name)} TIME")
                 continue
             lake.con.execute(f"ALTER TABLE {table} ALTER COLUMN {identifier(name)} TYPE {kind}")
+        note_changes(lake, stream, changes, key)
 
-    names = [".".join(path) for path, _ in evolution.added] + [
-        name for name, _ in evolution.widened
+    changes: list[tuple[str, Kind, str]] = [
+        *((".".join(path), "added", kind) for path, kind in evolution.added),
+        *((name, "widened", kind) for name, kind in evolution.widened),
     ]
-    lake.commit(f"{stream.id}: evolve {', '.join(names)}", alter)
+    lake.commit(f"{stream.id}: evolve {', '.join(name for name, _, _ in changes)}", alter)
 
 
 def _compare(

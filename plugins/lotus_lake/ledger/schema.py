@@ -1,15 +1,16 @@
 """The tables of the ledger, in the schema `meta`, and how they are created.
 
 `file_events` is append-only, so that streams never conflict with each other; the view
-`feeder_files` shows the latest event of each file. Each stream has a one-row table, its guard (see
-`guard`). Lakes of earlier releases get the columns that they lack.
+`feeder_files` shows the latest event of each file, and `balance` counts files and rows by it. Each
+stream has a one-row table, its guard (see `guard`). Lakes of earlier releases get the columns that
+they lack.
 """
 
 from __future__ import annotations
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import LAKE, META, Lake
-from lotus_lake.ledger import attempts
+from lotus_lake.ledger import attempts, schema_changes
 from lotus_lake.ledger.events import files_sql
 from lotus_lake.ledger.guard import guard_table
 from lotus_lake.sql import identifier
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS {META}.cursor_events (
     dag_run_id VARCHAR
 );
 {attempts.TABLE}
+{schema_changes.TABLE}
 {
     "".join(
         f"ALTER TABLE {META}.file_events ADD COLUMN IF NOT EXISTS {name} {kind};"
@@ -53,7 +55,14 @@ LEFT JOIN (
     SELECT source, stream, count(*) AS backlog FROM {META}.feeder_files
     WHERE event = 'discovered' GROUP BY source, stream
 ) AS pending USING (source, stream);
+CREATE OR REPLACE VIEW {META}.balance AS
+SELECT source, stream, event, count(*) AS files,
+       coalesce(sum(row_count), 0)::BIGINT AS row_count,
+       coalesce(sum(rescued_count), 0)::BIGINT AS rescued_count,
+       sum(size_bytes)::BIGINT AS size_bytes
+FROM {META}.feeder_files GROUP BY source, stream, event;
 """
+_VIEWS = {"feeder_files", "feeder_cursors", "balance"}
 
 
 def create_ledger(lake: Lake, stream: Stream) -> None:
@@ -78,17 +87,15 @@ def create_ledger(lake: Lake, stream: Stream) -> None:
 
 def missing_tables(lake: Lake, stream: Stream) -> list[str]:
     """What `create_ledger` would create or bring up to date, for people."""
-    wanted = ("file_events", "cursor_events", "attempts", f"guard_{stream.id}")
+    wanted = ("file_events", "cursor_events", "attempts", "schema_changes", f"guard_{stream.id}")
     there = lake.tables("meta")
     tables = [f"table meta.{name}" for name in wanted if name not in there]
     guard = f"guard_{stream.id}"
     if guard in there and "first_pending" not in _columns(lake, f"{META}.{identifier(guard)}"):
         tables.append(f"column first_pending of meta.{guard}")
-    if {"file_events", "cursor_events"} <= there and _ADDED.keys() <= _columns(
-        lake, f"{META}.feeder_files"
-    ):
+    if lake.views("meta") >= _VIEWS and _ADDED.keys() <= _columns(lake, f"{META}.feeder_files"):
         return tables
-    return [*tables, "views meta.feeder_files and meta.feeder_cursors"]
+    return [*tables, "views meta.feeder_files, meta.feeder_cursors and meta.balance"]
 
 
 def was_fed(lake: Lake, stream: Stream | None = None) -> bool:

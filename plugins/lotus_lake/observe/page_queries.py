@@ -9,11 +9,19 @@ from typing import Any
 
 from lotus_lake.config.streams import Stream, find_stream
 from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.schema_changes import read_changes
+from lotus_lake.observe.activity import read_activity
 from lotus_lake.observe.balance import read_balance
 from lotus_lake.observe.files import find_files
 from lotus_lake.observe.overview import read_overview
-from lotus_lake.observe.tables import preview, read_tables_of
-from lotus_lake.project.manifest import built_models, manifest_file
+from lotus_lake.observe.tables import (
+    Known,
+    preview,
+    read_tables,
+    tables_of_domain,
+    tables_of_stream,
+)
+from lotus_lake.project.manifest import Model, built_models, manifest_file
 
 PREVIEW_ROWS = 50
 
@@ -50,20 +58,37 @@ def files(
 
 def rows(lake: Lake, source: str, stream: str, *, table: str | None) -> Any:
     """Some rows of a table of a stream."""
-    models = built_models(lake.settings.project_dir)
-    return asdict(preview(lake, _stream(lake, source, stream), models, table, PREVIEW_ROWS))
+    tables = tables_of_stream(_stream(lake, source, stream), _models(lake))
+    return asdict(preview(lake, tables, table, PREVIEW_ROWS))
 
 
 def schema(lake: Lake, source: str, stream: str) -> Any:
-    """The tables of a stream."""
-    models = built_models(lake.settings.project_dir)
-    return [asdict(table) for table in read_tables_of(lake, _stream(lake, source, stream), models)]
+    """The tables of a stream, and the changes of its landing table."""
+    found = _stream(lake, source, stream)
+    return {
+        "tables": _described(lake, tables_of_stream(found, _models(lake))),
+        "changes": [asdict(change) for change in read_changes(lake, found)],
+    }
+
+
+def activity(lake: Lake, source: str, stream: str, *, span: str) -> Any:
+    """What happened to a stream over time."""
+    return [asdict(part) for part in read_activity(lake, _stream(lake, source, stream), span)]
+
+
+def domain_rows(lake: Lake, domain: str, *, table: str | None) -> Any:
+    """Some rows of an enriched table."""
+    return asdict(preview(lake, tables_of_domain(domain, _models(lake)), table, PREVIEW_ROWS))
+
+
+def domain_schema(lake: Lake, domain: str) -> Any:
+    """The enriched tables of a domain."""
+    return {"tables": _described(lake, tables_of_domain(domain, _models(lake))), "changes": []}
 
 
 def balance(lake: Lake, source: str, stream: str, *, read: bool) -> Any:
     """The balance sheet of a stream."""
-    models = built_models(lake.settings.project_dir)
-    sheet = read_balance(lake, _stream(lake, source, stream), models, read=read)
+    sheet = read_balance(lake, _stream(lake, source, stream), _models(lake), read=read)
     problems = [model.problem for model in sheet.models]
     return asdict(sheet) | {"problems": sheet.problems, "model_problems": problems}
 
@@ -76,10 +101,29 @@ def why(lake: Lake, table: str, where: str, column: str | None) -> Any:
     return asdict(explain(lake, manifest, table, where, column))
 
 
+def _described(lake: Lake, tables: list[Known]) -> Any:
+    return [asdict(table) for table in read_tables(lake, tables)]
+
+
+def _models(lake: Lake) -> Mapping[str, Model]:
+    return built_models(lake.settings.project_dir)
+
+
 def _stream(lake: Lake, source: str, stream: str) -> Stream:
     return find_stream(lake.settings.streams_dir, source, stream)
 
 
 QUERIES: Mapping[str, Callable[..., Any]] = {
-    query.__name__: query for query in (overview, files, rows, schema, balance, why)
+    query.__name__: query
+    for query in (
+        overview,
+        files,
+        rows,
+        schema,
+        activity,
+        balance,
+        domain_rows,
+        domain_schema,
+        why,
+    )
 }

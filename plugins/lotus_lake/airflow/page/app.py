@@ -8,7 +8,7 @@ loop. There are only GET routes; what changes something is Airflow's own form.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.page.filters import SORTS, Choice, askable, choose, domain_dag, visible
 from lotus_lake.airflow.page.lake_cache import LakeCache, Seen
 from lotus_lake.config.project_dir import find_project_dir
+from lotus_lake.observe.spans import SPANS
 from lotus_lake.observe.states import STATES
 from lotus_lake.project.manifest import built_models
 from lotus_lake.quantities import counted, readable_bytes, readable_seconds
@@ -50,7 +51,11 @@ _FILES_PER_PAGE = 50
 _CONDITION_CHARACTERS, _NAME_CHARACTERS = 1000, 200
 # What a user sees who may read no Dag: not even that the lake is down.
 _NOTHING = Seen({"at": None, "streams": [], "enriched": []})
-_VIEWS = {"files": "Files", "rows": "Rows", "schema": "Schema", "balance": "Balance"}
+_VIEWS = {
+    "files": "Files", "activity": "Activity", "rows": "Rows", "schema": "Schema",
+    "balance": "Balance",
+}  # fmt: skip
+_DOMAIN_VIEWS = {"tables": "Tables", "rows": "Rows", "schema": "Schema"}
 # What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
 _OPERATIONS = "lake_operations"
 _EVENTS = (
@@ -73,12 +78,22 @@ templates = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def as_number(number: float) -> str:
+    """A number with separators, and without decimals."""
+    return f"{number:,.0f}"
+
+
 templates.filters |= {
     "bytes": readable_bytes,
     "seconds": readable_seconds,
-    "number": lambda number: f"{number:,.0f}",
+    "number": as_number,
 }
-templates.globals |= {"counted": counted, "STATES": STATES, "SORTS": SORTS, "VIEWS": _VIEWS}
+templates.globals |= {
+    "counted": counted, "STATES": STATES, "SORTS": SORTS, "SPANS": tuple(SPANS),
+    "as_number": as_number, "as_bytes": readable_bytes, "as_seconds": readable_seconds,
+}  # fmt: skip
 
 
 @app.get("/", response_class=HTMLResponse)
@@ -115,7 +130,7 @@ def one_dag(request: Request, user: GetUserDep) -> Response:
     for row in visible(seen.found["streams"], {dag_id}, _paused()):
         return _one_stream(request.query_params, row, seen, _may_operate(user))
     enriched = [row for row in seen.found["enriched"] if domain_dag(row["domain"]) == dag_id]
-    return _render("other.html", seen, title=dag_id, enriched=enriched)
+    return _one_domain(request.query_params, dag_id, enriched, seen)
 
 
 @app.get("/why", response_class=HTMLResponse)
@@ -162,7 +177,9 @@ def _one_stream(
         seen if view != "files" or not problem else overview,
         title=row["stream_id"],
         row=row,
+        views=_VIEWS,
         view=view,
+        tables=[row["status"]["stream"], *(lag["model"] for lag in row["models"])],
         wanted=wanted,
         problem=problem,
         events=_EVENTS,
@@ -171,14 +188,36 @@ def _one_stream(
     )
 
 
+def _one_domain(
+    given: Mapping[str, str], dag_id: str, enriched: Sequence[Mapping[str, Any]], overview: Seen
+) -> Response:
+    view = given.get("view", "tables") if given.get("view") in _DOMAIN_VIEWS else "tables"
+    wanted, _ = _wanted(view, given)
+    seen = overview
+    if enriched and view != "tables":
+        seen = cache.see(f"domain_{view}", domain=enriched[0]["domain"], **wanted)
+    return _render(
+        "domain.html",
+        seen,
+        title=dag_id,
+        enriched=enriched,
+        views=_DOMAIN_VIEWS,
+        view=view,
+        wanted=wanted,
+        tables=[row["status"]["model"] for row in enriched if row["status"]["built"]],
+    )
+
+
 def _wanted(view: str, given: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
-    """What a view of a stream is asked for, and what is wrong with that."""
+    """What a view of a stream or a domain is asked for, and what is wrong with that."""
     if view == "rows":
         return {"table": given.get("table", "")[:200] or None}, None
     if view == "balance":
         return {"read": given.get("read") == "1"}, None
-    if view == "schema":
+    if view in ("schema", "tables"):
         return {}, None
+    if view == "activity":
+        return {"span": given.get("span") if given.get("span") in SPANS else "week"}, None
     event, day, offset = (given.get(name, "") for name in ("event", "day", "offset"))
     wanted = {
         "event": event if event in _EVENTS else None,

@@ -38,7 +38,7 @@
   }
 
   // The tab of a Dag: what the frame shows stands in the UI's address, and the other way round.
-  const names = ["view", "event", "day", "key", "offset", "table", "read"];
+  const names = ["view", "event", "day", "key", "offset", "table", "read", "span"];
   const isTab = outer && /\/dags\/[^/]+\/plugin\//.test(outer.location.pathname);
   if (isTab) {
     const inner = new URLSearchParams(location.search);
