@@ -194,6 +194,11 @@ MUTATIONS = (
         "test_late_inputs_of_an_incremental_enriched_model_lead_to_what_a_full_build_gives",
     ),
     Mutation(
+        "dbt tells views from tables as its adapter does",
+        Text("anti join views using (table_name, schema_name)", ""),
+        "tests/pipeline/test_relations.py",
+    ),
+    Mutation(
         "comments are written only when they change",
         Text("and present.get(name | lower, '') != column.description", ""),
         "tests/pipeline/test_comments.py",
