@@ -18,7 +18,7 @@ def consume(feed: Feed, lake: Lake, *models: str) -> None:
     for model in models:
         lake.con.execute(
             f"CREATE OR REPLACE TABLE {META}.watermark_{model} AS "
-            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to"
+            f"SELECT 0 AS snapshot_id_from, {landed} AS snapshot_id_to, now() AS updated_at"
         )
 
 

@@ -518,7 +518,7 @@ MUTATIONS = (
     ),
     Mutation(
         "retention looks again, in the transaction",
-        Code("max(landed) > consumed", "False"),
+        Code("max(landed) > min(watermarks(lake, consumers).values())", "False"),
         "tests/integration/test_retirement.py::"
         "test_a_file_that_lands_while_its_day_is_chosen_is_not_retired",
     ),
@@ -557,6 +557,42 @@ MUTATIONS = (
         Code("[branch.name for branch in read_branches(lake) if branch.is_live]", "[]"),
         "tests/integration/test_branches.py::"
         "test_the_objects_of_a_stream_are_not_deleted_from_a_branch_or_under_one",
+    ),
+    Mutation(
+        "a promotion takes over no ids of the branch",
+        Code("min(int(found), self.source.shared)", "int(found)"),
+        "tests/integration/test_promotion.py::test_tables_are_promoted_together_and_go_back",
+    ),
+    Mutation(
+        "a promotion that lacks rows is refused",
+        Code("behind and not may_be_behind", "False"),
+        "tests/integration/test_promotion.py::test_a_table_that_lacks_what_readers_see_is_refused",
+    ),
+    Mutation(
+        "rows of retired files are not lost by a promotion",
+        Text("if lost := self._lost_files(model, stream):", "if lost := 0:"),
+        "tests/integration/test_promotion.py::test_rows_that_only_the_table_has_are_not_lost",
+    ),
+    Mutation(
+        "tables that belong together are promoted together",
+        Code("self.source.is_changed(parent) and parent not in chosen", "False"),
+        "tests/integration/test_promotion.py::test_tables_that_do_not_belong_together_are_refused",
+    ),
+    Mutation(
+        "only whole files are registered again",
+        Code("rows == visible[name]", "True"),
+        "tests/integration/test_promotion.py::test_rows_are_right_whatever_holds_them",
+    ),
+    Mutation(
+        "files with columns of DuckLake's own are not registered again",
+        Text('hive_partitioning => false)") == shape', 'hive_partitioning => false)") is not None'),
+        "tests/integration/test_promotion.py::test_rows_are_right_whatever_holds_them",
+    ),
+    Mutation(
+        "tables put in place have files of their own",
+        Code('f"{folder}ducklake-{uuid4()}.parquet"', "file"),
+        "tests/integration/test_promotion.py::"
+        "test_a_table_goes_back_by_itself_and_no_file_is_shared",
     ),
     Mutation(
         "a branch whose files the lake reads is not dropped",

@@ -22,6 +22,8 @@ from lotus_lake.errors import LotusLakeError
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.project.manifest import built_models
+from lotus_lake.repair.promotion import open_promotion, promote
 from lotus_lake.upkeep.expiry import upkeep
 from lotus_lake.upkeep.orphans import schedule_orphans
 from tests.catalogs import on_postgres
@@ -199,11 +201,21 @@ def test_a_branch_is_made_used_and_dropped_without_a_right_to_change_the_lakes_f
     assert person.policy.denied
     person.policy.denied.clear()
     assert len(objects(fed, s3) - before) == 1
+    feeder = roles["feeder"]
+    with (
+        open_lake(feeder.settings) as lake,
+        open_promotion(lake, "new_sales", built_models(fed.settings.project_dir)) as (judge, _),
+    ):
+        promote(judge, [MODEL], "run", may_be_behind=True)
+    assert feeder.policy.denied == []
     done = CliRunner().invoke(
         app, ["branch", "new_sales", "--drop", "--yes"], env=person.environment
     )
     assert done.exit_code == 0, done.output
-    assert objects(fed, s3) == before
+    # The lake has a file of its own.
+    assert len(objects(fed, s3) - before) == 1
+    with open_lake(fed.settings) as lake:
+        assert lake.value(f"SELECT count(DISTINCT range) FROM {LAKE}.main.{MODEL}") == 1000
     assert person.policy.denied == []
     assert set(person.policy.used) == person.policy.actions
 

@@ -13,7 +13,9 @@ import pytest
 
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.observe.diff import TableDiff, compare, open_sides
+from lotus_lake.project.manifest import ensure_manifest, load_models
 from lotus_lake.repair.branches import create_branch, drop_branch
+from lotus_lake.repair.promotion import open_promotion, open_rollback, promote
 from samples import History
 from tests.catalogs import on_sqlite
 from tests.pipeline.driver import DBT_DIR, PROJECT, Pipeline
@@ -134,3 +136,37 @@ def test_a_pull_request_is_told_what_it_does_to_the_tables(
     # Only what the change touches was built.
     assert "int_shopify__orders" not in done.stderr
     assert pipeline.wrong_tables(history, TABLES) == {}
+
+
+def test_promoted_tables_go_on_from_what_they_hold(
+    pipeline: Pipeline, on_branch: Pipeline, history: History
+) -> None:
+    """Everything is built from scratch on a branch while production goes on, and promoted."""
+    third = len(history.files) // 3
+    pipeline.drop(history.files[:third])
+    pipeline.feed()
+    pipeline.dbt("run")
+    with open_lake(pipeline.settings) as lake:
+        create_branch(lake, "new_sales")
+        models = load_models(ensure_manifest(PROJECT))
+    same = replace(on_branch, dbt_dir=pipeline.dbt_dir)
+    same.dbt("run", "*", "--full-refresh")
+    pipeline.drop(history.files[third : 2 * third])
+    pipeline.feed()
+    with open_lake(pipeline.settings) as lake:
+        with open_promotion(lake, "new_sales", models) as (judge, changed):
+            done = promote(judge, changed, "run")
+        assert {each.model for each in done.replacements} == {
+            name for name in models if name in lake.tables("main")
+        }
+    pipeline.dbt("run")
+    assert pipeline.wrong_tables(history, models) == {}
+
+    pipeline.drop(history.files[2 * third :])
+    pipeline.feed()
+    pipeline.dbt("run")
+    assert pipeline.wrong_tables(history, models) == {}
+    with open_lake(pipeline.settings) as lake, open_rollback(lake, None, models) as judge:
+        promote(judge, changed, "back")
+    pipeline.dbt("run")
+    assert pipeline.wrong_tables(history, models) == {}

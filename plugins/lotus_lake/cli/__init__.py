@@ -21,6 +21,7 @@ from lotus_lake.cli import (
     landing,
     new_project,
     observe,
+    promotion,
     query,
     remove_stream,
     repair,
@@ -61,6 +62,7 @@ feed.add_to(app)
 repair.add_to(app)
 upkeep.add_to(app)
 branch.add_to(app)
+promotion.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 version.add_to(app)

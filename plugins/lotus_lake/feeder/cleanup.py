@@ -61,7 +61,7 @@ def retire_files(lake: Lake, stream: Stream, consumers: Sequence[str], run_id: s
     files, failed = 0, None
     for day in ready:
         try:
-            files += _retire_day(lake, stream, day, marks[slowest], run_id)
+            files += _retire_day(lake, stream, day, consumers, run_id)
         except duckdb.Error as error:  # an object of this day is gone; other days can go
             log.warning("%s could not be retired: %s", day, error)
             failed = error
@@ -101,14 +101,17 @@ def _old_days(lake: Lake, stream: Stream) -> dict[date, int]:
     )
 
 
-def _retire_day(lake: Lake, stream: Stream, day: date, consumed: int, run_id: str) -> int:
+def _retire_day(
+    lake: Lake, stream: Stream, day: date, consumers: Sequence[str], run_id: str
+) -> int:
     never_registered: list[str] = []
 
     def decide(_: Guard) -> Change | None:
         files = files_of_day(lake, stream, (*LANDED, "empty"), day)
         landed = [snapshot for file, snapshot in files if file.event in LANDED]
-        # A file of this day may have landed since the days were chosen.
-        if not landed or max(landed) > consumed:
+        # A file of this day may have landed since the days were chosen, and a model may have to
+        # read again what it had read by then: a rewind, a promotion and this move the same guard.
+        if not landed or max(landed) > min(watermarks(lake, consumers).values()):
             return None
         _take_out(lake, stream, [file for file, _ in files if file.event in LANDED], day)
         never_registered[:] = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,12 @@ _FOLDER = """(
     WHERE tables.table_id = {schema}{table}.table_id
     ORDER BY tables.begin_snapshot DESC, schemas.begin_snapshot DESC LIMIT 1
 )"""
+# Holds the last snapshot that the branch shares with its origin.
+_POINT = "lotus_lake_branch"
+# What DuckLake notes of a commit that changes the rows of a table, with its id.
+_CHANGED = re.compile(
+    r"(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete):(\d+)"
+)
 _SQLITE_TRIGGER = """
 CREATE TRIGGER keep_files_of_the_origin BEFORE INSERT ON ducklake_files_scheduled_for_deletion
 WHEN NOT NEW.path_is_relative AND substr(NEW.path, 1, length({own})) <> {own}
@@ -84,6 +91,39 @@ def drop_catalog(lake: Lake, branch: Settings) -> None:
         _execute(lake, f"DROP SCHEMA {identifier(str(branch.catalog.schema))} CASCADE")
 
 
+def branch_point(lake: Lake, name: str) -> int | None:
+    """The last snapshot that a branch shares with its origin; `None` for one of an old release.
+
+    Args:
+        lake: Open lake.
+        name: What the branch is attached as, beside it.
+    """
+    try:
+        found = lake.value(f"SELECT max(snapshot_id) FROM __ducklake_metadata_{name}.{_POINT}")
+    except duckdb.CatalogException:
+        return None
+    return None if found is None else int(found)
+
+
+def changed_tables(lake: Lake, name: str, after: int) -> frozenset[int]:
+    """Ids of the tables that were made on a branch after a snapshot, or whose rows were changed.
+
+    A branch has no upkeep, and so all of its snapshots.
+    """
+    metadata = f"__ducklake_metadata_{name}"
+    made = lake.rows(
+        f"SELECT table_id FROM {metadata}.ducklake_table "
+        "GROUP BY table_id HAVING min(begin_snapshot) > ?",
+        [after],
+    )
+    changes = lake.rows(
+        f"SELECT changes_made FROM {metadata}.ducklake_snapshot_changes WHERE snapshot_id > ?",
+        [after],
+    )
+    changed = {int(number) for (text,) in changes for number in _CHANGED.findall(text)}
+    return frozenset(changed | {table_id for (table_id,) in made})
+
+
 def files_below(lake: Lake, folder: str) -> int:
     """How many data files below a folder the catalog of an open lake knows by their address."""
     return int(
@@ -107,6 +147,10 @@ def _adoption(lake: Lake, branch: Settings, schema: str = "") -> Iterator[str]:
             "WHERE path_is_relative"
         )
     yield f"DELETE FROM {schema}ducklake_files_scheduled_for_deletion"
+    yield (
+        f"CREATE TABLE {schema}{_POINT} AS "
+        f"SELECT max(snapshot_id) AS snapshot_id FROM {schema}ducklake_snapshot"
+    )
     own = literal(branch.data_path)
     yield f"UPDATE {schema}ducklake_metadata SET value = {own} WHERE key = 'data_path'"
     trigger = _POSTGRES_TRIGGER if schema else _SQLITE_TRIGGER

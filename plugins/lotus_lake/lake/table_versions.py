@@ -47,3 +47,19 @@ class LakeTable:
 def read_tables(lake: Lake, schema: str) -> dict[str, LakeTable]:
     """The tables of a schema, by name. Reads DuckLake's metadata alone."""
     return {name: LakeTable(*row) for name, *row in lake.rows(_TABLES, [schema])}
+
+
+def created_in(lake: Lake, schema: str) -> dict[str, int]:
+    """The snapshot in which each table of a schema was made, by name: dbt makes most anew."""
+    return dict(
+        lake.rows(
+            f"""
+            SELECT arg_max(table_name, tables.begin_snapshot), min(tables.begin_snapshot)
+            FROM {METADATA}.ducklake_table AS tables
+            JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
+            WHERE schemas.end_snapshot IS NULL AND schema_name = ?
+            GROUP BY table_id HAVING bool_or(tables.end_snapshot IS NULL)
+            """,
+            [schema],
+        )
+    )
