@@ -452,6 +452,23 @@ MUTATIONS = (
         "tests/integration/test_rescue.py::test_a_file_of_another_type_lands_with_every_row",
     ),
     Mutation(
+        "a table that lacks the column of rescued values gets it before the copy",
+        Code("RESCUED not in table_types(lake, stream)", "False"),
+        "tests/integration/test_rescue.py::"
+        "test_a_table_that_lost_the_column_since_it_was_looked_at_gets_it",
+    ),
+    Mutation(
+        "scaffolded models carry what was rescued",
+        Text('RESCUED: "",', ""),
+        "tests/integration/test_reading_rescued.py::"
+        "test_versions_that_differ_only_in_what_was_rescued_are_versions",
+    ),
+    Mutation(
+        "a model is advised to carry what was rescued",
+        Code("columns is not None and RESCUED not in columns", "False"),
+        "tests/unit/validation/test_validation.py::test_a_model_is_advised_to_carry_rescued_values",
+    ),
+    Mutation(
         "a copy has all rows of its file",
         Code("counts[0] != footer.row_count", "False"),
         "tests/integration/test_rescue.py::test_a_copy_has_as_many_rows_as_its_file_says",

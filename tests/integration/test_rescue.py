@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cursor import read_state
-from lotus_lake.feeder.register import Registration
+from lotus_lake.feeder.register import Registration, register_batch
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import META, STAGING, Lake
-from lotus_lake.landing.tables import table_types
+from lotus_lake.landing.tables import missing_parts
 from lotus_lake.observe.files import find_files
 from lotus_lake.observe.status import read_status
 from tests.catalogs import on_sqlite
@@ -25,6 +26,8 @@ from tests.feeds import SHAPE, Feed, parquet, some_rows
 from tests.integration.test_schema_changes import LOSSY, put_flips
 from tests.refreshing import GENERATION_SHAPE, refreshes
 from tests.rescued import account
+
+TEXT_ID = {**SHAPE, "id": pa.string()}
 
 
 def rescued(feed: Feed, lake: Lake) -> list[list[dict[str, Any]]]:
@@ -73,25 +76,44 @@ def test_rescued_rows_are_counted_everywhere(feed: Feed, lake: Lake) -> None:
     assert lake.value(f"SELECT sum(rescued_count) FROM {META}.feeder_files") == 2
 
 
-@on_sqlite
-def test_the_column_of_rescued_values_comes_with_the_first_of_them(feed: Feed, lake: Lake) -> None:
+def test_files_without_rescued_values_have_none(feed: Feed, lake: Lake) -> None:
     feed.put("part_0.parquet", [{**row, "id": 1} for row in some_rows(1)])
+    feed.run(lake)
+    # As in a lake of an earlier release.
+    table = f"{STAGING}.{feed.stream.landing_table}"
+    lake.con.execute(f"ALTER TABLE {table} DROP COLUMN _lake_rescued")
+    assert any("column _lake_rescued" in part for part in missing_parts(lake, feed.stream))
     seven = [{**row, "id": "7"} for row in some_rows(1)]
     feed.put("part_1.parquet", seven, shape={**SHAPE, "id": pa.string()})
     feed.run(lake)
-    assert "_lake_rescued" not in table_types(lake, feed.stream)
+    assert missing_parts(lake, feed.stream) == []
     rows = [{**row, "id": "no. 7"} for row in some_rows(1)]
     feed.put("part_2.parquet", rows, shape={**SHAPE, "id": pa.string()})
     feed.run(lake)
     feed.put("part_3.parquet", [{**row, "id": 9} for row in some_rows(1)])
     feed.run_afresh()
+    assert [events for (events,) in feed.events(lake).values()] == [
+        "registered", "copied", "copied", "registered",
+    ]  # fmt: skip
     with open_lake(feed.settings) as fresh:
-        table = f"{STAGING}.{feed.stream.landing_table}"
         query = f"SELECT id FROM {table} WHERE _lake_rescued IS NULL ORDER BY id"
         assert [row[0] for row in fresh.rows(query)] == [1, 7, 9]
         query = f"SELECT id, unnest(_lake_rescued) FROM {table} WHERE _lake_rescued IS NOT NULL"
         entry = {"path": "id", "value": '"no. 7"', "expected": "BIGINT", "arrived": "VARCHAR"}
         assert fresh.rows(query) == [(None, entry)]
+
+
+@on_sqlite
+def test_a_table_that_lost_the_column_since_it_was_looked_at_gets_it(
+    feed: Feed, lake: Lake
+) -> None:
+    feed.put("part_0.parquet", [{**row, "id": "x"} for row in some_rows(1)], shape=TEXT_ID)
+    feed.list_files(lake)
+    table = f"{STAGING}.{feed.stream.landing_table}"
+    lake.con.execute(f"ALTER TABLE {table} DROP COLUMN _lake_rescued")
+    for batch in plan_batches(lake, feed.stream):
+        register_batch(lake, feed.stream, batch, "run")
+    assert [[entry["value"] for entry in one] for one in rescued(feed, lake)] == [['"x"']]
 
 
 # The history of a connector: what was text became a time, and then an object.
@@ -149,18 +171,12 @@ def assert_history_lands(feed: Feed, lake: Lake, order: list[str]) -> None:
     assert feed.landed(lake) == feed.rows_of(feed.sent)
     assert [events for (events,) in feed.events(lake).values()].count("quarantined") == 0
     found = dict(zip(feed.column(lake, "id"), feed.column(lake, "(updated, inside)"), strict=True))
-    kept = dict(zip(feed.column(lake, "id"), rescued_if_any(feed, lake), strict=True))
+    kept = dict(zip(feed.column(lake, "id"), rescued(feed, lake), strict=True))
     for number, value in sent.items():
         updated, inside = found[number]
         own = [entry for entry in kept[number] if entry["path"].split(".")[0] == "updated"]
         account(value, updated, "updated", own)
         account({"updated": value}, inside, "inside", [e for e in kept[number] if e not in own])
-
-
-def rescued_if_any(feed: Feed, lake: Lake) -> list[list[dict[str, Any]]]:
-    if "_lake_rescued" in table_types(lake, feed.stream):
-        return rescued(feed, lake)
-    return [[] for _ in feed.column(lake, "id")]
 
 
 @on_sqlite

@@ -31,7 +31,7 @@ def test_descriptions_are_comments_that_are_written_only_when_they_change(
         assert pipeline.value(f"SELECT comment FROM duckdb_tables() WHERE table_name = '{table}'")
     count = "SELECT count(comment) FROM duckdb_columns() WHERE table_name = 'int_shopify__orders'"
     described = pipeline.value(count)
-    assert described == 18
+    assert described == 19
 
     before = int(pipeline.value("SELECT id FROM lakehouse.current_snapshot()"))
     pipeline.drop(files[1::2])

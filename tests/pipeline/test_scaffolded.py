@@ -260,6 +260,44 @@ def test_a_stream_without_a_key_keeps_each_row_once(
     assert arrive("2, 'c'", first=3) == [(1, "a"), (1, "a"), (2, "c"), (None, "b")]
 
 
+@on_sqlite
+def test_a_model_that_gains_the_column_of_rescued_values_keeps_them(
+    environment: dict[str, str], client: S3Client, tmp_path: Path
+) -> None:
+    settings = Settings.from_env(environment)
+    write_source_schemas(settings, "shop", CATALOG)
+    clicks = _scaffold(settings, "clicks", Choices())
+    models = settings.project_dir / "include" / "dbt" / "models"
+    model = models / "processed" / "shop" / "int_shop__clicks.sql"
+    carries = model.read_text()
+    model.write_text(carries.replace("        _lake_rescued,\n", ""))
+    (advice,) = find_problems(settings)
+    assert advice.is_advice
+    (models / "enriched" / "shop").mkdir()
+    (models / "enriched" / "shop" / "fct_clicks.sql").write_text(
+        "{{ config(contract={'enforced': false}) }} "
+        "select coalesce(click_id::varchar, {{ rescued('id') }}) as click, page "
+        "from {{ ref('int_shop__clicks') }}"
+    )
+
+    def arrive(number: int, *selection: str) -> None:
+        file = tmp_path / f"{number}.parquet"
+        _write_parquet(f"SELECT {_airbyte(number)}, 'no. {number}' AS id, 'a' AS page", file)
+        _upload(settings, client, clicks, file, file.name)
+        with open_lake(settings) as lake:
+            assert feed_stream(lake, clicks, client, f"run {number}").rescued == 1
+        assert "ERROR=0" in _build(settings, environment, tmp_path, *selection)
+
+    arrive(0, "int_shop__clicks")
+    model.write_text(carries)
+    assert find_problems(settings) == []
+    arrive(1, "int_shop__clicks+")
+    with open_lake(settings) as lake:
+        # What a model has not read yet is not there.
+        rows = "SELECT click, page FROM lakehouse.main.fct_clicks ORDER BY ALL"
+        assert lake.rows(rows) == [("no. 1", "a"), (None, "a")]
+
+
 # In the order of the log; the times are in EXTRACTED.
 ACCOUNTS = [
     "1, 'Ann', 1, null",
@@ -377,7 +415,7 @@ def _put(
     data = {
         identifier(name): kind
         for name, kind in columns.items()
-        if not name.startswith("_airbyte_") and name not in HIVE_COLUMNS
+        if not name.startswith(("_airbyte_", "_lake_")) and name not in HIVE_COLUMNS
     }
     casts = ", ".join(f"{name}::{kind} AS {name}" for name, kind in data.items())
     for number, row in enumerate(rows, first):

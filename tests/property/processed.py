@@ -95,6 +95,11 @@ def process(
     lake.commit(f"{name}: process", unit)
 
 
+def read(lake: Lake, stream: Stream, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query with calls of the macros, as an enriched model has it."""
+    return lake.rows(_render(lake, stream, "fct_any", False, query, _Config()))
+
+
 def rows(lake: Lake, stream: Stream) -> list[tuple[int, str, str, float]]:
     """The processed table, in the order of its key; empty while there is none."""
     try:

@@ -19,7 +19,12 @@
     {%- if model.resource_type == 'unit_test' -%}
         (
             select *, 0 as _lake_snapshot_id, row_number() over () as _lake_row_id
-            from {{ landing }}
+            from (
+                from {{ landing }}
+                -- Rows that a test gives need not have it.
+                union all by name
+                select null::{{ type_of_rescued() }} as _lake_rescued where false
+            )
             where true {{ without_deletes() }}
         )
     {%- elif not (is_incremental() and flags.WHICH in ('build', 'run', 'retry')) -%}

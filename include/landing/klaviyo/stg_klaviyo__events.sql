@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS "lakehouse"."staging"."stg_klaviyo__events" (
     "datetime" TIMESTAMP WITH TIME ZONE,
     "attributes" STRUCT("uuid" VARCHAR, "datetime" TIMESTAMP WITH TIME ZONE, "timestamp" BIGINT, "event_properties" VARCHAR),
     "relationships" STRUCT("metric" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR), "links" STRUCT("self" VARCHAR, "related" VARCHAR)), "profile" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR), "links" STRUCT("self" VARCHAR, "related" VARCHAR)), "attributions" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR)[], "links" STRUCT("self" VARCHAR, "related" VARCHAR))),
+    "_lake_rescued" STRUCT(path VARCHAR, value VARCHAR, expected VARCHAR, arrived VARCHAR)[],
     "year" BIGINT,
     "month" VARCHAR,
     "day" VARCHAR

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS "lakehouse"."staging"."stg_klaviyo__flows" (
     "updated" TIMESTAMP WITH TIME ZONE,
     "attributes" STRUCT("name" VARCHAR, "status" VARCHAR, "created" TIMESTAMP WITH TIME ZONE, "updated" TIMESTAMP WITH TIME ZONE, "archived" BOOLEAN, "trigger_type" VARCHAR),
     "relationships" STRUCT("tags" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR)[], "links" STRUCT("self" VARCHAR, "related" VARCHAR)), "flow_actions" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR)[], "links" STRUCT("self" VARCHAR, "related" VARCHAR))),
+    "_lake_rescued" STRUCT(path VARCHAR, value VARCHAR, expected VARCHAR, arrived VARCHAR)[],
     "year" BIGINT,
     "month" VARCHAR,
     "day" VARCHAR

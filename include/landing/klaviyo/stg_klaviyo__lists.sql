@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS "lakehouse"."staging"."stg_klaviyo__lists" (
     "updated" TIMESTAMP WITH TIME ZONE,
     "attributes" STRUCT("name" VARCHAR, "created" TIMESTAMP WITH TIME ZONE, "updated" TIMESTAMP WITH TIME ZONE, "opt_in_process" VARCHAR),
     "relationships" STRUCT("tags" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR)[], "links" STRUCT("self" VARCHAR, "related" VARCHAR)), "profiles" STRUCT("links" STRUCT("self" VARCHAR, "related" VARCHAR)), "flow_triggers" STRUCT("data" STRUCT("id" VARCHAR, "type" VARCHAR), "links" STRUCT("self" VARCHAR, "related" VARCHAR))),
+    "_lake_rescued" STRUCT(path VARCHAR, value VARCHAR, expected VARCHAR, arrived VARCHAR)[],
     "year" BIGINT,
     "month" VARCHAR,
     "day" VARCHAR

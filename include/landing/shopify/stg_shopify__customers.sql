@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS "lakehouse"."staging"."stg_shopify__customers" (
     "total_spent" DOUBLE,
     "tags" VARCHAR,
     "state" VARCHAR,
+    "_lake_rescued" STRUCT(path VARCHAR, value VARCHAR, expected VARCHAR, arrived VARCHAR)[],
     "year" BIGINT,
     "month" VARCHAR,
     "day" VARCHAR

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS "lakehouse"."staging"."stg_shopify__orders" (
     "cancelled_at" TIMESTAMP WITH TIME ZONE,
     "cancel_reason" VARCHAR,
     "customer" STRUCT("id" BIGINT, "email" VARCHAR, "phone" VARCHAR, "state" VARCHAR, "note" VARCHAR, "tags" VARCHAR, "currency" VARCHAR, "last_name" VARCHAR, "first_name" VARCHAR, "created_at" TIMESTAMP WITH TIME ZONE, "updated_at" TIMESTAMP WITH TIME ZONE, "tax_exempt" BOOLEAN, "verified_email" BOOLEAN, "multipass_identifier" VARCHAR, "admin_graphql_api_id" VARCHAR, "default_address" STRUCT("id" BIGINT, "customer_id" BIGINT, "first_name" VARCHAR, "last_name" VARCHAR, "company" VARCHAR, "address1" VARCHAR, "address2" VARCHAR, "city" VARCHAR, "province" VARCHAR, "country" VARCHAR, "zip" VARCHAR, "phone" VARCHAR, "name" VARCHAR, "province_code" VARCHAR, "country_code" VARCHAR, "country_name" VARCHAR, "default" BOOLEAN)),
+    "_lake_rescued" STRUCT(path VARCHAR, value VARCHAR, expected VARCHAR, arrived VARCHAR)[],
     "year" BIGINT,
     "month" VARCHAR,
     "day" VARCHAR

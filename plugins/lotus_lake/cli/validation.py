@@ -32,16 +32,19 @@ def validate(as_json: AsJson = False) -> None:
     lotus-lake validate --json | jq -r '.[] | .file'
     ```
 
-    Exit code 1: there are problems.
+    Advice is about what works and could be better.
+
+    Exit code 1: there are problems, not only advice.
     """
     settings = Settings.from_env()
     project = read_project(settings)
-    problems = check(project)
+    found = check(project)
     if as_json:
-        typer.echo(json.dumps([_as_json(problem, project) for problem in problems], indent=2))
+        typer.echo(json.dumps([_as_json(problem, project) for problem in found], indent=2))
     else:
-        for problem in problems:
+        for problem in found:
             typer.echo(_as_text(problem, project))
+    problems = [problem for problem in found if not problem.is_advice]
     checked = f"{counted(len(problems), 'problem')} in {counted(len(project.files), 'stream')}"
     models = f" and {counted(len(project.models), 'processed model')}"
     say(checked + (models if project.is_parsed else "; dbt models and sources were not checked"))
@@ -51,13 +54,14 @@ def validate(as_json: AsJson = False) -> None:
 def _as_text(problem: Problem, project: Project) -> str:
     place = project.short(problem.file) + (f":{problem.line}" if problem.line else "")
     hint = f"\n    hint: {problem.hint}" if problem.hint else ""
-    return f"{place}: {problem.message}{hint}"
+    return f"{place}: {'advice: ' if problem.is_advice else ''}{problem.message}{hint}"
 
 
-def _as_json(problem: Problem, project: Project) -> dict[str, str | int | None]:
+def _as_json(problem: Problem, project: Project) -> dict[str, str | int | bool | None]:
     return {
         "file": project.short(problem.file),
         "line": problem.line or None,
         "message": problem.message,
         "hint": problem.hint or None,
+        "is_advice": problem.is_advice,
     }

@@ -49,6 +49,11 @@ class Stream:
         return self.config.destination_sync_mode == "overwrite"
 
     @property
+    def rescues(self) -> bool:
+        """Whether values that do not fit their column land, apart from it."""
+        return self.feeder.on_type_change == "rescue" and self.feeder.on_schema_change != "fail"
+
+    @property
     def landing_table(self) -> str:
         """Name of the landing table in the schema `staging`."""
         return f"stg_{self.id}"

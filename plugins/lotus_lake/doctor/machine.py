@@ -65,7 +65,7 @@ def sqlite_catalog_is_on_a_local_disk(settings: Settings) -> Result:
 def project_files_fit_together(settings: Settings) -> Result:
     """Stream JSONs, landing DDL, dbt sources and models are what `lotus-lake validate` wants."""
     project = read_project(settings)
-    if problems := check(project):
+    if problems := [found for found in check(project) if not found.is_advice]:
         first = problems[0]
         return problem(
             f"{counted(len(problems), 'problem')}, such as {project.short(first.file)}: "

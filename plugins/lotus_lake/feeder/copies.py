@@ -24,6 +24,7 @@ from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.conversion import RESCUED, RESCUED_TYPE, Conversion, rescued_of
 from lotus_lake.landing.evolution import Evolution, evolve
+from lotus_lake.landing.tables import table_types
 from lotus_lake.landing.types import holds
 from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.quantities import counted
@@ -166,7 +167,7 @@ def copy_uri(lake: Lake, stream: Stream, file: PendingFile) -> str:
 def _copy(lake: Lake, stream: Stream, footer: Footer, plan: _Plan, found: Losses) -> Outcome:
     """Write a copy of a file, and see that it has all of its rows."""
     file, target = footer.file, copy_uri(lake, stream, footer.file)
-    if found.rows:
+    if found.rows and RESCUED not in table_types(lake, stream):  # altered by hand, or by a branch
         evolve(lake, stream, Evolution(added=(((RESCUED,), RESCUED_TYPE),)))
     selected = _selected(plan, with_rescued=bool(found.rows))
 

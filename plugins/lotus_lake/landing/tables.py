@@ -20,6 +20,7 @@ from lotus_lake.config.streams import Stream, source_schema
 from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.lake.column_statistics import count_nulls, counts_nulls, insert_nulls
 from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.landing.conversion import RESCUED, RESCUED_TYPE
 from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.types import column_name, column_type
 from lotus_lake.sql import identifier, literal
@@ -48,7 +49,7 @@ def landing_columns(stream: Stream, discovered: Mapping[str, FieldSchema]) -> di
         column_name(name, schema): column_type(discovered.get(name, schema))
         for name, schema in stream.config.fields.items()
     }
-    return {**AIRBYTE_COLUMNS, **fields, **_HIVE_TYPES}
+    return {**AIRBYTE_COLUMNS, **fields, RESCUED: RESCUED_TYPE, **_HIVE_TYPES}
 
 
 def landing_ddl(stream: Stream, columns: Mapping[str, str]) -> str:

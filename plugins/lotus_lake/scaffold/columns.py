@@ -11,6 +11,7 @@ from typing import Literal
 from lotus_lake.config.stream_config import CHANGED_AT, DELETED_AT, VIRTUAL_COLUMNS, FieldSchema
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
+from lotus_lake.landing.conversion import RESCUED
 from lotus_lake.landing.types import airbyte_name, column_name, column_type
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.expressions import Path, landed_path, reference, reserved_names
@@ -24,6 +25,7 @@ BOOKKEEPING = (
     "_airbyte_extracted_at",
     "_airbyte_raw_id",
     "_source_updated_at",
+    RESCUED,
     "_lake_snapshot_id",
     "_source_changed_at",
     "_log_position",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
+from lotus_lake.landing.conversion import RESCUED
 from lotus_lake.scaffold.columns import ModelColumns
 
 WIDTH = 100
@@ -57,6 +58,7 @@ def _ctes(stream: Stream, model: ModelColumns, *, is_history: bool = False) -> t
                 "_source_updated_at": model.cursor,
                 **({"_source_changed_at": model.changed} if is_history else {}),
                 **({"_log_position": model.log} if model.log else {}),
+                RESCUED: "",
                 "_lake_snapshot_id": "",
                 "_lake_row_id": "",
             }.items()

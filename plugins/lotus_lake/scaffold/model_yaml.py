@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lotus_lake.config.streams import Stream
+from lotus_lake.landing.conversion import RESCUED, RESCUED_TYPE
 from lotus_lake.scaffold import naming
 from lotus_lake.scaffold.columns import Column, ModelColumns
 from lotus_lake.scaffold.describing import described
@@ -17,6 +18,7 @@ _BOOKKEEPING = {
     "_source_updated_at": (_MOMENT, "source_updated_at"),
     "_source_changed_at": (_MOMENT, "source_changed_at"),
     "_log_position": ("varchar", "log_position"),
+    RESCUED: (RESCUED_TYPE.lower(), "lake_rescued"),
     "_lake_snapshot_id": ("bigint", "lake_snapshot_id"),
     "_lake_bad_values": ("varchar", "lake_bad_values"),
     "_lake_rows_told": ("bigint", "lake_rows_told"),
@@ -64,7 +66,7 @@ def history_yaml(stream: Stream, model: ModelColumns) -> str:
     lines += ["    data_tests:", *_unique_together(model)]
     lines += ["          config:", "            where: is_current", "    columns:"]
     own = _bookkeeping(stream, model)
-    with_record = [name for name in ("_deleted_at", "_lake_bad_values") if name in own]
+    with_record = [name for name in ("_deleted_at", RESCUED, "_lake_bad_values") if name in own]
     for column in (column for column in model.columns if column not in model.of_log):
         lines += _column_lines(column, model, stream, ["not_null"])
     for name in with_record:

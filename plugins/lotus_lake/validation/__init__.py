@@ -32,6 +32,7 @@ DBT_CHECKS: list[Check] = [
     processed_models.deletes,
     processed_models.logs,
     processed_models.histories,
+    processed_models.rescued_values,
     processed_models.sources,
     layout.built_by_a_dag,
     layout.domains,

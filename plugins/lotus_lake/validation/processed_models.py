@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
+from lotus_lake.landing.conversion import RESCUED
 from lotus_lake.project.manifest import dbt_project_dir
 from lotus_lake.scaffold.source_yaml import source_file
 from lotus_lake.validation.dbt_nodes import ProcessedModel
@@ -266,6 +267,25 @@ def histories(project: Project) -> Iterator[Problem]:
                 f"is a history, for which the config of {stream.id} does not ask",
                 f'"history": true in {project.file_of(stream)}, or delete the model',
             )
+
+
+def rescued_values(project: Project) -> Iterator[Problem]:
+    """A model carries what was rescued of its rows, as far as its text tells."""
+    rescuing = {stream.id for stream in project.streams if stream.rescues}
+    for model in project.models:
+        macro = "versions" if model.is_history else "newest_wins"
+        calls = macro_calls(model.code, macro, "rows") if rescuing & set(model.tags) else []
+        for call in calls:
+            columns = listed_columns(model.code, str(call.arguments.get("rows", "")))
+            if columns is not None and RESCUED not in columns:
+                yield Problem(
+                    model.file,
+                    f"has no column {RESCUED}: values that did not fit their column are gone once "
+                    "their day is retired",
+                    f"add {RESCUED} to the columns of {call.arguments['rows']}",
+                    call.line,
+                    is_advice=True,
+                )
 
 
 def sources(project: Project) -> Iterator[Problem]:

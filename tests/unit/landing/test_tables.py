@@ -11,6 +11,7 @@ import pytest
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.stream_config import FieldSchema, StreamConfig
 from lotus_lake.config.streams import Stream, find_stream, load_streams
+from lotus_lake.landing.conversion import RESCUED, RESCUED_TYPE
 from lotus_lake.landing.evolution import Evolution, plan_evolution
 from lotus_lake.landing.tables import (
     AIRBYTE_COLUMNS,
@@ -170,12 +171,13 @@ def test_a_column_is_named_as_airbyte_names_it(name: str, column: str) -> None:
     assert column_name(name, field()) == column
 
 
-def test_columns_are_airbytes_then_the_selected_then_the_partition() -> None:
+def test_columns_are_airbytes_the_selected_the_rescued_and_the_partition() -> None:
     columns = landing_columns(stream({"status": {"type": "string"}}), {})
     assert columns == {
         **AIRBYTE_COLUMNS,
         "id": "VARCHAR",
         "status": "VARCHAR",
+        RESCUED: RESCUED_TYPE,
         "year": "BIGINT",
         "month": "VARCHAR",
         "day": "VARCHAR",

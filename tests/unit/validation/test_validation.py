@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from lotus_lake import validation
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import StreamFile
+from lotus_lake.doctor.machine import project_files_fit_together
 from lotus_lake.validation import Problem, check, find_problems, processed_models, read_project
 from lotus_lake.validation.project import read_streams
 from tests.projects import PROJECT, copy_project
@@ -164,7 +165,7 @@ CASES = [
     Case(
         "newest by another key",
         ((SQL, "newest_wins('converted', 'order_id')", "newest_wins('converted', 'customer_id')"),),
-        ((SQL, 40, "finds versions of a record by customer_id, but merges by order_id"),),
+        ((SQL, 41, "finds versions of a record by customer_id, but merges by order_id"),),
     ),
     Case(
         "rows that cannot be told apart",
@@ -175,12 +176,12 @@ CASES = [
                 "        _lake_snapshot_id\n",
             ),
         ),
-        ((SQL, 39, "CTE converted has no column _lake_row_id, which newest_wins needs"),),
+        ((SQL, 40, "CTE converted has no column _lake_row_id, which newest_wins needs"),),
     ),
     Case(
         "record without its own time",
         ((SQL, " as _source_updated_at", " as _updated_at"),),
-        ((SQL, 40, "CTE converted has no column _source_updated_at, which newest_wins needs"),),
+        ((SQL, 41, "CTE converted has no column _source_updated_at, which newest_wins needs"),),
     ),
     Case(
         "key that is not tested",
@@ -201,7 +202,7 @@ CASES = [
         (
             (
                 SQL,
-                40,
+                41,
                 "finds versions of a record by order_id, but merges by order_id, customer_id",
             ),
             (YAML, 4, "key customer_id is not tested to be not null"),
@@ -328,12 +329,12 @@ UNPARSED = [
     (
         "model that is not there",
         (SQL, "select * from newest", "select *\nfrom {{ ref('int_shopify__order') }}"),
-        (SQL, 44, "depends on a node named 'int_shopify__order' which was not found"),
+        (SQL, 45, "depends on a node named 'int_shopify__order' which was not found"),
     ),
     (
         "broken Jinja",
         (SQL, "select * from newest", "select * from {{ newest( }}"),
-        (SQL, 43, "unexpected '}', expected ')'"),
+        (SQL, 44, "unexpected '}', expected ')'"),
     ),
     (
         "broken YAML",
@@ -504,6 +505,18 @@ def test_a_stream_has_a_history_if_it_asks_for_one(settings: Settings, edit: Edi
     (problem,) = processed_models.histories(read_project(settings))
     assert problem.file == settings.project_dir / ORDERS
     assert "asks for a history" in problem.message
+
+
+def test_a_model_is_advised_to_carry_rescued_values(settings: Settings, edit: Edit) -> None:
+    edit(SQL, "        _lake_rescued,\n", "")
+    (found,) = find_problems(settings)
+    assert found.is_advice
+    assert (found.file, found.line) == (settings.project_dir / SQL, 40)
+    assert found.hint == "add _lake_rescued to the columns of converted"
+    assert project_files_fit_together(settings).state == "ok"
+    # Nothing is rescued of a stream that refuses such files.
+    edit(ORDERS, '"fields": {', '"feeder": {"on_type_change": "quarantine"}, "fields": {')
+    assert find_problems(settings) == []
 
 
 def test_a_check_can_be_added(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

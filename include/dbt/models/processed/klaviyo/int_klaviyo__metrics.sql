@@ -13,6 +13,7 @@ renamed as not materialized (
         _airbyte_extracted_at,
         _airbyte_raw_id,
         {{ source_updated_at('updated') }} as _source_updated_at,
+        _lake_rescued,
         _lake_snapshot_id,
         _lake_row_id
     from landed
