@@ -397,7 +397,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what builds an enriched table is one transaction",
-        Text('+pre-hook: "select 1"', ""),
+        Text('+pre-hook: "{{ note_build() }}"', ""),
         "tests/pipeline/test_audit.py::"
         "test_a_model_that_dbt_would_commit_at_once_is_tested_before_it_is_seen",
     ),
@@ -574,6 +574,36 @@ MUTATIONS = (
         Code("[branch.name for branch in read_branches(lake) if branch.is_live]", "[]"),
         "tests/integration/test_branches.py::"
         "test_the_objects_of_a_stream_are_not_deleted_from_a_branch_or_under_one",
+    ),
+    Mutation(
+        "a model whose inputs have changed is built",
+        Code("name not in tables or tables[name] in changed", "name not in tables"),
+        "tests/integration/test_builds.py::test_whatever_changes_a_table_builds_it",
+    ),
+    Mutation(
+        "a model whose table somebody has changed is built",
+        Code("tables[model] in changed_tables(lake, LAKE, built)", "False"),
+        "tests/integration/test_builds.py::test_whatever_changes_a_table_builds_it",
+    ),
+    Mutation(
+        "a model is built if changes may have expired",
+        Code("oldest_snapshot(lake) > read + 1", "False"),
+        "tests/integration/test_builds.py::test_changes_that_have_expired_are_not_known",
+    ),
+    Mutation(
+        "a model with functions such as random() is always built",
+        Code("str(names[-1]).lower() in _volatile_functions()", "False"),
+        "tests/unit/project/test_fingerprints.py::test_a_model_that_may_differ_every_time_has_none",
+    ),
+    Mutation(
+        "a model that reads other tables is always built",
+        Text('and part["table_name"] not in tables | ctes', "and False"),
+        "tests/unit/project/test_fingerprints.py::test_a_model_that_may_differ_every_time_has_none",
+    ),
+    Mutation(
+        "a model that was not published is built again",
+        Text("if reason is None and not is_published([name], built):", "if False:"),
+        "tests/dags/test_runs.py::test_a_model_whose_inputs_have_not_changed_is_skipped_unless_the_run_forces_it",
     ),
     Mutation(
         "a promotion takes over no ids of the branch",

@@ -422,6 +422,45 @@ def test_a_domain_waits_until_every_table_that_it_reads_was_built_once(
     assert "not built yet: int_shopify__order_refunds" in "".join(capfd.readouterr())
 
 
+def test_a_model_whose_inputs_have_not_changed_is_skipped_unless_the_run_forces_it(
+    deployment: Callable[..., Deployment],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    orders = deployment()
+    orders.drop(FILES[0])
+    assert orders.run().state == "success"
+    with open_lake(orders.settings) as lake:
+        lake.con.execute(
+            "CREATE TABLE lakehouse.main.int_shopify__order_refunds AS "
+            "SELECT 1::BIGINT AS refund_id, 1::BIGINT AS order_id, 1::DECIMAL(18, 4) AS returns "
+            "WHERE false"
+        )
+    task = "enriched.fct_sales_model_build"
+    run = orders.run("enriched__sales")
+    assert run.tasks == {task: "success", "publish": "success"}
+    [event] = run.events
+
+    again = orders.run("enriched__sales")
+    assert again.tasks == {task: "skipped", "publish": "skipped"}
+    assert (again.state, again.events) == ("success", [])
+    assert "its inputs and SQL are the same" in "".join(capfd.readouterr())
+
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database, database:
+        database.execute("DELETE FROM asset_event")  # as if `publish` had failed
+    unpublished = orders.run("enriched__sales")
+    assert unpublished.tasks == {task: "success", "publish": "success"}
+    assert unpublished.events[0]["snapshot_id"] > event["snapshot_id"]
+
+    forced = orders.run("enriched__sales", force=True)
+    assert forced.tasks == {task: "success", "publish": "success"}
+    with open_lake(orders.settings) as lake:
+        lake.con.execute("INSERT INTO lakehouse.main.int_shopify__order_refunds VALUES (1, -1, 2)")
+    changed = orders.run("enriched__sales")
+    assert changed.tasks == {task: "success", "publish": "success"}
+    assert "fct_sales is built: int_shopify__order_refunds has changed" in caplog.text
+
+
 def test_a_failing_data_test_is_red_at_once_says_so_once_and_updates_no_asset(
     deployment: Callable[..., Deployment],
     tmp_path: Path,

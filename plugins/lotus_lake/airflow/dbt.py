@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from lotus_lake.airflow.tasks import killed_at_limit, task_timeout
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE
+from lotus_lake.ledger.builds import built_snapshots, why_build
+from lotus_lake.project.fingerprints import fingerprint
 from lotus_lake.project.manifest import Model, dbt_executable
 from lotus_lake.project.run_results import failed_nodes
 
@@ -33,6 +35,9 @@ cosmos_settings.enable_telemetry = False
 for _name in ("cosmos.converter", "cosmos.dbt.graph", "cosmos.dbt.project"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
+# Param of a run that builds what has not changed, too.
+FORCE = "force"
+
 # What dbt finds itself: SQL that it cannot make, and tests that fail.
 _OWN_ERROR = re.compile("Compilation Error|Database Error|Got ")
 
@@ -46,6 +51,7 @@ def dbt_group(
     manifest: Path,
     dbt_dir: Path,
     interceptors: Sequence[Interceptor] = (),
+    trigger_rule: str = "all_success",
 ) -> DbtTaskGroup:
     """Render the selected models as a task group.
 
@@ -59,6 +65,7 @@ def dbt_group(
         manifest: Manifest that has at least these models; the smaller, the faster.
         dbt_dir: The dbt project, or a copy of it that parses.
         interceptors: Called with (context, operator) just before dbt starts.
+        trigger_rule: When a model runs after those that it reads.
     """
     group = DbtTaskGroup(
         group_id=group_id,
@@ -85,6 +92,7 @@ def dbt_group(
         ),
         operator_args={
             "interceptors": [*interceptors, give_access],
+            "trigger_rule": trigger_rule,
             "callback": tell_failure,
             "append_env": True,
             "execution_timeout": task_timeout(is_long=True),
@@ -95,9 +103,14 @@ def dbt_group(
     )
     docs = {model.name: _doc(model) for model in models}
     for task in group.iter_tasks():
-        name = task.extra_context["dbt_node_config"]["resource_name"]
+        name = node_name(task)
         task.doc_md = docs.get(name, f"Runs the dbt test `{name}`, which reads several models.")
     return group
+
+
+def node_name(operator: Any) -> str:
+    """Name of the model, or test, that a task of a group runs."""
+    return str(operator.extra_context["dbt_node_config"]["resource_name"])
 
 
 def _doc(model: Model) -> str:
@@ -155,6 +168,34 @@ def skip_until_built(tables: Sequence[str], _context: Any, operator: Any) -> Non
         missing = sorted({*tables} - lake.tables("main") - lake.views("main"))
     if missing:
         raise AirflowSkipException(f"not built yet: {', '.join(missing)}")
+
+
+def skip_unchanged(
+    models: Mapping[str, Model], manifest: Path, context: Any, operator: Any
+) -> None:
+    """Skip a model if its table is what a build would make again, unless the run is to force it.
+
+    Args:
+        models: The models of the group, by name.
+        manifest: Manifest of the whole project.
+        context: Of the task.
+        operator: Its operator.
+    """
+    name = node_name(operator)
+    if name not in models:  # a test of several models
+        return
+    found = fingerprint(manifest, name)
+    with killed_at_limit(operator), open_to_read(lake_settings()) as lake:
+        reason = why_build(lake, name, models[name].parents, found)
+        built = built_snapshots(lake, [name]).get(name, -1)
+    if reason is None and not is_published([name], built):
+        reason = "its last build was not published: a test may have failed"
+    if context["params"].get(FORCE):
+        reason = "the run is to build whatever has changed"
+    if reason is None:
+        raise AirflowSkipException(f"{name} is what it would be: its inputs and SQL are the same")
+    log.info("%s is built: %s", name, reason)
+    operator.env = {**(operator.env or {}), "LAKE_FINGERPRINT": found or ""}
 
 
 def skip_when_published(models: Sequence[str], context: Any, _operator: Any) -> None:

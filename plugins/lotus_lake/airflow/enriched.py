@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetAny
+from airflow.sdk import DAG, Asset, AssetAny, Param
+from airflow.sdk.exceptions import AirflowSkipException
 
-from lotus_lake.airflow.assets import PUBLISH_DOC, model_asset, update_assets
-from lotus_lake.airflow.dbt import dbt_group, skip_until_built
+from lotus_lake.airflow.assets import PUBLISH_DOC, is_published, model_asset, update_assets
+from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.dbt import FORCE, dbt_group, skip_unchanged, skip_until_built
 from lotus_lake.airflow.tasks import Built, build_each, lake_dag, lake_task, raise_errors
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import DbtProjectError, PermanentError
+from lotus_lake.lake.connection import open_to_read
+from lotus_lake.ledger.builds import built_snapshots
 from lotus_lake.project.domains import domain_problems, enriched_domains, inputs_of
 from lotus_lake.project.manifest import (
     Manifest,
@@ -81,6 +85,7 @@ def enriched_dag(domain: str, dbt: Manifest) -> DAG:
         doc_md=_doc(domain, models, inputs),
         schedule=AssetAny(*(model_asset(model) for model in inputs)),
         tags=["enriched", domain],
+        params={FORCE: Param(False, type="boolean", title="Build what has not changed, too")},
     ) as dag:
         group = dbt_group(
             "enriched",
@@ -88,7 +93,12 @@ def enriched_dag(domain: str, dbt: Manifest) -> DAG:
             models,
             group_manifest(dbt.file, "enriched", domain),
             dbt.dbt_dir,
-            [partial(skip_until_built, [model.name for model in inputs])],
+            [
+                partial(skip_until_built, [model.name for model in inputs]),
+                partial(skip_unchanged, {model.name: model for model in models}, dbt.file),
+            ],
+            # A model may have to be built after one that is skipped.
+            trigger_rule="none_failed",
         )
         group >> _publish([model_asset(model) for model in models], domain)
     return dag
@@ -97,10 +107,19 @@ def enriched_dag(domain: str, dbt: Manifest) -> DAG:
 def _publish(assets: Sequence[Asset], domain: str) -> Any:
     """Last task of a run; says which updates triggered it, if any did."""
 
-    @lake_task(PUBLISH_DOC, outlets=[*assets])
+    @lake_task(PUBLISH_DOC, outlets=[*assets], trigger_rule="none_failed")
     def publish(*, outlet_events: Any = None, triggering_asset_events: Any = None) -> None:
+        names = [asset.name for asset in assets]
+        with open_to_read(lake_settings()) as lake:
+            built = built_snapshots(lake, names)
+        if all(is_published([name], built.get(name, -1)) for name in names):
+            raise AirflowSkipException("no model was built since its asset was updated")
         triggered_by = sorted(asset.name for asset in triggering_asset_events or {})
-        update_assets(assets, outlet_events, {"domain": domain, "triggered_by": triggered_by})
+        for asset in assets:
+            extra: dict[str, Any] = {"domain": domain, "triggered_by": triggered_by}
+            if asset.name in built:
+                extra["snapshot_id"] = built[asset.name]
+            update_assets([asset], outlet_events, extra)
 
     return publish()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +39,6 @@ _FOLDER = """(
 )"""
 # Holds the last snapshot that the branch shares with its origin.
 _POINT = "lotus_lake_branch"
-# What DuckLake notes of a commit that changes the rows of a table, with its id.
-_CHANGED = re.compile(
-    r"(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete):(\d+)"
-)
 _SQLITE_TRIGGER = """
 CREATE TRIGGER keep_files_of_the_origin BEFORE INSERT ON ducklake_files_scheduled_for_deletion
 WHEN NOT NEW.path_is_relative AND substr(NEW.path, 1, length({own})) <> {own}
@@ -103,25 +98,6 @@ def branch_point(lake: Lake, name: str) -> int | None:
     except duckdb.CatalogException:
         return None
     return None if found is None else int(found)
-
-
-def changed_tables(lake: Lake, name: str, after: int) -> frozenset[int]:
-    """Ids of the tables that were made on a branch after a snapshot, or whose rows were changed.
-
-    A branch has no upkeep, and so all of its snapshots.
-    """
-    metadata = f"__ducklake_metadata_{name}"
-    made = lake.rows(
-        f"SELECT table_id FROM {metadata}.ducklake_table "
-        "GROUP BY table_id HAVING min(begin_snapshot) > ?",
-        [after],
-    )
-    changes = lake.rows(
-        f"SELECT changes_made FROM {metadata}.ducklake_snapshot_changes WHERE snapshot_id > ?",
-        [after],
-    )
-    changed = {int(number) for (text,) in changes for number in _CHANGED.findall(text)}
-    return frozenset(changed | {table_id for (table_id,) in made})
 
 
 def files_below(lake: Lake, folder: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +28,12 @@ found AS (
 SELECT table_name, snapshot_id, CAST(snapshot_time AS TIMESTAMPTZ), size_bytes
 FROM found LEFT JOIN {METADATA}.ducklake_snapshot USING (snapshot_id)
 """
+
+# What DuckLake notes of a commit that changes a table, with its id.
+_CHANGED = re.compile(
+    "(?:inserted_into_table|deleted_from_table|inlined_insert|inlined_delete|altered_table)"
+    r":(\d+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +70,46 @@ def created_in(lake: Lake, schema: str) -> dict[str, int]:
             [schema],
         )
     )
+
+
+def table_ids(lake: Lake, schema: str) -> dict[str, int]:
+    """Id of each committed table of a schema, by name."""
+    return dict(
+        lake.rows(
+            f"""
+            SELECT table_name, table_id FROM {METADATA}.ducklake_table AS tables
+            JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
+            WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL AND schema_name = ?
+            """,
+            [schema],
+        )
+    )
+
+
+def oldest_snapshot(lake: Lake) -> int:
+    """The oldest snapshot that has not expired."""
+    return int(lake.value(f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot"))
+
+
+def changed_tables(lake: Lake, name: str, after: int) -> frozenset[int]:
+    """Ids of the tables that were made after a snapshot, or whose columns or rows were changed.
+
+    Compaction changes neither.
+
+    Args:
+        lake: Open lake.
+        name: What it, or a branch beside it, is attached as.
+        after: A snapshot; those after it must not have expired.
+    """
+    metadata = f"__ducklake_metadata_{name}"
+    made = lake.rows(
+        f"SELECT table_id FROM {metadata}.ducklake_table "
+        "GROUP BY table_id HAVING min(begin_snapshot) > ?",
+        [after],
+    )
+    changes = lake.rows(
+        f"SELECT changes_made FROM {metadata}.ducklake_snapshot_changes WHERE snapshot_id > ?",
+        [after],
+    )
+    changed = {int(number) for (text,) in changes for number in _CHANGED.findall(text)}
+    return frozenset(changed | {table_id for (table_id,) in made})

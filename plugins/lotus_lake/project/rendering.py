@@ -51,24 +51,37 @@ class _Config:
         return default if value is None else value
 
 
-def render_model(manifest: Path, name: str) -> str:
-    """SQL of a model, for a first run of it.
+def render_model(manifest: Path, name: str, *, is_incremental: bool = False) -> str:
+    """SQL of a model, for a first run of it or for an increment.
 
     Args:
         manifest: dbt's manifest.
         name: The model.
+        is_incremental: For an increment.
 
     Raises:
         UnrenderedModelError: It cannot be rendered without dbt.
     """
-    document = _document(manifest, manifest.stat().st_mtime_ns)
-    nodes = document["nodes"]
-    (node,) = (n for n in nodes.values() if n["resource_type"] == "model" and n["name"] == name)
+    document = read_document(manifest)
+    node = model_node(document, name)
     environment = _environment(document, node)
+    environment.globals["is_incremental"] = lambda: is_incremental
     try:
         return environment.from_string(node["raw_code"]).render()
     except (jinja2.TemplateError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UnrenderedModelError(f"{name} cannot be rendered without dbt: {error}") from error
+
+
+def read_document(manifest: Path) -> dict[str, Any]:
+    """The whole manifest."""
+    return _document(manifest, manifest.stat().st_mtime_ns)
+
+
+def model_node(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a manifest has of a model."""
+    nodes = document["nodes"].values()
+    (node,) = (n for n in nodes if n["resource_type"] == "model" and n["name"] == name)
+    return dict(node)
 
 
 @lru_cache(maxsize=2)
@@ -101,7 +114,6 @@ def _environment(document: Mapping[str, Any], node: Mapping[str, Any]) -> Sandbo
         "model": node,
         "this": Relation(node["database"], node["schema"], node["alias"]),
         "execute": False,
-        "is_incremental": lambda: False,
         "var": lambda _, default="": default,
     }
     return environment

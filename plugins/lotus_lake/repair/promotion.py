@@ -23,6 +23,7 @@ from lotus_lake.lake.table_copies import (
     put_in_place,
     replace_rows,
 )
+from lotus_lake.ledger.builds import built_table
 from lotus_lake.ledger.commit import Change, record
 from lotus_lake.ledger.guard import read_guard
 from lotus_lake.ledger.model_events import (
@@ -206,7 +207,9 @@ def _hold_streams(judge: Judge, chosen: Sequence[str], run_id: str) -> None:
 def _replace(judge: Judge, copy: TableCopy) -> None:
     lake, model, shared = judge.lake, copy.table, judge.source.shared
     put_in_place(lake, copy, judge.source.snapshot)
-    lake.con.execute(f"DROP TABLE IF EXISTS {META}.{identifier(f'failed_rows_{model}')}")
+    # The next run builds it whatever it was built from, and there are no rows that fail.
+    for remembered in (built_table(model), f"failed_rows_{model}"):
+        lake.con.execute(f"DROP TABLE IF EXISTS {META}.{identifier(remembered)}")
     marks = f"least(snapshot_id_from, {shared}) AS snapshot_id_from, "
     marks += f"least(snapshot_id_to, {shared}) AS snapshot_id_to"
     replace_rows(lake, "meta", f"inputs_{model}", f"* REPLACE ({marks})")

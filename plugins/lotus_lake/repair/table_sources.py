@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lotus_lake.errors import PermanentError
-from lotus_lake.lake.branch_catalog import branch_point, changed_tables
+from lotus_lake.lake.branch_catalog import branch_point
 from lotus_lake.lake.connection import open_beside
 from lotus_lake.lake.session import Lake
 from lotus_lake.lake.table_copies import SOURCE, tables_of_source
+from lotus_lake.lake.table_versions import changed_tables
 
 
 @dataclass(frozen=True, slots=True)
