@@ -3,6 +3,8 @@
 #   deploy/compare-models.sh BASE NAME >comment.md
 # BASE is the git revision that the lake is built from. NAME is a name for a branch of the lake, which
 # is made, and stays: `lotus-lake branch NAME --drop` removes it. LAKE_* and AWS_* say where the lake is.
+# A change that loses tables, columns or rows exits with 3, unless LABELS, the labels of the pull request
+# with commas between them, has destructive-change.
 set -euo pipefail
 if [ $# != 2 ]; then
     sed -n 's/^# //p' "$0" >&2
@@ -19,10 +21,12 @@ run_dbt() { # FOLDER TARGET ARGUMENTS...
     (cd "$1/include/dbt" && dbt --no-use-colors "${@:3}" --target-path "$work/$2" --log-path "$work/logs" >&2)
 }
 
-# How the models were, to know which have changed.
+# How the project was, to know what has changed.
 mkdir "$work/checkout"
-git archive "$base" include/dbt | tar -x -C "$work/checkout"
-run_dbt "$work/checkout" before parse
+git archive "$base" include | tar -x -C "$work/checkout"
+run_dbt "$work/checkout" checkout/include/dbt/target parse
 lotus-lake branch "$name" >&2
-LAKE_BRANCH=$name run_dbt . after run --full-refresh --select state:modified+ --state "$work/before"
-lotus-lake diff main "$name" --markdown
+LAKE_BRANCH=$name run_dbt . after run --full-refresh --select state:modified+ --state "$work/checkout/include/dbt/target"
+refuse=(--refuse-destructive)
+case ",${LABELS:-}," in *,destructive-change,*) refuse=() ;; esac
+lotus-lake diff main "$name" --markdown --since "$work/checkout" "${refuse[@]}"

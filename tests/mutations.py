@@ -606,6 +606,11 @@ MUTATIONS = (
         "tests/dags/test_runs.py::test_a_model_whose_inputs_have_not_changed_is_skipped_unless_the_run_forces_it",
     ),
     Mutation(
+        "a change that loses something is refused",
+        Code("lost and refuse_destructive", "False"),
+        "tests/integration/test_diff.py::test_what_is_lost_can_be_refused",
+    ),
+    Mutation(
         "a promotion takes over no ids of the branch",
         Code("min(int(found), self.source.shared)", "int(found)"),
         "tests/integration/test_promotion.py::test_tables_are_promoted_together_and_go_back",

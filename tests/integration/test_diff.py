@@ -205,3 +205,28 @@ def test_options_that_say_nothing_are_refused(
 ) -> None:
     result = CliRunner().invoke(app, ["diff", *words], env=environment)
     assert isinstance(result.exception, SettingsError)
+
+
+@on_sqlite
+def test_what_is_lost_can_be_refused(
+    settings: Settings, change: Callable[[str], None], environment: dict[str, str]
+) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["diff", "main", "new_sales", *words], env=environment)
+
+    change("INSERT INTO main.fct SELECT * REPLACE (id + 9000 AS id) FROM main.fct")
+    change("ALTER TABLE main.plain ADD COLUMN more VARCHAR")
+    assert run("--refuse-destructive").exit_code == 0
+    assert not any(each.destroys for each in differences(settings).values())
+    change("DELETE FROM main.fct WHERE id < 10")
+    change("ALTER TABLE main.plain DROP COLUMN number")
+    change("DROP TABLE main.same")
+    assert {name: each.destroys for name, each in differences(settings).items()} == {
+        "fct": ("10 rows removed",), "plain": ("column number is gone or narrower",),
+        "same": ("the table is gone",),
+    }  # fmt: skip
+    assert run().exit_code == 0
+    refused = run("--refuse-destructive", "--markdown")
+    assert refused.exit_code == 3
+    assert "**This change is destructive:**" in refused.stdout
+    assert "* same: the table is gone" in refused.stdout

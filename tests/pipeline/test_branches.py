@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -108,24 +109,37 @@ def test_a_change_is_tried_on_a_branch_while_production_goes_on(
     assert pipeline.wrong_tables(history, TABLES) == {}
 
 
-@on_sqlite
-def test_a_pull_request_is_told_what_it_does_to_the_tables(
-    pipeline: Pipeline, history: History, tmp_path: Path
-) -> None:
-    checkout = copy_checkout(tmp_path / "checkout")
+def compare_models(
+    pipeline: Pipeline, checkout: Path, labels: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """What the job of a pull request does."""
+    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = pipeline.environment | {
+        "PATH": commands, "HOME": str(checkout.parent), "LAKE_PROJECT_DIR": str(checkout),
+        "LAKE_STREAMS_DIR": str(checkout / "include" / "streams"), "LABELS": labels,
+    }  # fmt: skip
+    return subprocess.run(
+        [checkout / "deploy" / "compare-models.sh", "HEAD", "pull_7"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def checkout(pipeline: Pipeline, history: History, tmp_path: Path) -> Path:
+    """A checkout of the project that the tables are built from."""
     files = [file for file in history.files if f"{file.source}__{file.stream}" in STREAMS]
     pipeline.drop(files)
     pipeline.feed(*STREAMS)
     pipeline.dbt("run", *TABLES)
+    return copy_checkout(tmp_path / "checkout")
+
+
+@on_sqlite
+def test_a_pull_request_is_told_what_it_does_to_the_tables(
+    pipeline: Pipeline, history: History, checkout: Path
+) -> None:
     change_sales(checkout / "include" / "dbt")
-    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = pipeline.environment | {
-        "PATH": commands, "HOME": str(tmp_path), "LAKE_PROJECT_DIR": str(checkout)
-    }  # fmt: skip
-    done = subprocess.run(
-        [checkout / "deploy" / "compare-models.sh", "HEAD", "pull_7"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = compare_models(pipeline, checkout)
     assert done.returncode == 0, done.stderr
     discounted = pipeline.value(
         "SELECT count(*) FROM lakehouse.main.fct_sales WHERE discounts <> 0"
@@ -133,8 +147,46 @@ def test_a_pull_request_is_told_what_it_does_to_the_tables(
     rows = pipeline.value("SELECT count(*) FROM lakehouse.main.fct_sales")
     assert f"| fct\\_sales | changed | {rows} | {rows} | 0 | 0 | {discounted} |" in done.stdout
     assert "1 table of 3 differ" in done.stdout
+    assert "destructive" not in done.stdout
     # Only what the change touches was built.
     assert "int_shopify__orders" not in done.stderr
+    assert pipeline.wrong_tables(history, TABLES) == {}
+
+
+@on_sqlite
+def test_a_destructive_pull_request_needs_a_label(
+    pipeline: Pipeline, history: History, checkout: Path
+) -> None:
+    sales = checkout / "include" / "dbt" / "models" / "enriched" / "sales"
+    for name, text in (
+        ("fct_sales.sql", "orders.cancelled_at"), ("fct_sales.sql", "cancelled_at"),
+        ("fct_sales.yml", "- name: cancelled_at"),
+    ):  # fmt: skip
+        lines = (sales / name).read_text().splitlines()
+        at = [number for number, line in enumerate(lines) if line.strip() == text]
+        assert len(at) == 1
+        end = at[0] + (3 if name.endswith("yml") else 1)
+        if name.endswith("sql"):  # the line before ends in a comma
+            lines[at[0] - 1] = lines[at[0] - 1].removesuffix(",")
+        (sales / name).write_text("\n".join(lines[: at[0]] + lines[end:]) + "\n")
+    config = checkout / "include" / "streams" / "shopify" / "orders.json"
+    document = json.loads(config.read_text())
+    del document["fields"]["total_tax"]
+    config.write_text(json.dumps(document))
+
+    refused = compare_models(pipeline, checkout)
+    assert refused.returncode == 3, refused.stderr
+    told = refused.stdout.replace("\\", "")
+    assert "* fct_sales: column cancelled_at is gone or narrower" in told
+    assert (
+        "* stg_shopify__orders.total_tax: removed; breaks int_shopify__orders.taxes, "
+        "int_shopify__orders._lake_bad_values, fct_sales.taxes, fct_sales.total_sales"
+    ) in told
+    with open_lake(pipeline.settings) as lake:
+        drop_branch(lake, "pull_7")
+    allowed = compare_models(pipeline, checkout, "documentation,destructive-change")
+    assert allowed.returncode == 0, allowed.stderr
+    assert allowed.stdout == refused.stdout
     assert pipeline.wrong_tables(history, TABLES) == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from lotus_lake.cli.output import AsJson, printable, say, show, telling
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import DbtProjectError, SettingsError
 from lotus_lake.observe.diff import MAIN, Example, TableDiff, compare, open_sides
+from lotus_lake.observe.impact import Breakage, find_breakages
 from lotus_lake.project.manifest import Model, built_models, ensure_manifest, load_models
 from lotus_lake.quantities import counted
 
@@ -46,6 +48,18 @@ def diff(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
     ] = False,
+    since: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="A checkout of the project as it was, with dbt's manifest: also say which columns "
+            "of models a change of stream configs breaks.",
+        ),
+    ] = None,
+    refuse_destructive: Annotated[
+        bool,
+        typer.Option("--refuse-destructive", help="Exit with 3 if something is lost."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the processed and enriched tables of two versions of the lake.
@@ -53,7 +67,8 @@ def diff(
     Says for each table which columns differ, how many rows were added, removed and changed from A
     to B, in which columns, and shows some of them. Rows are compared by the key that the dbt model
     merges by, or that its data tests find unique; columns whose names begin with `_lake_` are left
-    out. Exits with 0 whether or not something differs.
+    out. Exits with 0 whether or not something differs, unless --refuse-destructive is given and a
+    table, a column or rows are gone, or a type holds less than before.
 
     Example: lotus-lake diff main new_sales --table fct_sales
 
@@ -72,13 +87,31 @@ def diff(
         telling("comparing tables"),
     ):
         found = list(compare(lake, first, second, table or (), keys, examples))
+    broken = find_breakages(since, settings) if since else []
+    lost = [f"{each.table}: {text}" for each in found for text in each.destroys]
+    lost += [_told(each) for each in broken]
     if as_json:
-        show([asdict(each) for each in found], as_json=True)
+        show([asdict(each) | {"destroys": each.destroys} for each in found], as_json=True)
     elif markdown:
-        for line in _markdown(before, after, found):
+        for line in (*_markdown(before, after, found), *_lost(lost)):
             typer.echo(line)
     else:
         _print(found)
+    if lost and not markdown:
+        say("\n".join(["this is lost:", *lost]))
+    if lost and refuse_destructive:
+        raise typer.Exit(3)
+
+
+def _told(broken: Breakage) -> str:
+    breaks = f"; breaks {', '.join(broken.breaks)}" if broken.breaks else ""
+    return f"{broken.name}: {broken.change}{breaks}"
+
+
+def _lost(lost: Sequence[str]) -> Iterator[str]:
+    if lost:
+        yield "\n**This change is destructive:**\n"
+        yield from (f"* {_text(line)}" for line in lost)
 
 
 def _models(settings: Settings) -> dict[str, Model]:

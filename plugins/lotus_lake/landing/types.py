@@ -195,6 +195,19 @@ def widens_to(table: str, arriving: str) -> bool:
     return (table, arriving) in _WIDENED or (table != arriving and _decimal_fits(table, arriving))
 
 
+def keeps_values(old: DuckDBPyType, new: DuckDBPyType) -> bool:
+    """Whether a column of the new type can hold every value of one of the old type as it is."""
+    if old.id == "struct" and new.id == "struct":
+        fields = dict(children(new))
+        return all(
+            name in fields and keeps_values(kind, fields[name]) for name, kind in children(old)
+        )
+    if old.id == new.id and old.id in NESTED:
+        pairs = zip(children(old), children(new), strict=True)
+        return all(keeps_values(before, after) for (_, before), (_, after) in pairs)
+    return str(old) == str(new) or widens_to(str(old), str(new))
+
+
 def _decimal_fits(narrow: str, wide: str) -> bool:
     small, large = _DECIMAL.fullmatch(narrow), _DECIMAL.fullmatch(wide)
     if small is None or large is None:

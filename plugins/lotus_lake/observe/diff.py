@@ -19,6 +19,8 @@ from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_beside, open_lake
 from lotus_lake.lake.session import Lake
 from lotus_lake.landing.tables import describe
+from lotus_lake.landing.types import keeps_values
+from lotus_lake.quantities import counted
 from lotus_lake.sql import identifier
 
 MAIN = "main"
@@ -67,6 +69,7 @@ class TableDiff:
         table: Its name, without the schema `main`.
         state: `added`, `removed`, `changed`, or `same`.
         schema: What differs between the columns, for people.
+        lost: Columns that are gone, or whose type cannot hold all values of before.
         rows_before: Rows in the first version; `None` where it has no such table.
         rows_after: Rows in the second.
         key: The columns that rows were compared by; without any, whole rows were.
@@ -81,6 +84,7 @@ class TableDiff:
     table: str
     state: str
     schema: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     rows_before: int | None = None
     rows_after: int | None = None
     key: tuple[str, ...] = ()
@@ -90,6 +94,14 @@ class TableDiff:
     cells: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     remark: str | None = None
+
+    @property
+    def destroys(self) -> tuple[str, ...]:
+        """What readers of the table lose, for people."""
+        if self.state == "removed":
+            return ("the table is gone",)
+        rows = (f"{counted(self.removed, 'row')} removed",) if self.removed else ()
+        return (*(f"column {name} is gone or narrower" for name in self.lost), *rows)
 
 
 @contextlib.contextmanager
@@ -168,7 +180,12 @@ class _Comparison:
         schema = _schema_changes(self.old, self.new)
         rows = [self._figures(side, both) for side in (self.before, self.after)]
         base = TableDiff(
-            self.table, "changed" if schema else "same", schema, rows[0][0], rows[1][0]
+            self.table,
+            "changed" if schema else "same",
+            schema,
+            _lost(self.old, self.new),
+            rows[0][0],
+            rows[1][0],
         )
         if rows[0] == rows[1]:
             return base
@@ -294,6 +311,10 @@ def _tables(lake: Lake, side: Side) -> set[str]:
 
 def _count(lake: Lake, side: Side, table: str) -> int:
     return int(lake.value(f"SELECT count(*) FROM {side.relation(table)}"))
+
+
+def _lost(old: Mapping[str, DuckDBPyType], new: Mapping[str, DuckDBPyType]) -> tuple[str, ...]:
+    return tuple(name for name in old if name not in new or not keeps_values(old[name], new[name]))
 
 
 def _schema_changes(
