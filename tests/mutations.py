@@ -452,6 +452,11 @@ MUTATIONS = (
         "tests/integration/test_rescue.py::test_a_file_of_another_type_lands_with_every_row",
     ),
     Mutation(
+        "the bounds of many columns are read in portions",
+        Text("_COLUMNS_AT_ONCE = 250", "_COLUMNS_AT_ONCE = 10_000"),
+        "tests/integration/test_rescue.py::test_of_many_columns_those_are_rescued_that_do_not_fit",
+    ),
+    Mutation(
         "a table that lacks the column of rescued values gets it before the copy",
         Code("RESCUED not in table_types(lake, stream)", "False"),
         "tests/integration/test_rescue.py::"

@@ -301,14 +301,14 @@ def test_odd_names_are_quoted_in_the_path(feed: Feed, lake: Lake) -> None:
 @on_sqlite
 def test_of_many_columns_those_are_rescued_that_do_not_fit(feed: Feed, lake: Lake) -> None:
     for number, odd in enumerate((1, "x")):
-        columns = {f"c{n}": pa.array([1 if n % 20 else odd]) for n in range(400)}
+        columns = {f"c{n}": pa.array([1 if n % 20 else odd]) for n in range(2000)}
         buffer = io.BytesIO()
         pq.write_table(pa.table({"id": [number], **columns}), buffer)
         feed.put_bytes(f"part_{number}.parquet", buffer.getvalue())
         feed.run(lake)
     assert list(feed.events(lake).values()) == [["registered"], ["copied"]], feed.errors(lake)
-    assert feed.column(lake, "(c380, c399)") == [(1, 1), (None, 1)]
-    assert [len(entries) for entries in rescued(feed, lake)] == [0, 20]
+    assert feed.column(lake, "(c1980, c1999)") == [(1, 1), (None, 1)]
+    assert [len(entries) for entries in rescued(feed, lake)] == [0, 100]
 
 
 # What a copy must not lose besides

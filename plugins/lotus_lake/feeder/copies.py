@@ -30,6 +30,12 @@ from lotus_lake.ledger.queue import PendingFile
 from lotus_lake.quantities import counted
 from lotus_lake.sql import folded, identifier, literal
 
+# DuckDB's own rows of a row group, and those that it works on together.
+_ROW_GROUP_ROWS, _VECTOR_ROWS = 122_880, 2_048
+# Values of a row group of a wide file: with DuckDB's own rows, 2,000 columns that change their type
+# took 4 GB.
+_VALUES_AT_ONCE = 100 * _ROW_GROUP_ROWS
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -174,7 +180,7 @@ def _copy(lake: Lake, stream: Stream, footer: Footer, plan: _Plan, found: Losses
     def write(some: Sequence[PendingFile]) -> list[int]:
         (written,) = lake.rows(
             f"COPY (SELECT {selected} FROM {footer.rows(lake)}) "
-            f"TO {literal(target)} (FORMAT parquet)"
+            f"TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {_row_group_rows(plan)})"
         )
         return [written[0]]
 
@@ -192,6 +198,12 @@ def _copy(lake: Lake, stream: Stream, footer: Footer, plan: _Plan, found: Losses
         target,
         rescued_count=found.rows,
     )
+
+
+def _row_group_rows(plan: _Plan) -> int:
+    """Rows that DuckDB holds in memory before it writes them."""
+    rows = _VALUES_AT_ONCE // max(1, len(plan.targets) + len(plan.lost))
+    return min(_ROW_GROUP_ROWS, max(_VECTOR_ROWS, rows))
 
 
 def _selected(plan: _Plan, *, with_rescued: bool) -> str:
