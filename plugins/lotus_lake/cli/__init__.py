@@ -24,6 +24,7 @@ from lotus_lake.cli import (
     promotion,
     query,
     remove_stream,
+    rename_stream,
     repair,
     status,
     upkeep,
@@ -51,6 +52,7 @@ landing.add_to(app)
 discover.add_to(app)
 add_stream.add_to(app)
 remove_stream.add_to(app)
+rename_stream.add_to(app)
 validation.add_to(app)
 status.add_to(app)
 observe.add_to(app)

@@ -13,6 +13,7 @@ from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.ledger import attempts, schema_changes
 from lotus_lake.ledger.events import files_sql
 from lotus_lake.ledger.guard import guard_table
+from lotus_lake.ledger.renames import refuse_while_renamed
 from lotus_lake.sql import identifier
 
 # Columns that earlier releases did not have.
@@ -66,9 +67,14 @@ _VIEWS = {"feeder_files", "feeder_cursors", "balance"}
 
 
 def create_ledger(lake: Lake, stream: Stream) -> None:
-    """Create the ledger and the stream's guard where they are missing."""
+    """Create the ledger and the stream's guard where they are missing.
+
+    Raises:
+        StreamConfigError: The stream is being renamed, and not yet in the project.
+    """
     if not missing_tables(lake, stream):
         return
+    refuse_while_renamed(lake, stream)
     guard = guard_table(stream)
 
     def create() -> None:

@@ -7,6 +7,7 @@ its types, keys and cursors.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from lotus_lake.config.path_format import name_in_keys
 from lotus_lake.config.settings import Settings
+from lotus_lake.config.streams import stream_files
 from lotus_lake.errors import CatalogMessageError, StreamConfigError
 from lotus_lake.project.json_schema import field_schemas, reduced, type_text
 from lotus_lake.project.json_text import json_text
@@ -119,8 +121,8 @@ def write_source_schemas(
             hint=f"it has {', '.join(sorted(streams)) or 'none'}",
         )
     chosen = [streams[name] for name in sorted(streams) if not only or name in only]
-    taken = Counter(map(our_name, streams))
-    return [_write_stream(settings, source, stream, taken, dry_run) for stream in chosen]
+    taken, named = Counter(map(our_name, streams)), _named(settings, source)
+    return [_write_stream(settings, source, stream, taken, named, dry_run) for stream in chosen]
 
 
 def check_name(name: str, kind: str) -> None:
@@ -192,12 +194,13 @@ def _write_stream(
     source: str,
     stream: Mapping[str, Any],
     taken: Mapping[str, int],
+    named: Mapping[str, str],
     dry_run: bool,
 ) -> SchemaChange:
     theirs = str(stream["name"])
-    name = our_name(theirs)
+    name = named.get(theirs) or our_name(theirs)
     path = settings.sources_dir / source / f"{name}.json"
-    if name != theirs and taken[name] > 1:
+    if theirs not in named and name != theirs and taken[name] > 1:
         reason = f"another stream is called {name} here as well"
         return SchemaChange(theirs, path, "skipped", reason=reason)
     try:
@@ -221,6 +224,17 @@ def _write_stream(
         removed=tuple(field for field in before if field not in after),
         changed=tuple(_changes(old, document)) if old else (),
     )
+
+
+def _named(settings: Settings, source: str) -> dict[str, str]:
+    """Names of the streams whose configs say what Airbyte calls them, by that."""
+    found: dict[str, list[str]] = {}
+    has_streams = settings.streams_dir.is_dir()
+    for file in stream_files(settings.streams_dir, f"{source}/*") if has_streams else ():
+        with contextlib.suppress(StreamConfigError):
+            if stream_name := file.load().config.stream_name:
+                found.setdefault(stream_name, []).append(file.name)
+    return {theirs: names[0] for theirs, names in found.items() if len(names) == 1}
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
