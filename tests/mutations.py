@@ -194,6 +194,34 @@ MUTATIONS = (
         "test_late_inputs_of_an_incremental_enriched_model_lead_to_what_a_full_build_gives",
     ),
     Mutation(
+        "a forked dbt has the environment that it is given",
+        Text("os.environ.clear()", ""),
+        "tests/dags/test_dbt_process.py::"
+        "test_a_forked_dbt_has_what_it_is_given_and_nothing_of_the_task",
+    ),
+    Mutation(
+        "a forked dbt has no open file of the task",
+        Text("os.dup2(nothing, int(name), inheritable=False)", "pass"),
+        "tests/dags/test_dbt_process.py::"
+        "test_a_forked_dbt_has_what_it_is_given_and_nothing_of_the_task",
+    ),
+    Mutation(
+        "streams of the task close no descriptor of a forked dbt",
+        Text("_of_the_task.extend((sys.stdin, sys.stdout, sys.stderr))", ""),
+        "tests/dags/test_dbt_process.py::"
+        "test_a_forked_dbt_has_what_it_is_given_and_nothing_of_the_task",
+    ),
+    Mutation(
+        "a forked dbt ends with its task",
+        Text("ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "pass"),
+        "tests/dags/test_dbt_process.py::test_dbt_ends_with_a_task_that_is_killed",
+    ),
+    Mutation(
+        "dbt is not forked from a process with other threads",
+        Text('and len(os.listdir("/proc/self/task")) == 1', ""),
+        "tests/dags/test_dbt_process.py::test_the_program_runs_where_a_fork_would_not_be_sound",
+    ),
+    Mutation(
         "dbt tells views from tables as its adapter does",
         Text("anti join views using (table_name, schema_name)", ""),
         "tests/pipeline/test_relations.py",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
@@ -34,6 +35,16 @@ class Deployment:
     url: str
     settings: Settings
     logs: Path
+    pid: int | None = None
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all processes that there are, and of those that they have waited for."""
+        first = psutil.Process(self.pid)
+        seconds = 0.0
+        for process in [first, *first.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seconds += sum(process.cpu_times()[:4])  # own and children's, user and system
+        return seconds
 
     def get(self, path: str) -> Any:
         """Read from Airflow's public API.
@@ -127,7 +138,7 @@ def run_standalone(root: Path, variables: Mapping[str, str]) -> Iterator[Deploym
     logs.mkdir()
     process = start_airflow(["standalone"], env, logs / "standalone.log")
     try:
-        yield Deployment(f"http://127.0.0.1:{port}", Settings.from_env(env), logs)
+        yield Deployment(f"http://127.0.0.1:{port}", Settings.from_env(env), logs, process.pid)
     finally:
         stop_airflow(process)
 

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from lotus_lake.airflow.warm import DBT_MODULES
+
 # A part of Airflow starts, and forks: what does the child have?
 START_AND_FORK = """
 import json, os, sys
 from airflow.jobs.job import Job
+if len(sys.argv) > 1:
+    import airflow.jobs.scheduler_job_runner
 Job()  # calls the listeners of the plugins, as scheduler, triggerer and Dag processor do
-from lotus_lake.airflow.warm import MODULES
+from lotus_lake.airflow.warm import DBT_MODULES, MODULES
 threads = len(os.listdir("/proc/self/task"))
 sockets = sum("socket:" in os.readlink(f"/proc/self/fd/{fd.name}")
               for fd in os.scandir("/proc/self/fd") if os.path.lexists(fd.path))
@@ -28,16 +32,17 @@ if os.fork() == 0:
     import boto3, duckdb
     assert duckdb.sql("SELECT count(*) FROM range(1000000)").fetchone() == (1000000,)
     print("found", json.dumps([threads, sockets, loaded, list(MODULES),
-                               boto3.DEFAULT_SESSION is not None]))
+                               boto3.DEFAULT_SESSION is not None,
+                               [name for name in DBT_MODULES if name in sys.modules]]))
     sys.stdout.flush()
     os._exit(0)
 os.wait()
 """
 
 
-def start_and_fork(**variables: str) -> list[object]:
+def start_and_fork(*arguments: str, **variables: str) -> list[object]:
     done = subprocess.run(
-        [sys.executable, "-c", START_AND_FORK],
+        [sys.executable, "-c", START_AND_FORK, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
         capture_output=True,
         text=True,
@@ -49,15 +54,22 @@ def start_and_fork(**variables: str) -> list[object]:
 
 
 def test_a_forked_process_has_what_its_parent_loaded_and_no_thread_or_socket_of_it() -> None:
-    threads, sockets, loaded, wanted, has_session = start_and_fork()
+    threads, sockets, loaded, wanted, has_session, of_dbt = start_and_fork()
     assert loaded == wanted
-    assert (threads, sockets, has_session) == (1, 0, True)
+    assert (threads, sockets, has_session, of_dbt) == (1, 0, True, [])
+
+
+def test_a_scheduler_has_dbt_as_well() -> None:
+    threads, sockets, loaded, wanted, _, of_dbt = start_and_fork("scheduler")
+    assert (loaded, of_dbt) == (wanted, list(DBT_MODULES))
+    assert (threads, sockets) == (1, 0)
 
 
 def test_it_can_be_switched_off() -> None:
-    _, _, loaded, _, has_session = start_and_fork(LAKE_WARM_PROCESSES="false")
+    _, _, loaded, _, has_session, of_dbt = start_and_fork("scheduler", LAKE_WARM_PROCESSES="false")
     assert "lotus_lake.airflow.streams" not in loaded  # type: ignore[operator]
     assert not has_session
+    assert not of_dbt
 
 
 def test_a_module_that_cannot_be_imported_is_logged_and_stops_nothing(

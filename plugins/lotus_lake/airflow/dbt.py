@@ -15,6 +15,7 @@ from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavi
 
 from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.dbt_process import ForkedDbt
 from lotus_lake.airflow.tasks import killed_at_limit, task_timeout
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
@@ -91,7 +92,7 @@ def dbt_group(
             emit_datasets=False,  # the task `publish` updates the assets
         ),
         operator_args={
-            "interceptors": [*interceptors, give_access],
+            "interceptors": [*interceptors, give_access, start_warm],
             "trigger_rule": trigger_rule,
             "callback": tell_failure,
             "append_env": True,
@@ -133,6 +134,11 @@ def give_access(_context: Any, operator: Any) -> None:
         **settings.catalog.to_env(),
         "LAKE_PROJECT_DIR": str(settings.project_dir),
     }
+
+
+def start_warm(_context: Any, operator: Any) -> None:
+    """Let dbt start from what this process has imported."""
+    operator.subprocess_hook = ForkedDbt()
 
 
 def tell_failure(dbt_dir: str, **_context: Any) -> None:
