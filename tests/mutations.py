@@ -661,6 +661,11 @@ MUTATIONS = (
         "tests/integration/test_diff.py::test_what_is_lost_can_be_refused",
     ),
     Mutation(
+        "only a branch is migrated",
+        Code("settings.branch and migrate", "migrate"),
+        "tests/integration/test_upgrade.py::test_the_branch_is_migrated_and_the_lake_is_not",
+    ),
+    Mutation(
         "a promotion takes over no ids of the branch",
         Code("min(int(found), self.source.shared)", "int(found)"),
         "tests/integration/test_promotion.py::test_tables_are_promoted_together_and_go_back",

@@ -32,6 +32,8 @@ _ERROR_CHARS = 600
 _ADVICE = re.compile(
     r"\s*(Possible solutions:|Authentication Failure - |You can override |\* Set \w+ => ).*"
 )
+# Formats of a catalog: which it has, and which is needed.
+_FORMATS = re.compile(r"catalog version is (\d+)\.(\d+).* requires version (\d+)\.(\d+)")
 _NO_SNAPSHOT = re.compile(r"No snapshot found at version (\d+)")
 _CONNECTING = re.compile(r".*Unable to connect to Postgres at \"[^\"]*\": ")
 # A SQLite in WAL mode cannot even be read without room for its shared index; it says "disk I/O".
@@ -200,9 +202,9 @@ def _opening_error(settings: Settings, error: duckdb.Error) -> LotusLakeError:
     if "catalog version mismatch" in said:
         return SettingsError(
             f"the catalog {name} needs another DuckLake than that of "
-            f"DuckDB {duckdb.__version__}: {one_line(error)}",
-            hint="install the requirements that the catalog was created with, or migrate a copy of "
-            "it: ATTACH ... (AUTOMATIC_MIGRATION true)",
+            f"DuckDB {duckdb.__version__}{_migrated(said)}: {one_line(error)}",
+            hint="install the requirements that the catalog was created with, or try the migration "
+            "on a branch: lotus-lake upgrade --rehearse, see docs/deployment.md",
         )
     if catalog.kind == "sqlite" and not Path(catalog.address).exists():
         return CatalogUnavailableError(
@@ -286,3 +288,12 @@ def _disk_full(said: str) -> ResourcesExhaustedError:
         f"the disk is full: {said}",
         hint="free space below LAKE_TEMP_DIR, LAKE_DATA_PATH and the catalog",
     )
+
+
+def _migrated(said: str) -> str:
+    """What it means that a catalog has a later format than this DuckLake gives it."""
+    found = _FORMATS.search(said)
+    if found is None:
+        return ""
+    has, needs = tuple(map(int, found.groups()[:2])), tuple(map(int, found.groups()[2:]))
+    return ", because another client has migrated it" if has > needs else ""

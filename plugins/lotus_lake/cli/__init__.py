@@ -27,6 +27,7 @@ from lotus_lake.cli import (
     rename_stream,
     repair,
     status,
+    upgrade,
     upkeep,
     validation,
     version,
@@ -65,6 +66,7 @@ repair.add_to(app)
 upkeep.add_to(app)
 branch.add_to(app)
 promotion.add_to(app)
+upgrade.add_to(app)
 airbyte.add_to(app)
 doctor.add_to(app)
 version.add_to(app)

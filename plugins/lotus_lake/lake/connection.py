@@ -44,8 +44,15 @@ _CREATED_BY_ANOTHER = ("duplicate key value violates unique constraint", "alread
 
 
 @contextlib.contextmanager
-def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
+def open_lake(
+    settings: Settings, *, read_only: bool = False, migrate: bool = False
+) -> Iterator[Lake]:
     """Open the lake, and detach it on exit.
+
+    Args:
+        settings: Where the lake is.
+        read_only: Refuse to write.
+        migrate: Bring the catalog to the format of this DuckLake, for good: of a branch only.
 
     Raises:
         SettingsError: The catalog belongs to another data path, or needs another DuckLake.
@@ -54,7 +61,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Iterator[Lake]:
         ResourcesExhaustedError: Memory or disk ran out.
     """
     with duckdb.connect(":memory:") as con, failures.translated(settings):
-        configure(con, settings, read_only=read_only)
+        configure(con, settings, read_only=read_only, migrate=migrate)
         try:
             with renewed_credentials(con, settings.s3):
                 yield Lake(con, settings)
@@ -119,7 +126,11 @@ def _is_absent(settings: Settings, error: CatalogUnavailableError) -> bool:
 
 
 def configure(
-    con: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool = False
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    migrate: bool = False,
 ) -> None:
     """Make a fresh DuckDB connection into one that has the lake attached.
 
@@ -138,7 +149,7 @@ def configure(
     if settings.catalog.password:
         word = literal(settings.catalog.password.get_secret_value())
         con.execute(f"CREATE OR REPLACE SECRET {_CATALOG_SECRET} (TYPE postgres, PASSWORD {word})")
-    _attach(con, settings, read_only=read_only)
+    _attach(con, settings, read_only=read_only, migrate=migrate)
 
 
 def _session_settings(settings: Settings) -> list[tuple[str, str | int | bool]]:
@@ -159,6 +170,7 @@ def _attach(
     read_only: bool,
     name: str = LAKE,
     snapshot: int | None = None,
+    migrate: bool = False,
 ) -> None:
     catalog = settings.catalog
     if settings.catalog.kind == "sqlite":
@@ -172,7 +184,7 @@ def _attach(
     with failures.translated(settings, opening=True):
         with contextlib.nullcontext() if created else write_lock(settings):
             statement = attach_statement(
-                settings, read_only=read_only, name=name, snapshot=snapshot
+                settings, read_only=read_only, name=name, snapshot=snapshot, migrate=migrate
             )
             _attach_created(con, settings, statement)
         if settings.branch and name == LAKE:
@@ -220,7 +232,12 @@ def _is_created(settings: Settings) -> bool:
 
 
 def attach_statement(
-    settings: Settings, *, read_only: bool = False, name: str = LAKE, snapshot: int | None = None
+    settings: Settings,
+    *,
+    read_only: bool = False,
+    name: str = LAKE,
+    snapshot: int | None = None,
+    migrate: bool = False,
 ) -> str:
     """The ATTACH statement of the lake."""
     catalog = settings.catalog
@@ -232,6 +249,8 @@ def attach_statement(
         options.append("READ_ONLY")
     if snapshot is not None:
         options.append(f"SNAPSHOT_VERSION {snapshot}")
+    if settings.branch and migrate:
+        options.append("AUTOMATIC_MIGRATION true")
     if settings.branch:
         options.append("CREATE_IF_NOT_EXISTS false")
     if catalog.schema:

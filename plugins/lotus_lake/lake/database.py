@@ -126,3 +126,9 @@ def _is_there(lake: Lake) -> bool:
     """Whether this is the catalog itself, and not the empty lake opened instead."""
     path = lake.value("SELECT path FROM duckdb_databases() WHERE database_name = ?", [LAKE])
     return str(path).startswith("postgres:")
+
+
+def catalog_format(lake: Lake) -> str:
+    """The format of the catalog, such as 1.0: what DuckLake calls its version."""
+    query = f"SELECT value FROM {METADATA}.ducklake_metadata WHERE key = 'version'"
+    return str(lake.value(query))
