@@ -127,8 +127,9 @@ distributed-quick: $(READY) ## Run it with 4 streams, 120 files and one kill
 mutants: $(READY) ## Remove one protection at a time, and see its test fail
 	@$(BIN)/python tests/mutations.py $(ARGS)
 
-walkthrough: $(READY) ## Repeat a new user's first steps, and write docs/walkthrough.md
+walkthrough: $(READY) ## Repeat a new user's steps, and write docs/walkthrough.md and the end of docs/changing-models.md
 	@$(BIN)/python -m tests.walkthrough
+	@$(BIN)/python -m tests.walkthrough_change
 
 connectors: $(READY) ## Feed every stream of real connectors, and write docs/connectors.md
 	@$(BIN)/python -m tests.connectors $(ARGS)

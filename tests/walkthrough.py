@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -132,8 +134,9 @@ class Walk:
         return done.stdout
 
 
-def main() -> None:
-    """Run the walk and write the page."""
+@contextmanager
+def a_new_checkout() -> Iterator[tuple[Walk, S3Client]]:
+    """A user at a prompt in a copy of the project, with an empty bucket of its own."""
     with tempfile.TemporaryDirectory(prefix="lotus-walk-") as folder:
         project = Path(folder) / "lake"
         for name in COPIED:
@@ -153,12 +156,17 @@ def main() -> None:
             "COLUMNS": "120",
         }
         try:
-            walk = Walk(project, env)
             client = s3_client(S3Access.from_env(env))
             client.create_bucket(Bucket=BUCKET)
-            _walk(walk, client)
+            yield Walk(project, env), client
         finally:
             embedded_s3.stop(access_file)
+
+
+def main() -> None:
+    """Run the walk and write the page."""
+    with a_new_checkout() as (walk, client):
+        _walk(walk, client)
     PAGE.write_text(_INTRODUCTION + walk.text, encoding="utf-8")
     print(f"wrote {PAGE}")
 
