@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from lotus_lake.bucket.credentials import renewed_credentials
 from lotus_lake.config.settings import Settings
-from lotus_lake.lake.connection import configure
+from lotus_lake.lake.connection import NO_PROGRESS_BAR, configure
 from lotus_lake.lake.tables import COMMENT_MACRO
 from lotus_lake.lake.write_lock import write_lock
 
@@ -33,3 +33,7 @@ class Plugin(BasePlugin):
         conn.execute(COMMENT_MACRO)
         _until_exit.enter_context(renewed_credentials(conn, settings.s3))
         _until_exit.enter_context(write_lock(settings))
+
+    def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
+        """Configure each of its cursors, which are sessions of their own."""
+        cursor.execute(NO_PROGRESS_BAR)

@@ -35,6 +35,11 @@ def reader(fed: Feed) -> Iterator[Lake]:
         yield lake
 
 
+@on_sqlite
+def test_no_progress_bar_is_drawn_among_the_rows(reader: Lake) -> None:
+    assert reader.value("SELECT current_setting('enable_progress_bar')") is False
+
+
 WRITING = (
     "DELETE FROM staging.stg_shop__orders",
     "SELECT 1; DROP TABLE meta.file_events",

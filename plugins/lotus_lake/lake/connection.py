@@ -25,6 +25,9 @@ from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.sql import literal
 
+# DuckDB draws it into the standard output, among the rows of --json, once a query takes two
+# seconds; a setting of the session, not of the process.
+NO_PROGRESS_BAR = "SET enable_progress_bar = false"
 _CATALOG_SECRET = "lotus_lake_catalog"  # noqa: S105  the name of one
 
 # libpq's words for a server that cannot be reached any more; its own answer is to wait for hours.
@@ -141,6 +144,7 @@ def configure(
     make_folder(settings.temp_dir, "LAKE_TEMP_DIR")
     for name, value in _session_settings(settings):
         con.execute(f"SET GLOBAL {name} = {literal(value)}")
+    con.execute(NO_PROGRESS_BAR)
     load_extensions(con, settings.catalog.kind)
     if settings.s3.ca_bundle:
         con.execute(f"SET GLOBAL ca_cert_file = {literal(settings.s3.ca_bundle)}")
