@@ -491,12 +491,6 @@ MUTATIONS = (
         "test_nothing_is_fed_under_the_old_name_before_the_project_has_the_new_one",
     ),
     Mutation(
-        "a stream is renamed together with the files that land meanwhile",
-        Code("_win_guard(lake, stream, found)", "None"),
-        "tests/integration/test_renaming.py::"
-        "test_files_that_land_while_it_renames_get_the_new_name",
-    ),
-    Mutation(
         "objects of a renamed stream keep their keys",
         Text('"stream_name": stream.stream_name}', '"stream_name": name}'),
         "tests/unit/scaffold/test_stream_renaming.py::test_nothing_of_a_project_has_the_old_name",

@@ -1,19 +1,19 @@
 """Rename what a lake has of a stream: tables and ledger, in one commit.
 
 DuckLake keeps a table's data files, history, options and comments when it is renamed. Files keep
-their keys, so nothing is fed again.
+their keys, so nothing is fed again. Renaming the guard conflicts with whatever a feeder of the
+stream commits meanwhile: either it comes first, and is renamed too, or it fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.errors import CommitConflictError, ScaffoldError
+from lotus_lake.errors import ScaffoldError
 from lotus_lake.lake.branches import refuse_under_branches
 from lotus_lake.lake.session import LAKE, META, Lake
-from lotus_lake.ledger.guard import read_guard, update_guard
 from lotus_lake.ledger.renames import new_name, note_rename
 from lotus_lake.sql import identifier
 
@@ -95,7 +95,6 @@ def rename_in_lake(
         return found
 
     def unit() -> None:
-        _win_guard(lake, stream, found)
         inputs = [name for name in lake.tables("meta") if name.startswith("inputs_")]
         for table in (name for name in _BY_STREAM if name in lake.tables("meta")):
             lake.con.execute(
@@ -116,19 +115,6 @@ def rename_in_lake(
 
     lake.commit(f"{stream.id}: rename to {renamed.id}", unit)
     return found
-
-
-def _win_guard(lake: Lake, stream: Stream, found: Renames) -> None:
-    """Move the stream's guard, so that a feeder that is at work does not commit, or this does not.
-
-    Raises:
-        CommitConflictError: The guard is not as it was read.
-    """
-    if ("meta", f"guard_{stream.id}") not in found.tables:
-        return
-    guard = read_guard(lake, stream)
-    if not update_guard(lake, stream, guard, replace(guard, version=guard.version + 1)):
-        raise CommitConflictError(f"{stream.id}: the guard row moved or vanished")
 
 
 def _events(lake: Lake, stream: Stream) -> int:
