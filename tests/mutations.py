@@ -660,6 +660,11 @@ MUTATIONS = (
         "tests/integration/test_upgrade.py::test_the_branch_is_migrated_and_the_lake_is_not",
     ),
     Mutation(
+        "a promotion conflicts with a feeder that retires",
+        Code("_hold_streams(judge, chosen, run_id)", "None"),
+        "tests/integration/test_promotion.py::test_a_promotion_and_retiring_do_not_pass_each_other",
+    ),
+    Mutation(
         "a promotion takes over no ids of the branch",
         Code("min(int(found), self.source.shared)", "int(found)"),
         "tests/integration/test_promotion.py::test_tables_are_promoted_together_and_go_back",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.repair.branches import create_branch, drop_branch
 from lotus_lake.repair.promotion import open_promotion, plan_promotion
 from lotus_lake.upkeep.orphans import find_orphans
+from tests.catalogs import on_postgres
 from tests.consuming import age, expire_and_clean, write_manifest
 from tests.feeds import DAY, Feed
 from tests.promoting import (
@@ -167,8 +169,38 @@ def test_rows_that_only_the_table_has_are_not_lost(origin: Lake, feed: Feed) -> 
     assert table(origin, INT) == before
 
 
-def test_nothing_is_retired_that_a_promoted_table_has_to_read(origin: Lake, feed: Feed) -> None:
-    """The feeder has asked for the watermarks already when they move back."""
+class Interrupted:
+    """A connection that lets something happen once watermarks were read so many times."""
+
+    def __init__(self, lake: Lake, times: int, act: Callable[[], None]) -> None:
+        self.lake, self.times, self.act = lake, times, act
+
+    def execute(self, statement: str, *parameters: object) -> object:
+        found = self.lake.con.execute(statement, *parameters)  # type: ignore[arg-type]
+        if "snapshot_id_to" in str(parameters):
+            self.times -= 1
+            if self.times == 0:
+                rows = found.fetchall()
+                self.act()
+                return Rows(rows)
+        return found
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.lake.con, name)
+
+
+@dataclass
+class Rows:
+    """A result that was fetched."""
+
+    rows: list[object]
+
+    def fetchall(self) -> list[object]:
+        return self.rows
+
+
+def promote_while_days_are_retired(origin: Lake, feed: Feed, times: int) -> int:
+    """Promote when the watermarks were read so many times; returns the rows still to be read."""
     with on_branch(feed) as branch:
         build(branch, INT, text="upper(status)")
     feed.put("late.parquet", rows=5)
@@ -177,29 +209,29 @@ def test_nothing_is_retired_that_a_promoted_table_has_to_read(origin: Lake, feed
     feed.run(origin)
     build(origin, INT)
 
-    class Interrupted:
-        """Promotes as soon as the watermarks were read."""
+    def act() -> None:
+        with open_lake(feed.settings) as other:
+            do_promote(other, [INT], behind=True)
 
-        done = False
-
-        def execute(self, statement: str, *parameters: object) -> object:
-            found = origin.con.execute(statement, *parameters)  # type: ignore[arg-type]
-            if "snapshot_id_to" in str(parameters) and not self.done:
-                self.done = True
-                with open_lake(feed.settings) as other:
-                    do_promote(other, [INT], behind=True)
-            return found
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(origin.con, name)
-
-    con = Interrupted()
+    con = Interrupted(origin, times, act)
     retire_files(Lake(con, origin.settings), feed.stream, [INT], "run")  # type: ignore[arg-type]
-    assert con.done
-    landed = f"{LAKE}.staging.stg_shop__orders"
-    assert origin.value(
-        f"SELECT count(*) FROM {landed} WHERE snapshot_id > ? AND year IS NOT NULL", [mark(origin)]
-    ) == 8  # fmt: skip
+    assert con.times <= 0
+    query = f"""
+        SELECT count(*) FROM {LAKE}.staging.stg_shop__orders
+        WHERE snapshot_id > ? AND year IS NOT NULL
+    """
+    return int(origin.value(query, [mark(origin)]))
+
+
+def test_nothing_is_retired_that_a_promoted_table_has_to_read(origin: Lake, feed: Feed) -> None:
+    """The feeder has asked for the watermarks already when they move back."""
+    assert promote_while_days_are_retired(origin, feed, 1) == 8
+
+
+@on_postgres  # where another process can commit meanwhile
+def test_a_promotion_and_retiring_do_not_pass_each_other(origin: Lake, feed: Feed) -> None:
+    """They move back after they were read in the transaction that retires the second day."""
+    assert promote_while_days_are_retired(origin, feed, 3) == 8
 
 
 def test_rows_are_right_whatever_holds_them(origin: Lake, feed: Feed) -> None:
