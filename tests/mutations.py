@@ -849,7 +849,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a wait gives way to a run that is queued",
-        Text('if dag_id := self.arguments["dag_id"]:', 'if dag_id := "":'),
+        Text('if self.arguments["dag_id"] and time', 'if "" and time'),
         "tests/dags/test_sensor.py::test_a_wait_gives_way_to_a_run_that_is_queued",
     ),
     Mutation(

@@ -476,11 +476,12 @@ def test_a_wait_in_the_worker_that_times_out_is_skipped(feed: Feed, proxy: Proxy
 
 
 def test_a_wait_gives_way_to_a_run_that_is_queued(
-    trigger: BucketChangedTrigger, feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
+    feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trigger looks for one more often than it lists."""
-    trigger.arguments["poke_interval"] = 600
     monkeypatch.setattr(sensors, "_QUEUE_SECONDS", 0.05)
+    trigger = deferred(a_sensor(feed)).trigger
+    trigger.arguments["poke_interval"] = 600
 
     async def wait_and_queue() -> Any:
         waiting = asyncio.create_task(first_event(trigger))
@@ -493,6 +494,24 @@ def test_a_wait_gives_way_to_a_run_that_is_queued(
 
     with pytest.raises(AirflowSkipException, match="another run of the Dag is queued"):
         resume(a_sensor(feed), deferred(a_sensor(feed)), {"event": event})
+
+
+def test_how_often_airflow_is_asked_does_not_depend_on_how_often_the_bucket_is(
+    feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "_QUEUE_SECONDS", 600)
+    trigger = deferred(a_sensor(feed)).trigger
+    assert trigger.arguments["dag_id"]
+    trigger.arguments["poke_interval"] = 0.01
+    queued.append("manual")  # nobody asks for it in this time
+
+    async def wait_and_put() -> Any:
+        waiting = asyncio.create_task(first_event(trigger))
+        await asyncio.sleep(0.2)
+        feed.put("part_1.parquet")
+        return await waiting
+
+    assert asyncio.run(wait_and_put()) == {"status": "changed"}
 
 
 def test_a_wait_in_the_worker_gives_way_too_unless_there_is_work(

@@ -296,6 +296,7 @@ class BucketChangedTrigger(BaseTrigger):
             "dag_id": dag_id,
             "pattern": pattern,
         }
+        self._asks_at = time.monotonic() + _QUEUE_SECONDS if dag_id else float("inf")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments: strings and numbers only."""
@@ -328,12 +329,11 @@ class BucketChangedTrigger(BaseTrigger):
             AirflowSkipException: Another run of the Dag is queued.
         """
         until = time.monotonic() + seconds
-        while True:
-            await asyncio.sleep(max(0.0, min(until - time.monotonic(), _QUEUE_SECONDS)))
-            if dag_id := self.arguments["dag_id"]:
-                await sync_to_async(skip_if_queued)(dag_id)
-            if time.monotonic() >= until:
-                return
+        while (now := time.monotonic()) < until:
+            await asyncio.sleep(min(until, self._asks_at) - now)
+            if self.arguments["dag_id"] and time.monotonic() >= self._asks_at:
+                self._asks_at = time.monotonic() + _QUEUE_SECONDS
+                await sync_to_async(skip_if_queued)(self.arguments["dag_id"])
 
     async def _client(self) -> Any:
         use_embedded_s3()
