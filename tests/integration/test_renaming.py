@@ -64,6 +64,8 @@ def fed(make_feed: Callable[..., Feed], lake: Lake) -> Feed:
     put(feed, "old.parquet", 0, -50)
     put(feed, "copy.parquet", 10, -1, amount="x")
     put(feed, "part_0.parquet", 20, 0)
+    feed.put("wider.parquet", [{**some_rows(1)[0], "id": 22, "vip": True}],
+             shape={**SHAPE, "vip": pa.bool_()})  # fmt: skip
     feed.put_bytes("broken.parquet", b"nothing")
     feed.run(lake)
     process(lake, feed)
@@ -96,6 +98,8 @@ def state(lake: Lake, feed: Feed, stream: Stream) -> Any:
         lake.rows(f"SELECT * FROM {LAKE}.main.{model} ORDER BY ALL"),
         lake.rows(f"SELECT * EXCLUDE updated_at FROM {META}.watermark_{model}"),
         lake.rows(f"SELECT * EXCLUDE version FROM {META}.guard_{stream.id}"),
+        lake.rows(f"SELECT column_path, key FROM {META}.schema_changes "
+                  f"WHERE stream = '{stream.name}' ORDER BY ALL"),
         lake.rows(f"SELECT cursor_path FROM {META}.cursor_events WHERE stream = '{stream.name}' "
                   "ORDER BY version"),
         sorted(feed.objects()),
@@ -127,7 +131,7 @@ def assert_goes_on(lake: Lake, feed: Feed, before: Any) -> None:
     process(lake, feed, stream)
     assert not has_unprocessed(lake, stream, ["int_shop__sales"])
     ids = lake.rows(f"SELECT order_id FROM {LAKE}.main.int_shop__sales ORDER BY 1")
-    assert [number for (number,) in ids] == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41]
+    assert [number for (number,) in ids] == [0, 1, 10, 11, 20, 21, 22, 30, 31, 40, 41]
     expire_and_clean(lake)
     assert again.landed(lake) == landed + again.rows_of([again.key("part_2.parquet")])
 

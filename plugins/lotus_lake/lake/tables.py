@@ -28,6 +28,25 @@ COMMENT_MACRO = f"""
 """
 
 
+def tables_with(lake: Lake, schema: str, *columns: str) -> list[str]:
+    """Names of the committed tables of a schema that have all of these columns, in order."""
+    return [
+        name
+        for (name,) in lake.rows(
+            f"""
+            SELECT table_name FROM {METADATA}.ducklake_table AS tables
+            JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
+            JOIN {METADATA}.ducklake_column AS columns USING (table_id)
+            WHERE tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
+            AND columns.end_snapshot IS NULL AND parent_column IS NULL AND schema_name = ?
+            AND column_name IN (SELECT unnest(?::VARCHAR[]))
+            GROUP BY ALL HAVING count(DISTINCT column_name) = ? ORDER BY table_name
+            """,
+            [schema, list(columns), len(columns)],
+        )
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table of the lake."""

@@ -14,11 +14,10 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.errors import ScaffoldError
 from lotus_lake.lake.branches import refuse_under_branches
 from lotus_lake.lake.session import LAKE, META, Lake
+from lotus_lake.lake.tables import tables_with
 from lotus_lake.ledger.renames import new_name, note_rename
 from lotus_lake.sql import identifier
 
-# Tables of `meta` whose rows say which stream they are of.
-_BY_STREAM = ("file_events", "cursor_events", "attempts", "backfill_requests")
 _OF_A_MODEL = ("watermark", "kept_out", "failed_rows", "inputs")
 
 
@@ -96,9 +95,10 @@ def rename_in_lake(
 
     def unit() -> None:
         inputs = [name for name in lake.tables("meta") if name.startswith("inputs_")]
-        for table in (name for name in _BY_STREAM if name in lake.tables("meta")):
+        for table in tables_with(lake, "meta", "source", "stream"):
             lake.con.execute(
-                f"UPDATE {META}.{table} SET stream = ? WHERE source = ? AND stream = ?",
+                f"UPDATE {identifier(LAKE, 'meta', table)} SET stream = ? "
+                "WHERE source = ? AND stream = ?",
                 [renamed.name, stream.source, stream.name],
             )
         for old, new in models.items():
