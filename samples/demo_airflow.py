@@ -80,6 +80,12 @@ def airflow_environment(env: Mapping[str, str], airflow_home: Path) -> dict[str,
         # After an edit of a model, parsing the Dag files includes `dbt parse`.
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
         "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "180",
+        # What an idle Airflow does most: parse Dag files, 30 s after the last time by default, and
+        # count what nobody reads. A new stream appears within two minutes.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
+        "AIRFLOW__SCHEDULER__POOL_METRICS_INTERVAL": "60",
+        "AIRFLOW__SCHEDULER__TI_METRICS_INTERVAL": "60",
+        "AIRFLOW__SCHEDULER__DAGRUN_METRICS_INTERVAL": "60",
         "AIRFLOW__API__HOST": "127.0.0.1",
     }
 
