@@ -41,8 +41,8 @@ demo: $(READY) ## Land sample files with every Dag, and show the tables
 demo-ui: $(READY) ## Run Airflow with its web UI on the demo's lake (PORT=8080)
 	@$(BIN)/python -m samples.demo ui --port $(PORT)
 
-drop: $(READY) ## Let more files arrive, and watch them reach fct_sales
-	@$(BIN)/python -m samples.demo drop
+drop: $(READY) ## Let more files arrive, and watch them reach fct_sales (BAD=1: one that is cut off; MEND=1: it, whole)
+	@$(BIN)/python -m samples.demo drop $(if $(BAD),--bad) $(if $(MEND),--mend)
 
 status: $(READY) ## Show where every stream and table stands
 	@$(BIN)/lotus-lake status
@@ -110,7 +110,7 @@ test-s3: $(READY) ## Run the tests that use a store on Ceph's S3 server (root on
 test-s3-quick: S3_TESTS := $(S3_QUICK)
 test-s3-quick: test-s3 ## Run those for what stores do differently
 
-e2e: $(READY) ## Run a live scheduler against files that keep arriving
+e2e: $(READY) ## Run a live scheduler against files that keep arriving, and look at the Lake page in Chromium
 	$(BIN)/python -m pytest -m e2e $(ARGS)
 
 chaos: $(READY) ## Kill every process 1,200 times on both catalogs, feed 2,000 damaged files, each poison alone, then TPC-H at scale 1

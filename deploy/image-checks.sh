@@ -57,7 +57,7 @@ streams = {
     for path in Path("include/streams").glob("*/[!_]*.json")
     if json.loads(path.read_text()).get("selected", True)
 }
-wanted = streams | {"lake_alerts", "lake_maintenance", "lake_operations", "lake_reconcile"}
+wanted = streams | {"lake_alerts", "lake_approvals", "lake_maintenance", "lake_operations", "lake_reconcile"}
 if not streams or not wanted <= listed:
     raise SystemExit(f"error: no Dag for {sorted(wanted - listed) or 'any stream'}")
 print(f"{len(listed)} Dags, {len(streams)} of streams; no import errors")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -37,6 +39,9 @@ from samples.demo_airflow import (
     web_environment,
 )
 from samples.demo_tables import Totals, read_totals, snapshot_id, summarise
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The whole path on sample data, with Airflow."
@@ -100,14 +105,27 @@ def ui(port: Annotated[int, typer.Option(help="Port of the web UI.")] = 8080) ->
 
 
 @app.command()
-def drop(files: Annotated[int, typer.Option(min=1, help="How many files.")] = 12) -> None:
+def drop(
+    files: Annotated[int, typer.Option(min=1, help="How many files.")] = 12,
+    bad: Annotated[bool, typer.Option("--bad", help="One file, cut off in the middle.")] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Write such files anew, whole.")] = False,
+) -> None:
     """Let the next files of a later history arrive in the bucket, as Airbyte would."""
     expect_demo()
     settings = Settings.from_env(environment())
     client = s3_client(settings.s3)
-    present = {o.key for o in list_objects(client, settings.bucket, settings.raw_prefix)}
+    listed = list_objects(client, settings.bucket, settings.raw_prefix)
+    present = {item.key.removeprefix(settings.raw_prefix): item.size_bytes for item in listed}
     later = generate(seed=8, start=date(2026, 3, 7))
-    waiting = [f for f in later.files if settings.raw_prefix + f.key not in present][:files]
+    if bad:
+        cut_off(settings, client, [file for file in later.files if file.key not in present])
+        return
+    waiting = [file for file in later.files if file.key not in present][:files]
+    if mend:
+        waiting = [f for f in later.files if present.get(f.key, len(f.data)) != len(f.data)]
+    if not waiting and mend:
+        console.print("no file is cut off; `make drop BAD=1` lets one arrive")
+        return
     if not waiting:
         console.print("every file of the later history has arrived already")
         return
@@ -133,6 +151,20 @@ def drop(files: Annotated[int, typer.Option(min=1, help="How many files.")] = 12
             f"A new order is {order_id}:\n"
             f'  lotus-lake query "SELECT * FROM main.fct_sales WHERE order_id = {order_id}"'
         )
+
+
+def cut_off(settings: Settings, client: S3Client, waiting: Sequence[SampleFile]) -> None:
+    """Let a file of the orders arrive of which only the first half is there."""
+    file = next((file for file in waiting if file.stream == "orders"), None)
+    if file is None:
+        console.print("every file of the later history has arrived already")
+        return
+    write_files([replace(file, data=file.data[: len(file.data) // 2])], settings.raw_uri, client)
+    console.print(
+        f"  {file.key}: cut off in the middle\n"
+        "It goes into quarantine, and the next files land. `lotus-lake status` and the page Lake "
+        "of Airflow's\nUI say why; `make drop MEND=1` writes it anew, whole."
+    )
 
 
 def wait_for(settings: Settings, before: Totals, files: int, order_id: int | None) -> Totals | None:

@@ -27,6 +27,8 @@ from samples.demo_airflow import PROJECT, airflow, airflow_environment, web_envi
 from samples.demo_tables import table_rows
 from tests.processes import free_port
 
+JWT_SECRET = "for-the-tests-of-this-checkout-only-" * 2
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -61,6 +63,11 @@ class Deployment:
                 if error.code != 500 or time.monotonic() > deadline:
                     raise
             time.sleep(1)
+
+    def log_of(self, dag_id: str, run: str, task: str) -> str:
+        """The log of a task."""
+        path = f"/dags/{dag_id}/dagRuns/{run}/taskInstances/{task}/logs/1?full_content=true"
+        return json.dumps(self.get(path)["content"])
 
     def trigger(self, dag_id: str) -> str:
         """Trigger a Dag as a person does; returns the id of the run."""
@@ -120,6 +127,8 @@ def lake_with_bucket(root: Path, streams: Sequence[str]) -> Iterator[dict[str, s
         "LAKE_DATA_PATH": str(root / "data"),
         "LAKE_STREAMS_DIR": str(root / "streams"),
         "LAKE_TEMP_DIR": str(root / "tmp"),
+        # For the tokens of users that a test makes.
+        "AIRFLOW__API_AUTH__JWT_SECRET": JWT_SECRET,
     }
     settings = Settings.from_env(env)
     s3_client(settings.s3).create_bucket(Bucket=settings.bucket)

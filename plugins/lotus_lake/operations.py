@@ -67,9 +67,13 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Put quarantined files back into the queue; all of the stream without keys."""
+    """Put quarantined files back into the queue; all of the stream without keys.
+
+    With `accept`, they may add columns to the landing table, whatever `on_schema_change` says.
+    """
 
     keys: tuple[str, ...] = ()
+    accept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def carry_out(lake: Lake, stream: Stream, request: Request, run_id: str) -> Repo
         case Backfill():
             return _backfill(lake, stream, AirbyteClient(request.airbyte))
         case Retry():
-            count = quarantine.retry(lake, stream, request.keys, run_id)
+            count = quarantine.retry(lake, stream, request.keys, run_id, accept=request.accept)
             return Report({"files": count}, f"{counted(count, 'file')} in the queue")
         case Drop():
             count = quarantine.drop(lake, stream, request.keys, run_id)

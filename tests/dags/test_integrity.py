@@ -41,7 +41,9 @@ STREAM_FILES = {
     for path in sorted(STREAMS_DIR.glob("*/[!_]*.json"))
     if json.loads(path.read_text()).get("selected", True)
 }
-UPKEEP = {"lake_alerts", "lake_maintenance", "lake_operations", "lake_reconcile"}
+UPKEEP = {
+    "lake_alerts", "lake_approvals", "lake_maintenance", "lake_operations", "lake_reconcile",
+}  # fmt: skip
 ENRICHED = {f"enriched__{path.parent.name}" for path in ENRICHED_DIR.glob("*/*.sql")}
 
 

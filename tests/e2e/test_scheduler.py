@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -10,21 +9,12 @@ import pytest
 
 from lotus_lake.bucket.objects import s3_client
 from samples import generate, write_files
-from tests.standalone import Deployment, lake_with_bucket, run_standalone
+from tests.e2e.conftest import STREAMS
+from tests.standalone import Deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-STREAMS = ("orders", "order_refunds", "customers")
 MODELS = (*(f"int_shopify__{stream}" for stream in STREAMS), "fct_sales")
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """`airflow standalone` on an empty bucket, with the three Shopify streams."""
-    root = tmp_path_factory.mktemp("deployment")
-    with lake_with_bucket(root, STREAMS) as env, run_standalone(root, env) as running:
-        running.wait_until(lambda: running.waiting_streams() == len(STREAMS), "sensors wait")
-        yield running
 
 
 def test_files_reach_fct_sales_through_asset_events_with_no_manual_step(

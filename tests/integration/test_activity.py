@@ -43,6 +43,17 @@ def test_every_landing_is_in_one_part_of_the_span(feed: Feed, lake: Lake, span: 
     assert not any(p.files for p in read_activity(lake, feed.stream, span, later))
 
 
+@pytest.mark.parametrize("minute", [0, 29, 31, 59])
+def test_a_landing_belongs_to_the_hour_in_which_it_was(feed: Feed, lake: Lake, minute: int) -> None:
+    feed.put()
+    feed.run(lake)
+    at = datetime(2026, 3, 10, 14, minute, 59, 999999, UTC)
+    lake.con.execute(f"UPDATE {META}.file_events SET recorded_at = ?", [at])
+    now = datetime(2026, 3, 10, 14, 59, 59, 999999, UTC)
+    (landed,) = [part for part in read_activity(lake, feed.stream, "day", now) if part.files]
+    assert landed.since == datetime(2026, 3, 10, 14, tzinfo=UTC)
+
+
 def test_a_column_is_noted_with_the_file_that_brought_it(feed: Feed, lake: Lake) -> None:
     feed.put("part_0.parquet", 3)
     feed.run(lake)

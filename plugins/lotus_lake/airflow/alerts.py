@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseNotifier, Context, get_current_context
 
+from lotus_lake.airflow.approvals import ask_about_changes
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.metrics import send_metrics
 from lotus_lake.airflow.tasks import lake_dag, lake_task
@@ -37,6 +38,8 @@ Every five minutes, compares the state of each stream with the last check: *brok
 Lake page and of `lotus-lake status`. Failed tasks of `lake_maintenance` and `lake_reconcile` are
 alerted too. The same states are exported as metrics, if Airflow exports its own.
 
+Schema changes that wait for a person become runs of `lake_approvals`.
+
 `{VARIABLE}` names the notifiers; without it, alerts are warnings in the log of this Dag's task.
 """
 
@@ -50,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 def alerts_dag() -> DAG:
-    """The Dag: one task."""
+    """The Dag: one task for alerts, and two that ask about schema changes."""
     with lake_dag(
         ALERTS_DAG_ID,
         description="Alerts people to streams that are broken, stuck or late",
@@ -61,6 +64,7 @@ def alerts_dag() -> DAG:
         tags=["maintenance"],
     ) as dag:
         check()
+        ask_about_changes()
     return dag
 
 

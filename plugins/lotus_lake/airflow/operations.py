@@ -58,7 +58,8 @@ happen. Then trigger the Dag again with **Dry run** off. No operation ever doubl
 
 `retry quarantine`
 : Puts the quarantined files of *Keys*, or all of the stream, back into the queue; the stream's next
-  run tries them again.
+  run tries them again. *Accept* lets them add columns to the landing table, whatever
+  `on_schema_change` says.
 
 `drop quarantine`
 : Closes the case of the files of *Keys*: they do not land. Their objects stay in the bucket.
@@ -76,7 +77,7 @@ REQUESTS: Mapping[str, Callable[[Form], Request]] = {
     ),
     "reconcile": lambda form: Reconcile(form["repair"], form["empty"]),
     "backfill": lambda _: Backfill(airbyte_access()),
-    "retry quarantine": lambda form: Retry(tuple(form["keys"] or ())),
+    "retry quarantine": lambda form: Retry(tuple(form["keys"] or ()), form["accept"]),
     "drop quarantine": lambda form: Drop(tuple(form["keys"] or ())),
 }
 
@@ -169,6 +170,12 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             items={"type": "string"},
             title="Keys",
             description="quarantine: keys of objects, one per line; for a retry, none means all.",
+        ),
+        "accept": Param(
+            False,
+            type="boolean",
+            title="Accept",
+            description="retry quarantine: accept the schema changes of these files.",
         ),
         "feed_again": Param(
             False,

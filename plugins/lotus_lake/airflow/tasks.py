@@ -116,15 +116,17 @@ def lake_dag(
     dag_id: str,
     *,
     retries: int = 2,
+    max_active_runs: int = 1,
     has_long_tasks: bool = True,
     default_args: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> DAG:
-    """A Dag that runs once at a time and does not catch up.
+    """A Dag that runs once at a time, unless told otherwise, and does not catch up.
 
     Args:
         dag_id: Its id.
         retries: Retries of each task, unless the task says otherwise.
+        max_active_runs: How many runs there may be at a time.
         has_long_tasks: Whether its tasks read whole tables or buckets; see `task_timeout`.
         default_args: Of its tasks, in addition to ours.
         options: As of `DAG`.
@@ -133,7 +135,7 @@ def lake_dag(
         dag_id=dag_id,
         start_date=START_DATE,
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=max_active_runs,
         auto_register=False,  # a Dag that failed half-way is not to be there
         default_args={
             "owner": OWNER,

@@ -155,14 +155,23 @@ def list_command(source: AnySource = None, stream: AnyName = None, as_json: AsJs
 
 
 @in_quarantine.command(name="retry")
-def retry_command(source: Source, stream: Name, keys: Keys = None, as_json: AsJson = False) -> None:
+def retry_command(
+    source: Source,
+    stream: Name,
+    keys: Keys = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Let them add columns to the landing table.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Put quarantined files back into the queue: those with these keys, or all of the stream.
 
     If a version was quarantined because it replaced a landed object, it now lands in its place.
+    With --accept, files that wait for approval of their schema change land, and change the table.
 
     Example: lotus-lake quarantine retry shopify orders
     """
-    result = _decide(source, stream, Retry(tuple(keys or ())), "queued", as_json=as_json)
+    result = _decide(source, stream, Retry(tuple(keys or ()), accept), "queued", as_json=as_json)
     if not as_json:
         say(f"{result.summary}; `lotus-lake feed {source} {stream}` lands them now")
 

@@ -182,12 +182,13 @@ class FeederOptions(BaseModel):
         description="Raw files from more than this many days before the cursor are retired once "
         "every processed model has consumed them.",
     )
-    on_schema_change: Literal["evolve", "freeze", "fail"] = Field(
+    on_schema_change: Literal["evolve", "freeze", "ask", "fail"] = Field(
         default="evolve",
         description="What to do with a new column in a file: add it to the landing table (evolve), "
-        "leave it out and note that in the ledger (freeze), or quarantine the file (fail). A "
-        "column of another type quarantines the file, too (fail), or is a matter of "
-        "on_type_change (evolve, freeze).",
+        "leave it out and note that in the ledger (freeze), quarantine the file until a person "
+        "accepts the change (ask), or quarantine it (fail). A column that has to become wider is "
+        "changed (evolve, freeze, fail) or asked about (ask). A column of another type quarantines "
+        "the file, too (fail), or is a matter of on_type_change (evolve, freeze, ask).",
     )
     on_type_change: Literal["rescue", "quarantine"] = Field(
         default="rescue",

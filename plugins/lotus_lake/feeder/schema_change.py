@@ -31,6 +31,7 @@ from lotus_lake.lake.session import Lake
 from lotus_lake.landing.evolution import Evolution, evolve, plan_evolution
 from lotus_lake.landing.tables import table_types
 from lotus_lake.landing.types import holds, landing_type
+from lotus_lake.ledger.events import WAITS_FOR_APPROVAL
 from lotus_lake.sql import folded
 
 
@@ -75,7 +76,13 @@ def decide(lake: Lake, strategy: Append, group: Sequence[Footer]) -> list[Outcom
     unread = {outcome.file for outcome in bad}
     group = [footer for footer in group if footer.file not in unread]
     is_parquet = bool(group) and group[0].reading is None
-    fit = _fit(lake, strategy, columns, group[0].untyped if group else ())
+    fit = _fit(
+        lake,
+        strategy,
+        columns,
+        group[0].untyped if group else (),
+        is_accepted=any(footer.file.is_accepted for footer in group),
+    )
     if fit.refusal:
         return [*bad, *_quarantined(group, fit.refusal)]
     outcomes = [*bad, *(Outcome(f.file, "empty", row_count=0) for f in group if not f.row_count)]
@@ -153,8 +160,16 @@ def _register(lake: Lake, footer: Footer, note: str | None) -> Outcome:
     return Outcome(footer.file, "registered", footer.row_count, note, uri, shape=footer.shape)
 
 
-def _fit(lake: Lake, strategy: Append, columns: Sequence[Column], untyped: Sequence[str]) -> _Fit:
+def _fit(
+    lake: Lake,
+    strategy: Append,
+    columns: Sequence[Column],
+    untyped: Sequence[str],
+    *,
+    is_accepted: bool,
+) -> _Fit:
     options, table = strategy.stream.feeder, table_types(lake, strategy.stream)
+    on_schema_change = "evolve" if is_accepted else options.on_schema_change
     placed = {column.name: column for column in columns if column.name}
     evolution = plan_evolution(
         table, {n: c.kind for n, c in placed.items() if c.source not in untyped}
@@ -167,19 +182,27 @@ def _fit(lake: Lake, strategy: Append, columns: Sequence[Column], untyped: Seque
     ]
     new_columns = ", ".join(f"{'.'.join(path)} {kind}" for path, kind in evolution.added)
     problems, said = list[str](), name_problem(columns)
-    if said and (options.on_schema_change == "fail" or options.on_type_change == "quarantine"):
+    if said and (on_schema_change == "fail" or options.on_type_change == "quarantine"):
         problems.append(f"{said}: rename it at the source, or set on_type_change to rescue")
-    if options.on_schema_change == "fail":
+    if on_schema_change == "fail":
         problems += evolution.problems
         if new_columns:
             problems.append(f"new columns {new_columns}, and on_schema_change is fail")
     if problems:
         return _Fit(refusal="; ".join(problems))
+    if on_schema_change == "ask" and (change := _described(evolution)):
+        return _Fit(refusal=f"{WAITS_FOR_APPROVAL}{change}")
     note = None
-    if options.on_schema_change == "freeze" and new_columns:
+    if on_schema_change == "freeze" and new_columns:
         evolution = Evolution((), evolution.widened, evolution.problems, evolution.misfits)
         note = f"columns left out by on_schema_change freeze: {new_columns}"
     known = {folded(column) for column in table}
     misfits = (*evolution.misfits, *(name for name in holes if folded(name) in known))
     by_copy = strategy.copies or bool(misfits or holes) or any(c.is_changed for c in columns)
     return _Fit(None, note, evolution, misfits, by_copy)
+
+
+def _described(evolution: Evolution) -> str:
+    """What a landing table would get, for people; nothing when it stays as it is."""
+    added = [f"new column {'.'.join(path)} {kind}" for path, kind in evolution.added]
+    return ", ".join([*added, *(f"column {n} becomes {kind}" for n, kind in evolution.widened)])

@@ -28,6 +28,10 @@ EVENTS = (
 # Remark on a quarantined file that the store would not give. It is tried again without anybody: the
 # first time after so many minutes, then after four times the pause before, at most a day.
 REFUSED = "the store would not give it: it is tried again, after growing pauses"
+# How the error of a file begins whose schema change waits for a person, and the remark on one that
+# was queued again because a person has accepted it.
+WAITS_FOR_APPROVAL = "waits for approval: "
+ACCEPTED = "its schema change was accepted"
 # Remark on a file of a generation that was taken out because none of its objects is left.
 EMPTIED = "its object is gone, and so are its rows: the stream is empty"
 _PAUSE_MINUTES, _LONGEST_PAUSE_MINUTES = 5, 1440

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import META, Lake
-from lotus_lake.ledger.events import files_sql
+from lotus_lake.ledger.events import ACCEPTED, files_sql
 from lotus_lake.ledger.guard import read_guard
 
 _NO_BOUND = 2**63 - 1
@@ -35,6 +35,7 @@ class PendingFile:
         partition_date: Day of its key.
         generation_id: Airbyte's generation, in a stream whose generations replace each other.
         snapshot_id: Snapshot in which it was put into the queue.
+        is_accepted: Whether a person has accepted that it changes the landing table.
     """
 
     position: int
@@ -45,6 +46,7 @@ class PendingFile:
     partition_date: date
     generation_id: int | None
     snapshot_id: int
+    is_accepted: bool = False
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -73,10 +75,10 @@ def pending_files(
     rows = lake.rows(
         f"""
         SELECT position, key, etag, size_bytes, last_modified, partition_date, generation_id,
-               snapshot_id
+               snapshot_id, remark IS NOT DISTINCT FROM ? AS is_accepted
         FROM {_PENDING} ORDER BY position LIMIT coalesce(?, {_NO_BOUND})
         """,
-        [*_positions(stream, first, last), limit],
+        [ACCEPTED, *_positions(stream, first, last), limit],
     )
     return [PendingFile(*row) for row in rows]
 

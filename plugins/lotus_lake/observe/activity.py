@@ -60,7 +60,7 @@ def read_activity(
 
 
 _PARTS = f"""
-SELECT (epoch(recorded_at) // ?)::BIGINT AS part,
+SELECT floor(epoch(recorded_at) / ?)::BIGINT AS part,
        count(*) FILTER (event IN {LANDED_SQL}),
        coalesce(sum(row_count) FILTER (event IN {LANDED_SQL}), 0)::BIGINT,
        coalesce(sum(size_bytes) FILTER (event IN {LANDED_SQL}), 0)::BIGINT,

@@ -15,7 +15,7 @@ from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.commit import Change, commit
-from lotus_lake.ledger.events import FileEvent, files_with
+from lotus_lake.ledger.events import ACCEPTED, FileEvent, files_with
 from lotus_lake.ledger.guard import Guard
 from lotus_lake.ledger.schema import was_fed
 from lotus_lake.repair.requeue import requeue
@@ -62,7 +62,9 @@ def quarantined_in(lake: Lake, stream: Stream, run_id: str, *, limit: int) -> li
     return [Quarantined(*row) for row in rows]
 
 
-def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
+def retry(
+    lake: Lake, stream: Stream, keys: Sequence[str], run_id: str, *, accept: bool = False
+) -> int:
     """Put quarantined files back into the queue; the next run tries them again.
 
     Args:
@@ -70,6 +72,7 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
         stream: The stream.
         keys: Which; all of the stream when empty.
         run_id: Who does it, for the ledger.
+        accept: Let them add columns to the landing table, whatever `on_schema_change` says.
 
     Returns:
         How many. Keys that cannot be registered at all are left out, unless they are named, and so
@@ -104,7 +107,7 @@ def retry(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:
     dated = [
         replace(file, partition_date=layout.day(file.key, file.last_modified)) for file in usable
     ]
-    return requeue(lake, stream, dated, run_id)
+    return requeue(lake, stream, dated, run_id, ACCEPTED if accept else None)
 
 
 def drop(lake: Lake, stream: Stream, keys: Sequence[str], run_id: str) -> int:

@@ -16,7 +16,13 @@ from lotus_lake.ledger.guard import Guard
 _FILES_A_COMMIT = 10_000
 
 
-def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
+def requeue(
+    lake: Lake,
+    stream: Stream,
+    files: Sequence[FileEvent],
+    run_id: str,
+    remark: str | None = None,
+) -> int:
     """Queue files again; registering them then replaces what is there of them.
 
     Files that something has become of meanwhile are left out, and so are those whose object has
@@ -28,18 +34,21 @@ def requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str)
         stream: The stream.
         files: Known files of the grammar, that is, with a partition date.
         run_id: Who does it, for the ledger.
+        remark: What there is to know of them.
 
     Returns:
         How many were queued.
     """
     size = _FILES_A_COMMIT if strategy_of(stream).is_divisible else len(files)
     return sum(
-        _requeue(lake, stream, files[first : first + size], run_id)
+        _requeue(lake, stream, files[first : first + size], run_id, remark)
         for first in range(0, len(files), size or 1)
     )
 
 
-def _requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str) -> int:
+def _requeue(
+    lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str, remark: str | None
+) -> int:
     def decide(guard: Guard) -> Change | None:
         versions = known_versions(lake, stream, [file.key for file in files])
         chosen = [file for file in files if _may_wait(file, versions[file.key])]
@@ -48,6 +57,7 @@ def _requeue(lake: Lake, stream: Stream, files: Sequence[FileEvent], run_id: str
                 file,
                 event="discovered",
                 position=guard.file_count + number,
+                remark=remark,
                 data_file=None,
                 rescued_count=None,
             )

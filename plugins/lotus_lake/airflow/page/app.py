@@ -128,7 +128,7 @@ def one_dag(request: Request, user: GetUserDep) -> Response:
     if seen.found is None:
         return _render("waiting.html", seen, title=dag_id)
     for row in visible(seen.found["streams"], {dag_id}, _paused()):
-        return _one_stream(request.query_params, row, seen, _may_operate(user))
+        return _one_stream(request.query_params, row, _may_operate(user))
     enriched = [row for row in seen.found["enriched"] if domain_dag(row["domain"]) == dag_id]
     return _one_domain(request.query_params, dag_id, enriched, seen)
 
@@ -166,17 +166,22 @@ def static(name: str) -> Response:
 
 
 def _one_stream(
-    given: Mapping[str, str], row: Mapping[str, Any], overview: Seen, operations: bool
+    given: Mapping[str, str], row: Mapping[str, Any], operations: bool
 ) -> Response:
     view = given.get("view", "files") if given.get("view") in _VIEWS else "files"
     source, _, stream = row["status"]["stream"].partition("/")
     wanted, problem = _wanted(view, given)
     seen = Seen() if problem else cache.see(view, source=source, stream=stream, **wanted)
+    overview = cache.see("overview", old_will_do=True)  # it may have been renewed meanwhile
+    if overview.found is not None:
+        renewed = visible(overview.found["streams"], {row["stream_id"]}, _paused())
+        row = renewed[0] if renewed else row
     return _render(
         "stream.html",
-        seen if view != "files" or not problem else overview,
+        overview if problem else seen,
         title=row["stream_id"],
         row=row,
+        facts=overview,
         views=_VIEWS,
         view=view,
         tables=[row["status"]["stream"], *(lag["model"] for lag in row["models"])],

@@ -23,6 +23,8 @@ from lotus_lake.observe.child import query
 _PATIENCE_SECONDS = 0.8
 _FRESH_SECONDS = 10.0
 _KEPT_SECONDS = 3600.0
+# A page that shows what is older reloads itself, if a query has run for less than a moment.
+_OLD_SECONDS, _MOMENT_SECONDS = 30.0, 5.0
 # A query is not repeated before four times its duration has passed: it takes at most a fifth of the
 # time.
 _REST = 4
@@ -53,6 +55,12 @@ class Seen:
     def is_fresh(self) -> bool:
         """Whether this is how the lake is now."""
         return self.found is not None and self.error is None and self.age_seconds <= _FRESH_SECONDS
+
+    @property
+    def will_be_renewed(self) -> bool:
+        """Whether it is old, and a newer result is a moment away."""
+        is_old = self.found is not None and self.age_seconds > _OLD_SECONDS
+        return is_old and 0 < self.waiting_seconds < _MOMENT_SECONDS
 
 
 @dataclass(slots=True)

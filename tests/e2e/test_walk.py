@@ -1,0 +1,258 @@
+"""A person in a real browser: sees a bad file, is asked about a schema, follows a number home."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import Browser, expect
+
+from lotus_lake.bucket.objects import s3_client
+from samples import SampleFile, generate, write_files
+from tests.e2e.browser import PHONE, Person, chromium, find_chromium, person, token_of
+from tests.e2e.conftest import STREAMS
+from tests.standalone import JWT_SECRET, Deployment
+
+CHROMIUM = find_chromium()
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; CHROMIUM names one"),
+]
+HISTORY, LATER = generate(), generate(seed=8, start=date(2026, 3, 7))
+SOURCE = [file for file in HISTORY.files if file.source == "shopify"]
+HOSTILE = "{{ 7 * 7 }} <b>x</b>"
+# A busy machine takes its time.
+expect.set_options(timeout=120_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None
+    with chromium(CHROMIUM) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def fed(deployment: Deployment) -> Deployment:
+    """All sales are there."""
+    put(deployment, *SOURCE)
+    keys = [file.key for file in SOURCE]
+    expected = {"fct_sales": HISTORY.expected("fct_sales", keys)}
+    deployment.wait_until(
+        lambda: deployment.tables(["fct_sales"]) == expected, "the sales are there", pause=5
+    )
+    return deployment
+
+
+@pytest.fixture
+def anna(browser: Browser, fed: Deployment) -> Iterator[Person]:
+    """Whom Airflow takes for an admin."""
+    with person(browser, fed.url) as found:
+        yield found
+        assert found.complaints == []
+
+
+def put(deployment: Deployment, *files: SampleFile) -> None:
+    write_files(
+        files, deployment.settings.raw_uri, s3_client(deployment.settings.s3), only_new=True
+    )
+
+
+def later(stream: str) -> SampleFile:
+    return next(file for file in LATER.files if file.stream == stream)
+
+
+def run_alerts(deployment: Deployment) -> str:
+    """Run `lake_alerts`; returns the id of the run."""
+    run = deployment.trigger("lake_alerts")
+    deployment.wait_until(
+        lambda: deployment.get(f"/dags/lake_alerts/dagRuns/{run}")["state"] == "success",
+        "alerts were sent",
+    )
+    return run
+
+
+def test_the_lake_is_an_entry_of_the_navigation_in_both_themes_and_on_a_phone(
+    anna: Person, browser: Browser, fed: Deployment
+) -> None:
+    anna.go("/")
+    anna.page.get_by_role("link", name="Lake", exact=True).click()
+    for stream in STREAMS:
+        expect(anna.lake.get_by_role("link", name=f"shopify/{stream}", exact=True)).to_be_visible()
+    expect(anna.lake.get_by_role("link", name="fct_sales")).to_be_visible()
+    anna.picture("lake")
+    for name, dark, size in (("dark", True, None), ("phone", False, PHONE)):
+        options: dict[str, Any] = {"size": size} if size else {}
+        with person(browser, fed.url, dark=dark, **options) as other:
+            other.go("/plugin/lake")
+            expect(other.lake.get_by_text("shopify/orders")).to_be_visible()
+            theme = other.lake.locator("html").get_attribute("data-theme")
+            assert theme == ("dark" if dark else "light")
+            wide = other.lake.locator("html").evaluate("e => e.scrollWidth - e.clientWidth")
+            assert wide <= 0
+            other.picture(f"lake_{name}")
+
+
+def test_a_search_is_part_of_the_address(anna: Person) -> None:
+    anna.go("/plugin/lake")
+    anna.lake.get_by_label("Search").fill("refunds")
+    anna.lake.get_by_label("Search").press("Enter")
+    expect(anna.lake.get_by_text("shopify/order_refunds")).to_be_visible()
+    expect(anna.lake.get_by_text("shopify/customers")).not_to_be_visible()
+
+
+@pytest.mark.parametrize("view", ["files", "activity", "rows", "schema", "balance"])
+def test_every_view_of_a_stream_shows_something(anna: Person, view: str) -> None:
+    anna.go(f"/dags/shopify__orders/plugin/lake-stream?view={view}")
+    expect(anna.lake.locator("[aria-current=page]")).to_have_text(view.capitalize())
+    expect(anna.lake.locator("table, svg").first).to_be_attached()
+    anna.picture(f"stream_{view}")
+
+
+def test_a_bad_file_is_seen_told_and_forgotten_once_it_is_whole(
+    anna: Person, fed: Deployment
+) -> None:
+    file = later("orders")
+    put(fed, replace(file, data=file.data[: len(file.data) // 2]))
+    dropped_at = time.monotonic()
+    anna.go("/plugin/lake")
+    row = anna.lake.get_by_role("row").filter(has_text="shopify/orders")
+    while not row.get_by_text("1 file in quarantine").is_visible():
+        assert time.monotonic() < dropped_at + 300
+        anna.page.wait_for_timeout(1000)
+        anna.page.reload()
+        anna.page.wait_for_timeout(3000)
+    anna.picture("broken")
+    row.get_by_role("link", name="1", exact=True).click()
+    expect(anna.lake.get_by_text("quarantined", exact=True).first).to_be_visible()
+    expect(
+        anna.lake.get_by_text("No magic bytes").or_(anna.lake.locator(".reason"))
+    ).to_be_visible()
+    assert file.key in anna.lake.locator("tbody").inner_text()
+    anna.picture("broken_file")
+
+    told = fed.log_of("lake_alerts", run_alerts(fed), "check")
+    assert "shopify__orders is broken: 1 file in quarantine" in told
+
+    put(fed, file)
+    keys = [some.key for some in (*SOURCE, file)]
+    orders = {row["order_id"] for row in LATER.expected("fct_sales", [file.key])}
+    fed.wait_until(
+        lambda: (
+            orders <= {row["order_id"] for row in fed.tables(["fct_sales"]).get("fct_sales", ())}
+        ),
+        f"{keys[-1]} is in the sales",
+        pause=5,
+    )
+    told = fed.log_of("lake_alerts", run_alerts(fed), "check")
+    assert "shopify__orders is fresh" in told
+    anna.go("/plugin/lake")
+    expect(row.get_by_text("fresh", exact=True)).to_be_visible()
+
+
+def test_a_schema_change_waits_for_a_person_who_approves_it(anna: Person, fed: Deployment) -> None:
+    config = fed.settings.streams_dir / "shopify" / "customers.json"
+    ask(config)
+    file = later("customers")
+    put(fed, with_column(file, HOSTILE))
+    fed.wait_until(lambda: quarantined(fed, file.key), "it waits in quarantine")
+
+    run_alerts(fed)
+    (run,) = fed.get("/dags/lake_approvals/dagRuns")["dag_runs"]
+    asked = f"/dags/lake_approvals/runs/{run['dag_run_id']}/tasks/approve"
+    fed.wait_until(lambda: state_of(fed, run, "approve") == "awaiting_input", "it asks")
+    run_alerts(fed)  # nobody is asked twice
+    assert fed.get("/dags/lake_approvals/dagRuns")["total_entries"] == 1
+    anna.go(f"{asked}/required_actions")
+    expect(
+        anna.page.get_by_text("May the landing table of shopify/customers change?")
+    ).to_be_visible()
+    text = anna.page.locator("body").inner_text()
+    assert f"new column {HOSTILE} BIGINT" in text  # neither Jinja nor markup
+    assert file.key in text
+    anna.picture("approval")
+    anna.page.get_by_role("button", name="Approve").click()
+
+    fed.wait_until(lambda: state_of(fed, run, "apply") == "success", "it is applied")
+    fed.wait_until(lambda: not quarantined(fed, file.key), "the file lands")
+    anna.go("/dags/shopify__customers/plugin/lake-stream?view=schema")
+    expect(anna.lake.get_by_role("row").filter(has_text=HOSTILE).first).to_be_visible(
+        timeout=MINUTE
+    )
+
+
+def test_a_number_is_followed_to_every_file_that_it_is_made_of(
+    anna: Person, fed: Deployment
+) -> None:
+    rows = HISTORY.expected("int_shopify__order_refunds", [file.key for file in SOURCE])
+    (order, refunds), *_ = Counter(row["order_id"] for row in rows).most_common()
+    assert refunds > 1
+    anna.go("/plugin/lake")
+    row = anna.lake.get_by_role("row").filter(has=anna.page.locator("text=fct_sales"))
+    anna.lake.locator("a[href='why?table=fct_sales']").click()
+    anna.lake.get_by_label("Where").fill(f"order_id = {order}")
+    anna.lake.get_by_label("Column").fill("total_sales")
+    anna.lake.get_by_label("Where").press("Enter")
+    expect(anna.lake.get_by_text("stg_shopify__order_refunds").first).to_be_visible()
+    text = anna.lake.locator("main").inner_text().replace("\n", "")
+    assert row is not None
+    found = {file.key for file in SOURCE if file.stream == "order_refunds" and file.key in text}
+    assert len(found) >= 1
+    anna.picture("why")
+
+
+def test_a_viewer_sees_the_lake_and_is_offered_nothing_to_do(
+    browser: Browser, fed: Deployment
+) -> None:
+    for role, may_act in (("VIEWER", False), ("USER", True)):
+        token = token_of(JWT_SECRET, role.lower(), role, time.time())
+        with person(browser, fed.url, token=token) as bert:
+            bert.go("/plugin/lake")
+            expect(bert.lake.get_by_text("shopify/orders")).to_be_visible()
+            acts = bert.lake.get_by_role("link", name="Operations").count()
+            assert acts == int(may_act), role
+
+
+def ask(config: Path) -> None:
+    """Make a stream ask before its table changes."""
+    document = json.loads(config.read_text())
+    document.setdefault("feeder", {})["on_schema_change"] = "ask"
+    config.write_text(json.dumps(document))
+
+
+def with_column(file: SampleFile, name: str) -> SampleFile:
+    """The file with one more column."""
+    table = pq.read_table(io.BytesIO(file.data))
+    table = table.append_column(name, pa.array([1] * table.num_rows, pa.int64()))
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return replace(file, data=sink.getvalue())
+
+
+def quarantined(deployment: Deployment, key: str) -> bool:
+    from lotus_lake.lake.connection import open_to_read
+
+    with open_to_read(deployment.settings) as lake:
+        return bool(
+            lake.value(
+                "SELECT count(*) FROM lakehouse.meta.feeder_files "
+                "WHERE ends_with(key, ?) AND event IN ('quarantined', 'discovered')",
+                [key],
+            )
+        )
+
+
+def state_of(deployment: Deployment, run: dict[str, Any], task: str) -> str:
+    path = f"/dags/lake_approvals/dagRuns/{run['dag_run_id']}/taskInstances/{task}"
+    return str(deployment.get(path)["state"])
