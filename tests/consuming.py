@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from lotus_lake.config.settings import Settings
 from lotus_lake.lake.session import LAKE, META, Lake
@@ -48,6 +49,7 @@ def write_manifest(
     *models: tuple[str, str],
     enriched: Mapping[str, Sequence[str]] = {},
     unique_key: str | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> None:
     """A manifest with processed models, each with the tag of its stream, and enriched ones.
 
@@ -56,6 +58,7 @@ def write_manifest(
         models: Names of the processed models, with their tags.
         enriched: Names of the enriched models, with those of the models they read.
         unique_key: Of the processed models.
+        meta: `config.meta` of the enriched models.
     """
     folder = settings.project_dir / "include" / "dbt" / "target"
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +81,7 @@ def write_manifest(
             "tags": [],
             "depends_on": {"nodes": [f"model.{parent}" for parent in parents]},
             "description": "",
+            "config": {"meta": dict(meta or {})},
         }
         for name, parents in enriched.items()
     }

@@ -187,9 +187,7 @@ def test_a_schema_change_waits_for_a_person_who_approves_it(anna: Person, fed: D
     fed.wait_until(lambda: state_of(fed, run, "apply") == "success", "it is applied")
     fed.wait_until(lambda: not quarantined(fed, file.key), "the file lands")
     anna.go("/dags/shopify__customers/plugin/lake-stream?view=schema")
-    expect(anna.lake.get_by_role("row").filter(has_text=HOSTILE).first).to_be_visible(
-        timeout=MINUTE
-    )
+    expect(anna.lake.get_by_role("row").filter(has_text=HOSTILE).first).to_be_visible()
 
 
 def test_a_number_is_followed_to_every_file_that_it_is_made_of(

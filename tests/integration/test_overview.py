@@ -89,3 +89,18 @@ def test_each_model_has_its_lag_and_each_mart_its_inputs(feed: Feed, lake: Lake)
     (sales,) = overview.enriched
     assert (sales.domain, sales.parents, sales.status.built) == ("sales", (MODEL,), False)
     assert set(built_models(feed.settings.project_dir)) > {"fct_sales"}
+
+
+def test_an_enriched_table_is_late_once_it_was_not_built_for_longer_than_promised(
+    feed: Feed, lake: Lake
+) -> None:
+    promise = {"freshness": {"warn_after_seconds": 3600}}
+    write_manifest(feed.settings, enriched={"fct": []}, meta=promise)
+    now = datetime.now(UTC)
+    assert read_overview(lake, now).verdicts["fct"].state == "empty"
+    lake.con.execute("CREATE TABLE lakehouse.main.fct AS SELECT 1 AS total")
+    lake.con.execute("INSERT INTO lakehouse.main.fct SELECT range FROM range(100000)")
+    assert read_overview(lake, now).verdicts["fct"].state == "fresh"
+    found = read_overview(lake, now + timedelta(hours=2)).verdicts
+    assert (found["fct"].state, found["fct"].level) == ("late", "warning")
+    assert found.keys() == {"fct", feed.stream.id}

@@ -1,4 +1,4 @@
-"""The Dag `lake_alerts`: tells people when a stream needs one, and when it no longer does.
+"""The Dag `lake_alerts`: tells people when a stream or a table needs one, and when no longer.
 
 It looks at the ledger, and so notices a stream whose own Dag does not run. Whom it tells, and how,
 is up to Airflow's notifiers, which `LAKE_NOTIFIERS` names; without any, alerts are log lines.
@@ -24,8 +24,7 @@ from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.observe.alerts import Alert, compare
-from lotus_lake.observe.overview import read_streams
-from lotus_lake.project.manifest import built_models
+from lotus_lake.observe.overview import read_overview
 
 ALERTS_DAG_ID = "lake_alerts"
 VARIABLE = "LAKE_NOTIFIERS"
@@ -33,10 +32,11 @@ VARIABLE = "LAKE_NOTIFIERS"
 _DOC = f"""\
 ### Alerts
 
-Every five minutes, compares the state of each stream with the last check: *broken*, *stuck* or
-*late* is alerted once, and once more when the stream is fine again. The states are those of the
-Lake page and of `lotus-lake status`. Failed tasks of `lake_maintenance` and `lake_reconcile` are
-alerted too. The same states are exported as metrics, if Airflow exports its own.
+Every five minutes, compares the state of each stream and enriched table with the last check:
+*broken*, *stuck* or *late* is alerted once, and once more when it is fine again. The states are
+those of the Lake page and of `lotus-lake status`. Failed tasks of `lake_maintenance` and
+`lake_reconcile` are alerted too. The same states are exported as metrics, if Airflow exports its
+own.
 
 Schema changes that wait for a person become runs of `lake_approvals`.
 
@@ -56,7 +56,7 @@ def alerts_dag() -> DAG:
     """The Dag: one task for alerts, and two that ask about schema changes."""
     with lake_dag(
         ALERTS_DAG_ID,
-        description="Alerts people to streams that are broken, stuck or late",
+        description="Alerts people to streams and tables that are broken, stuck or late",
         doc_md=_DOC,
         schedule="*/5 * * * *",
         has_long_tasks=False,
@@ -68,19 +68,19 @@ def alerts_dag() -> DAG:
     return dag
 
 
-@lake_task("Compares the state of each stream with the last check, and notifies of changes.")
+@lake_task("Compares each stream and enriched table with the last check, and notifies of changes.")
 def check() -> dict[str, str]:
-    """Notify; returns the streams that need a person, with their states."""
+    """Notify; returns what needs a person, with their states."""
     context = get_current_context()
     known = context["ti"].xcom_pull(task_ids="check", map_indexes=-1, include_prior_dates=True)
     settings, now = lake_settings(), datetime.now(UTC)
     with open_lake(settings) as lake:
-        streams = read_streams(lake, built_models(settings.project_dir), now)
-    send_metrics(streams, now)
-    alerts, bad = compare(known or {}, streams)
+        overview = read_overview(lake, now)
+    send_metrics(overview)
+    alerts, bad = compare(known or {}, overview.verdicts)
     for alert in alerts:
         send(alert, context)
-    log.info("%d of %d streams need a person", len(bad), len(streams))
+    log.info("%d of %d streams and tables need a person", len(bad), len(overview.verdicts))
     return dict(bad)
 
 

@@ -6,12 +6,13 @@ metrics are off, nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from airflow.sdk.observability.stats import gauge
 
-from lotus_lake.observe.overview import StreamOverview
+from lotus_lake.observe.enriched import EnrichedStatus
+from lotus_lake.observe.overview import Overview, StreamOverview
 from lotus_lake.observe.states import Level
 
 _PREFIX = "lotus_lake"
@@ -20,16 +21,24 @@ _LEVELS: Mapping[Level, int] = {"off": 0, "ok": 0, "warning": 1, "error": 2}
 Metric = tuple[str, float, dict[str, str]]
 
 
-def send_metrics(streams: Sequence[StreamOverview], now: datetime) -> None:
-    """Set the gauges.
+def send_metrics(overview: Overview) -> None:
+    """Set the gauges of all streams and tables."""
+    for stream in overview.streams:
+        _send(_metrics(stream, overview.at))
+    for table in overview.enriched:
+        _send(_of_table(table.status, overview.at))
 
-    Args:
-        streams: How the streams are.
-        now: When that was.
-    """
-    for stream in streams:
-        for name, value, tags in _metrics(stream, now):
-            gauge(f"{_PREFIX}.{name}", value, tags=tags)
+
+def _send(metrics: Iterator[Metric]) -> None:
+    for name, value, tags in metrics:
+        gauge(f"{_PREFIX}.{name}", value, tags=tags)
+
+
+def _of_table(status: EnrichedStatus, now: datetime) -> Iterator[Metric]:
+    tags = {"model": status.model}
+    yield "model.level", _LEVELS[status.verdict.level], tags
+    if status.built_at:
+        yield "model.seconds_since_build", _age(status.built_at, now), tags
 
 
 def _metrics(stream: StreamOverview, now: datetime) -> Iterator[Metric]:

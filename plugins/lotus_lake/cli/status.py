@@ -102,6 +102,8 @@ def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
 
 def _model(row: EnrichedStatus) -> dict[str, Any]:
     state = f"behind {', '.join(row.behind)}" if row.behind else "up to date"
+    if row.verdict.level in ("warning", "error"):
+        state = f"{row.verdict.state}: {row.verdict.reason}"
     return {
         "enriched model": row.model,
         "rows": row.rows if row.built else None,

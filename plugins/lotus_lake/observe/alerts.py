@@ -1,14 +1,13 @@
-"""What to alert people to: streams whose state has changed for the worse, and back."""
+"""What to alert people to: streams and tables whose state has changed for the worse, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lotus_lake.observe.overview import StreamOverview
-from lotus_lake.observe.states import Level, State
+from lotus_lake.observe.states import Level, State, Verdict
 
-# Of a stream that people were alerted to, by its id; what was fine is left out.
+# Of what people were alerted to, by its name; what was fine is left out.
 Known = Mapping[str, State]
 
 
@@ -17,7 +16,7 @@ class Alert:
     """What has changed.
 
     Attributes:
-        subject: What it is about, such as the id of a stream.
+        subject: What it is about: the id of a stream, or the name of a table.
         state: Its state now.
         level: How bad that is; `ok` for a recovery.
         reason: Why.
@@ -34,20 +33,19 @@ class Alert:
         return f"{self.subject} is {self.state}: {self.reason}"
 
 
-def compare(known: Known, streams: Sequence[StreamOverview]) -> tuple[list[Alert], Known]:
+def compare(known: Known, verdicts: Mapping[str, Verdict]) -> tuple[list[Alert], Known]:
     """Alerts since the last comparison, and what to compare the next one with.
 
-    A stream is alerted once when its state becomes one that needs a person, and once when it no
-    longer is. A stream that nothing feeds any more is neither.
+    A stream or table is alerted once when its state becomes one that needs a person, and once when
+    it no longer is. A stream that nothing feeds any more is neither.
 
     Args:
         known: What the last comparison returned; nothing at first.
-        streams: How the streams are now.
+        verdicts: How each is now.
     """
     bad: dict[str, State] = {}
     alerts = []
-    for stream in streams:
-        verdict, name = stream.verdict, stream.stream_id
+    for name, verdict in verdicts.items():
         is_bad = verdict.level in ("error", "warning")
         if is_bad:
             bad[name] = verdict.state

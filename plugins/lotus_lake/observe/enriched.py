@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.lake.table_versions import LakeTable, read_tables
+from lotus_lake.observe.states import NOT_BUILT, Verdict, judge_enriched
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier, literal
 
@@ -23,6 +24,7 @@ class EnrichedStatus:
         size_bytes: Size of its data files.
         built_at: When it was built; `None` once that snapshot has expired.
         behind: Models that it reads and that have changed since.
+        verdict: How it is, in a word.
     """
 
     model: str
@@ -31,9 +33,12 @@ class EnrichedStatus:
     size_bytes: int = 0
     built_at: datetime | None = None
     behind: tuple[str, ...] = ()
+    verdict: Verdict = NOT_BUILT
 
 
-def read_enriched(lake: Lake, models: Mapping[str, Model]) -> list[EnrichedStatus]:
+def read_enriched(
+    lake: Lake, models: Mapping[str, Model], now: datetime | None = None
+) -> list[EnrichedStatus]:
     """Status of all enriched models, in order.
 
     A processed model has changed when its watermark has; an enriched one when it was built.
@@ -46,10 +51,14 @@ def read_enriched(lake: Lake, models: Mapping[str, Model]) -> list[EnrichedStatu
     changed = {name: tables[name].snapshot_id for name in parents if name in tables}
     changed |= _processed_snapshots(lake, parents)
     rows = _count_rows(lake, [model.name for model in enriched if model.name in tables])
-    return [
-        _status(model, tables.get(model.name), rows.get(model.name, 0), changed)
-        for model in enriched
-    ]
+    now, found = now or datetime.now(UTC), []
+    for model in enriched:
+        status = _status(model, tables.get(model.name), rows.get(model.name, 0), changed)
+        verdict = judge_enriched(
+            built=status.built, built_at=status.built_at, promise=model.freshness, now=now
+        )
+        found.append(replace(status, verdict=verdict))
+    return found
 
 
 def _status(

@@ -79,6 +79,12 @@ class Overview:
     streams: tuple[StreamOverview, ...]
     enriched: tuple[EnrichedOverview, ...] = ()
 
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """How everything is: streams by the id of their Dag, enriched tables by name."""
+        streams = {stream.stream_id: stream.verdict for stream in self.streams}
+        return streams | {table.status.model: table.status.verdict for table in self.enriched}
+
 
 def read_overview(lake: Lake, now: datetime | None = None) -> Overview:
     """All streams and enriched tables.
@@ -97,7 +103,7 @@ def read_overview(lake: Lake, now: datetime | None = None) -> Overview:
         tuple(read_streams(lake, models, now)),
         tuple(
             EnrichedOverview(enriched[status.model].folder, status, enriched[status.model].parents)
-            for status in read_enriched(lake, models)
+            for status in read_enriched(lake, models, now)
         ),
     )
 

@@ -1,11 +1,17 @@
-"""The state of a stream in one word, and why. Needs no database, so that any view may import it."""
+"""The state of a stream or an enriched table in one word, and why.
+
+Needs no database, so that any view may import it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
+from lotus_lake.config.stream_config import Freshness
 from lotus_lake.quantities import counted, readable_bytes, readable_seconds
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ Level = Literal["error", "warning", "off", "ok"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a stream is.
+    """How a stream or a table is.
 
     Attributes:
         state: The word.
@@ -31,6 +37,9 @@ class Verdict:
     state: State
     level: Level
     reason: str
+
+
+NOT_BUILT = Verdict("empty", "off", "it was not built yet")
 
 
 def judge(
@@ -72,6 +81,32 @@ def judge(
     )
 
 
+def judge_enriched(
+    *, built: bool, built_at: datetime | None, promise: Any, now: datetime
+) -> Verdict:
+    """How an enriched table is.
+
+    Args:
+        built: Whether it is there.
+        built_at: When it was built; `None` if that is longer ago than the oldest snapshot.
+        promise: `config.meta.freshness` of its model, which nobody has checked.
+        now: The time.
+    """
+    try:
+        freshness = Freshness.model_validate(promise) if promise is not None else None
+    except ValidationError as error:
+        said = "; ".join(problem["msg"] for problem in error.errors())
+        return Verdict("broken", "error", f"`config.meta.freshness` of its model: {said}")
+    if not built:
+        return NOT_BUILT
+    if freshness and (found := _beyond(freshness, built_at, now)):
+        level, allowed = found
+        since = f"for {_since(built_at, now)}" if built_at else "since before the oldest snapshot"
+        said = f"it was not built {since}; `freshness` allows {allowed}"
+        return Verdict("late", level, said)
+    return Verdict("fresh", "ok", "it is as its model was last built")
+
+
 def paused(verdict: Verdict) -> Verdict:
     """The same stream, whose Dag is paused."""
     if verdict.state == "broken":
@@ -98,15 +133,22 @@ def _late(status: StreamStatus, feeder: FeederOptions, now: datetime) -> Verdict
     promise, landed = feeder.freshness, status.last_landed_at
     if promise is None or landed is None:
         return None
+    if found := _beyond(promise, landed, now):
+        level, allowed = found
+        said = f"nothing has landed for {_since(landed, now)}; `freshness` allows {allowed}"
+        return Verdict("late", level, said)
+    return None
+
+
+def _beyond(promise: Freshness, at: datetime | None, now: datetime) -> tuple[Level, str] | None:
+    """How bad it is that the last time was so long ago, and what is allowed."""
     limits: tuple[tuple[Level, float | None], ...] = (
         ("error", promise.error_after_seconds),
         ("warning", promise.warn_after_seconds),
     )
     for level, seconds in limits:
-        if seconds is not None and now - landed > timedelta(seconds=seconds):
-            allowed = readable_seconds(seconds)
-            said = f"nothing has landed for {_since(landed, now)}; `freshness` allows {allowed}"
-            return Verdict("late", level, said)
+        if seconds is not None and (at is None or now - at > timedelta(seconds=seconds)):
+            return level, readable_seconds(seconds)
     return None
 
 

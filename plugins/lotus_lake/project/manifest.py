@@ -76,6 +76,7 @@ class Model:
             `unique_together`, finds unique.
         follows_log: Whether its versions are ordered by the log of their source.
         is_history: Whether it has a row for every version of a record, and not one per key.
+        freshness: What its YAML says under `config.meta.freshness`, as it is.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Model:
     key: tuple[str, ...] = ()
     follows_log: bool = False
     is_history: bool = False
+    freshness: Any = None
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -217,6 +219,7 @@ def _model(node: Mapping[str, Any], models: Mapping[str, Any], tested: tuple[str
         key=(*unique_key, "_airbyte_raw_id") if is_history else unique_key or tested,
         follows_log=config.get("meta", {}).get("order") == "log",
         is_history=is_history,
+        freshness=config.get("meta", {}).get("freshness"),
     )
 
 

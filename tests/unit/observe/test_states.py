@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lotus_lake.config.stream_config import FeederOptions
-from lotus_lake.observe.states import Verdict, judge, paused
+from lotus_lake.observe.states import Verdict, judge, judge_enriched, paused
 from lotus_lake.observe.status import StreamStatus
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -72,3 +72,35 @@ def test_a_paused_dag_hides_lateness_in_its_reason_and_hides_no_bad_file() -> No
     assert "nothing has landed for 3 days" in late.reason
     assert paused(look(quarantined=1)).state == "broken"
     assert paused(look()).reason == "its Dag is paused"
+
+
+@pytest.mark.parametrize(
+    ("promise", "age", "state", "level", "reason"),
+    [
+        (None, 90 * HOUR, "fresh", "ok", "as its model was last built"),
+        ({"warn_after_seconds": 7200}, HOUR, "fresh", "ok", "as its model was last built"),
+        (
+            {"warn_after_seconds": 7200},
+            3 * HOUR,
+            "late",
+            "warning",
+            "for 3 h; `freshness` allows 2",
+        ),
+        ({"error_after_seconds": 7200}, None, "late", "error", "since before the oldest snapshot"),
+        ({"warn_after": 1}, HOUR, "broken", "error", "`config.meta.freshness` of its model: "),
+        ("soon", HOUR, "broken", "error", "`config.meta.freshness` of its model: "),
+    ],
+)
+def test_an_enriched_table_is(
+    promise: object, age: timedelta | None, state: str, level: str, reason: str
+) -> None:
+    built_at = NOW - age if age else None
+    found = judge_enriched(built=True, built_at=built_at, promise=promise, now=NOW)
+    assert (found.state, found.level) == (state, level)
+    assert reason in found.reason
+
+
+def test_a_table_that_was_never_built_is_late_for_nobody() -> None:
+    promise = {"error_after_seconds": 1}
+    found = judge_enriched(built=False, built_at=None, promise=promise, now=NOW)
+    assert (found.state, found.level) == ("empty", "off")

@@ -165,9 +165,7 @@ def static(name: str) -> Response:
     return Response((_HERE / "static" / name).read_bytes(), 200, headers, _STATIC[name])
 
 
-def _one_stream(
-    given: Mapping[str, str], row: Mapping[str, Any], operations: bool
-) -> Response:
+def _one_stream(given: Mapping[str, str], row: Mapping[str, Any], operations: bool) -> Response:
     view = given.get("view", "files") if given.get("view") in _VIEWS else "files"
     source, _, stream = row["status"]["stream"].partition("/")
     wanted, problem = _wanted(view, given)
