@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jwt
 from playwright.sync_api import Browser, FrameLocator, Page, sync_playwright
 
 from samples.demo_airflow import PROJECT
@@ -65,7 +64,7 @@ def person(
     browser: Browser,
     url: str,
     *,
-    token: str | None = None,
+    token: str,
     dark: bool = False,
     size: dict[str, int] = DESKTOP,
 ) -> Iterator[Person]:
@@ -74,7 +73,7 @@ def person(
     Args:
         browser: What they use.
         url: Airflow's address.
-        token: Who they are; by default whom Airflow takes them for.
+        token: Who they are.
         dark: Whether they like it dark.
         size: Size of their window.
     """
@@ -82,8 +81,7 @@ def person(
         viewport={"width": size["width"], "height": size["height"]},
         color_scheme="dark" if dark else "light",
     )
-    if token:
-        context.add_cookies([{"name": "_token", "value": token, "url": url}])
+    context.add_cookies([{"name": "_token", "value": token, "url": url}])
     theme = "dark" if dark else "light"
     context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
     page, complaints = context.new_page(), list[str]()
@@ -91,12 +89,3 @@ def person(
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield Person(page, url, complaints)
     context.close()
-
-
-def token_of(secret: str, user: str, role: str, now: float) -> str:
-    """The token of a user of Airflow's simple auth manager."""
-    claims = {
-        "sub": user, "role": role, "aud": "apache-airflow", "iat": int(now), "nbf": int(now),
-        "exp": int(now) + 3600,
-    }  # fmt: skip
-    return jwt.encode(claims, secret, algorithm="HS512")
