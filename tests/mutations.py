@@ -122,6 +122,29 @@ MUTATIONS = (
         "test_a_file_that_lands_while_all_is_compared_is_not_taken_for_unknown",
     ),
     Mutation(
+        "a stream that asks lets no file change its table",
+        Code('on_schema_change == "ask"', "False"),
+        "tests/integration/test_approvals.py::"
+        "test_others_land_and_one_question_names_those_that_wait",
+    ),
+    Mutation(
+        "what a person has accepted may change the table",
+        Code('"evolve" if is_accepted else options.on_schema_change', "options.on_schema_change"),
+        "tests/integration/test_approvals.py::"
+        "test_what_is_accepted_lands_and_so_does_what_comes_after",
+    ),
+    Mutation(
+        "a run of the stream follows an operation",
+        Code('form["dry_run"] or form["operation"] not in _FOR_THE_NEXT_RUN', "True"),
+        "tests/dags/test_operations.py::"
+        "test_the_stream_runs_after_an_operation_and_not_after_a_dry_run",
+    ),
+    Mutation(
+        "a run fails whose stream could not be reconciled",
+        Code("[reconciled, run_streams(landed)] >> fail()", "run_streams(landed)"),
+        "tests/dags/test_alerts.py::test_upkeep_that_fails_is_told",
+    ),
+    Mutation(
         "a stream takes no file of another one",
         Code("self.has_own_folder or is_of(self.pattern, key)", "True"),
         "tests/integration/test_layouts.py::"

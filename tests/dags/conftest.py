@@ -66,6 +66,25 @@ def airflow_database() -> None:
     gc.freeze()  # Airflow's modules stay: to look through them takes 0.2 s at the end of each run
 
 
+@pytest.fixture(scope="session")
+def known_dags(airflow_database: None) -> None:
+    """Airflow's database knows the Dags of streams that other Dags trigger."""
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.sdk import DAG
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.merge(DagBundleModel(name="tests"))
+        session.flush()
+        for dag_id in ("shop__orders", "shopify__orders"):
+            dag = LazyDeserializedDAG.from_dag(DAG(dag_id, schedule=None))
+            SerializedDAG.bulk_write_to_db("tests", None, [dag], session=session)
+            SerializedDagModel.write_dag(dag, bundle_name="tests", session=session)
+
+
 @pytest.fixture(autouse=True)
 def no_lake_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the environment says where a lake or a bucket is, unless the test says so."""

@@ -16,7 +16,7 @@ from lotus_lake.repair.quarantine import drop
 from tests.dags.test_runs import FILES, Deployment, deployment
 
 __all__ = ["deployment"]
-pytestmark = pytest.mark.usefixtures("airflow_database")
+pytestmark = pytest.mark.usefixtures("known_dags")
 
 ALERTS, RECONCILE = "lake_alerts", "lake_reconcile"
 

@@ -21,7 +21,7 @@ from tests.dags.conftest import PROJECT
 from tests.dags.test_runs import FILES, Deployment, deployment
 
 __all__ = ["deployment"]
-pytestmark = pytest.mark.usefixtures("airflow_database")
+pytestmark = pytest.mark.usefixtures("known_dags")
 
 GRAFANA = PROJECT / "deploy" / "grafana"
 

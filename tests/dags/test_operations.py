@@ -34,6 +34,7 @@ EMPTY_FORM = {
     "to_date": None,
     "to_file": None,
     "keys": (),
+    "accept": False,
     "feed_again": False,
     "repair": False,
     "empty": False,
@@ -41,7 +42,7 @@ EMPTY_FORM = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("airflow_database")
+pytestmark = pytest.mark.usefixtures("known_dags")
 
 
 @pytest.fixture
@@ -69,12 +70,14 @@ def load_dag() -> DAG:
 def operate(**form: Any) -> tuple[str, dict[str, Any], str]:
     """Trigger the Dag; how its run ended, what its task returned, and what it logged."""
     run = load_dag().test(run_conf={"stream": "shop__orders", **form})
-    (task,) = run.get_task_instances()
+    states = {task.task_id: str(task.state) for task in run.get_task_instances()}
     with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
         row = database.execute(
-            "SELECT value FROM xcom WHERE run_id = ? AND key = 'return_value'", (run.run_id,)
+            "SELECT value FROM xcom WHERE run_id = ? AND key = 'return_value' "
+            "AND task_id = 'operate'",
+            (run.run_id,),
         ).fetchone()
-    return str(task.state), json.loads(row[0]) if row else {}, run.run_id
+    return states["operate"], json.loads(row[0]) if row else {}, run.run_id
 
 
 def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_default(
@@ -92,7 +95,7 @@ def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_defau
     assert form["dry_run"].value is True
     assert all(param.schema.get("title") for param in form.values())
     assert all(f"`{name}`" in dag.doc_md for name in form["operation"].schema["enum"])
-    assert dag.task_ids == ["operate"]
+    assert dag.task_ids == ["operate", "changed", "run_stream"]
     assert dag.schedule is None
 
 
@@ -111,6 +114,26 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fed: Feed) -> None:
             ["registered"],
             ["registered"],
         ]
+
+
+def test_the_stream_runs_after_an_operation_and_not_after_a_dry_run(fed: Feed) -> None:
+    before = triggered()
+    for operation, dry_run, runs in (
+        ("retry quarantine", True, 0), ("retry quarantine", False, 1),
+        ("rewind", False, 2), ("reconcile", False, 3),
+    ):  # fmt: skip
+        operate(operation=operation, dry_run=dry_run)
+        assert triggered() == before + runs, operation
+
+
+def triggered() -> int:
+    """How many runs of the stream other Dags have triggered."""
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
+        [(runs,)] = database.execute(
+            "SELECT count(*) FROM dag_run WHERE dag_id = 'shop__orders' "
+            "AND run_type = 'operator_triggered'"
+        )
+    return int(runs)
 
 
 def test_each_operation_does_what_its_command_does(fed: Feed) -> None:
@@ -193,6 +216,8 @@ def test_a_permanent_error_fails_the_run_without_a_retry(fed: Feed) -> None:
     assert (state, result) == ("failed", {})
     with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
         tries = database.execute(
-            "SELECT try_number, max_tries FROM task_instance WHERE run_id = ?", (run_id,)
+            "SELECT try_number, max_tries FROM task_instance "
+            "WHERE run_id = ? AND task_id = 'operate'",
+            (run_id,),
         ).fetchall()
     assert tries == [(1, 1)]

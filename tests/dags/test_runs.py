@@ -52,7 +52,7 @@ FILES = [file for file in HISTORY.files if file.stream == "orders"]
 FOLDER = "shopify/orders/year=2026/month=03/day=01"
 
 
-pytestmark = pytest.mark.usefixtures("airflow_database")
+pytestmark = pytest.mark.usefixtures("known_dags")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,3 +193,21 @@ def test_ctrl_c_ends_a_long_query(reader: Lake) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert run_query(reader, "SELECT 1 AS one").rows == [(1,)]
+
+
+def test_the_prompt_answers_query_after_query_and_changes_nothing(
+    fed: Feed, environment: dict[str, str]
+) -> None:
+    typed = (
+        "SELECT count(*) AS files\nFROM meta.feeder_files;\nDROP TABLE meta.attempts;\nSELECT 2;"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "lotus_lake.cli", "ui", "--prompt"],
+        input=typed, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "files" in done.stdout
+    assert "so only queries can run" in done.stderr
+    assert done.stdout.rstrip().splitlines()[-1].split()[-1] in ("2", "lake>")
+    with open_lake(fed.settings) as lake:
+        assert "attempts" in lake.tables("meta")

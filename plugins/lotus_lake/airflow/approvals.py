@@ -18,6 +18,7 @@ from airflow.sdk import DAG, Param, get_current_context
 
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import lake_dag, lake_task, run_id
+from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import Lake
@@ -63,7 +64,9 @@ def approvals_dag() -> DAG:
             body="{{ ti.xcom_pull(task_ids='describe')['body'] }}",
             execution_timeout=None,
         )
-        described >> asked >> apply()
+        applied = apply()
+        described >> asked >> applied
+        run_streams(applied)
     return dag
 
 
@@ -104,13 +107,14 @@ def describe() -> dict[str, str]:
     }
 
 
-@lake_task("Queues the files, so that the stream's next run changes the table and lands them.")
-def apply() -> int:
-    """Queue the files; returns how many."""
+@lake_task("Queues the files; the run of the stream that follows changes the table and lands them.")
+def apply() -> list[str]:
+    """Queue the files; returns the id of their stream."""
     with open_lake(lake_settings()) as lake:
-        queued = accept(lake, _asked(lake), run_id())
+        question = _asked(lake)
+        queued = accept(lake, question, run_id())
     log.info("%s in the queue of the stream", counted(queued, "file"))
-    return queued
+    return [f"{question.source}__{question.stream}"]
 
 
 def _asked(lake: Lake) -> SchemaQuestion:

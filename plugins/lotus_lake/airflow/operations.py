@@ -16,6 +16,7 @@ from airflow.sdk import DAG, Param, get_current_context
 
 from lotus_lake.airflow.connections import airbyte_access, lake_settings
 from lotus_lake.airflow.tasks import lake_dag, lake_task, run_id
+from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import PermanentError
@@ -39,7 +40,8 @@ _DOC = """\
 ### Operations by hand
 
 Choose an operation and a stream, leave **Dry run** on, and read in the log of the task what would
-happen. Then trigger the Dag again with **Dry run** off. No operation ever doubles a row.
+happen. Then trigger the Dag again with **Dry run** off. No operation ever doubles a row. After an
+operation, a run of the stream is triggered, which goes on with what has changed.
 
 `rewind`
 : Moves the cursor and the models' watermarks back: files from a point on are listed, and their rows
@@ -81,11 +83,14 @@ REQUESTS: Mapping[str, Callable[[Form], Request]] = {
     "drop quarantine": lambda form: Drop(tuple(form["keys"] or ())),
 }
 
+# What they change, the stream's next run goes on with.
+_FOR_THE_NEXT_RUN = ("rewind", "reconcile", "retry quarantine")
+
 log = logging.getLogger(__name__)
 
 
 def operations_dag() -> DAG:
-    """One task that does what the form of the trigger asks for."""
+    """A task that does what the form asks for, and one that has the stream run then."""
     stream_ids = [stream.id for stream in load_streams(Settings.from_env().streams_dir)[0]]
     with lake_dag(
         OPERATIONS_DAG_ID,
@@ -97,7 +102,7 @@ def operations_dag() -> DAG:
         default_args={"retry_delay": timedelta(seconds=30)},
         params=_form(stream_ids),
     ) as dag:
-        operate()
+        run_streams(changed(operate()))
     return dag
 
 
@@ -118,6 +123,15 @@ def operate() -> dict[str, Any]:
     if result.problems:
         raise PermanentError("; ".join(result.problems))
     return _counts(result.figures)
+
+
+@lake_task("Names the stream whose next run has something to do now, which is then triggered.")
+def changed(_result: dict[str, Any]) -> list[str]:
+    """Id of the stream, unless nothing was changed that a run of it would look at."""
+    form = get_current_context()["params"]
+    if form["dry_run"] or form["operation"] not in _FOR_THE_NEXT_RUN:
+        return []
+    return [form["stream"]]
 
 
 def _report(what: str, stream: Stream, told: Report) -> None:

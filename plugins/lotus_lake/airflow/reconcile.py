@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from lotus_lake import operations
 from lotus_lake.airflow.alerts import alert_of_failure
 from lotus_lake.airflow.tasks import label_task, lake_dag, lake_task, open_stream, run_id
+from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
 
@@ -30,11 +31,14 @@ once a day:
 The same from a shell: `lotus-lake reconcile`.
 """
 
+# Key of the XCom of a stream in which something has landed.
+_LANDED = "landed"
+
 log = logging.getLogger(__name__)
 
 
 def reconcile_dag() -> DAG:
-    """The Dag: choose -> reconcile, one task instance per stream."""
+    """The Dag: choose -> reconcile, an instance per stream -> run those in which files landed."""
     stream_ids = [stream.id for stream in load_streams(Settings.from_env().streams_dir)[0]]
     with lake_dag(
         RECONCILE_DAG_ID,
@@ -45,7 +49,11 @@ def reconcile_dag() -> DAG:
         default_args={"on_failure_callback": alert_of_failure},
         params=_params(stream_ids),
     ) as dag:
-        reconcile.expand_kwargs(choose())
+        reconciled = reconcile.expand_kwargs(choose())
+        landed = landed_in()
+        reconciled >> landed
+        # The last tasks of a Dag say how its run ended: this one repeats a failure before them.
+        [reconciled, run_streams(landed)] >> fail()
     return dag
 
 
@@ -73,11 +81,39 @@ def reconcile(source: str, stream: str) -> dict[str, Any]:
     request = operations.Reconcile(repair=get_current_context()["params"]["repair"])
     with open_stream(source, stream) as (lake, config):
         result = operations.carry_out(lake, config, request, run_id())
+    if result.figures["registered"]:
+        get_current_context()["ti"].xcom_push(_LANDED, config.id)
     if result.problems:
         gone = result.figures["missing"] > result.figures["repaired"]
         hint = "; this Dag does the same with its parameter repair" if gone else ""
         raise AirflowFailException("; ".join(result.problems) + hint)
     return result.figures
+
+
+@lake_task(
+    "Names the streams in which something has landed: a run of each is triggered, for its models.",
+    trigger_rule="all_done",
+)
+def landed_in() -> list[str]:
+    """Ids of the streams, also of those that need a person."""
+    found = get_current_context()["ti"].xcom_pull(task_ids="reconcile", key=_LANDED)
+    found = [found] if isinstance(found, str) else found  # one value is no list
+    return sorted(filter(None, found or ()))
+
+
+@lake_task(
+    "Fails if a stream could not be reconciled, so that the run fails, too; skipped otherwise.",
+    trigger_rule="one_failed",
+    retries=0,
+    on_failure_callback=None,
+)
+def fail() -> None:
+    """Fail.
+
+    Raises:
+        AirflowFailException: Always.
+    """
+    raise AirflowFailException("a task before this one has failed: its log says why")
 
 
 def _params(stream_ids: list[str]) -> dict[str, Param]:

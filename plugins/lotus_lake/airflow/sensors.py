@@ -66,6 +66,8 @@ _CLIENT_SECONDS = 600
 _QUEUE_SECONDS = 20
 # For this long after a failed run, waiting models alone are no reason to start; new files are.
 _REST_SECONDS = 300
+# Types of runs that a person, or another Dag, has asked for.
+_ASKED_FOR = ("manual", "operator_triggered")
 _QUEUED = "another run of the Dag is queued and takes over"
 
 log = logging.getLogger(__name__)
@@ -207,7 +209,7 @@ class NewFilesSensor(S3KeySensor):
         asked = context["params"].get("wait_seconds")
         if asked is not None:
             return float(asked)
-        return 0 if context["dag_run"].run_type == "manual" else float(self.timeout)
+        return 0 if context["dag_run"].run_type in _ASKED_FOR else float(self.timeout)
 
 
 class SyncEndedSensor(BaseSensorOperator):

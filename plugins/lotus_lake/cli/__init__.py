@@ -12,6 +12,7 @@ from lotus_lake.cli import (
     airbyte,
     balance,
     branch,
+    contract,
     ctrl_c,
     diff,
     discover,
@@ -27,6 +28,7 @@ from lotus_lake.cli import (
     rename_stream,
     repair,
     status,
+    ui,
     upgrade,
     upkeep,
     validation,
@@ -55,10 +57,12 @@ add_stream.add_to(app)
 remove_stream.add_to(app)
 rename_stream.add_to(app)
 validation.add_to(app)
+contract.add_to(app)
 status.add_to(app)
 observe.add_to(app)
 balance.add_to(app)
 query.add_to(app)
+ui.add_to(app)
 diff.add_to(app)
 why.add_to(app)
 feed.add_to(app)

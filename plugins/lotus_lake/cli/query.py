@@ -66,12 +66,13 @@ def query(
     settings = Settings.from_env()
     with open_lake(settings) if write else reading(settings) as lake:
         answer = run_query(lake, sql, limit=limit, write=write, external_access=external_access)
-    _print_answer(answer, as_json=as_json, as_csv=as_csv)
+    print_answer(answer, as_json=as_json, as_csv=as_csv)
     if answer.is_cut:
         say(f"only the first {limit} rows: --limit 0 prints all")
 
 
-def _print_answer(answer: Answer, *, as_json: bool, as_csv: bool) -> None:
+def print_answer(answer: Answer, *, as_json: bool, as_csv: bool) -> None:
+    """Print rows as a table, JSON or CSV."""
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
