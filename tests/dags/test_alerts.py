@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.repair.quarantine import drop
+from tests.dags.conftest import AIRFLOW_HOME
 from tests.dags.test_runs import FILES, Deployment, deployment
 
 __all__ = ["deployment"]
@@ -47,6 +50,9 @@ def test_a_change_of_state_is_told_once_and_so_is_its_end(
     assert notes() == []
     deployed.run(ALERTS)
     assert notes() == ["shopify__orders is broken: 1 file in quarantine"]
+    # A run that a person triggers has no logical date, and finds none of those before.
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database, database:
+        database.execute("DELETE FROM xcom")
     deployed.run(ALERTS)
     assert notes() == []
     with open_lake(deployed.settings) as lake:

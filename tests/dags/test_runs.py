@@ -147,6 +147,7 @@ def deployment(
             monkeypatch.setenv(name, value)
         with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database, database:
             database.execute("DELETE FROM asset_event")  # of other lakes, at the same snapshots
+            database.execute("DELETE FROM variable")
         return Deployment(Settings.from_env(deployed | variables), client)
 
     return deploy

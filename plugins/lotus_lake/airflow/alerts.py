@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import DAG, BaseNotifier, Context, get_current_context
+from airflow.sdk import DAG, BaseNotifier, Context, Variable, get_current_context
 
 from lotus_lake.airflow.approvals import ask_about_changes
 from lotus_lake.airflow.connections import lake_settings
@@ -28,6 +28,9 @@ from lotus_lake.observe.overview import read_overview
 
 ALERTS_DAG_ID = "lake_alerts"
 VARIABLE = "LAKE_NOTIFIERS"
+# Airflow variable: what people were alerted to. XComs of a run that a person has triggered, which
+# has no logical date, are not found by later ones.
+KNOWN = "lake_alerts"
 
 _DOC = f"""\
 ### Alerts
@@ -72,14 +75,16 @@ def alerts_dag() -> DAG:
 def check() -> dict[str, str]:
     """Notify; returns what needs a person, with their states."""
     context = get_current_context()
-    known = context["ti"].xcom_pull(task_ids="check", map_indexes=-1, include_prior_dates=True)
+    known = Variable.get(KNOWN, default={}, deserialize_json=True)
     settings, now = lake_settings(), datetime.now(UTC)
     with open_lake(settings) as lake:
         overview = read_overview(lake, now)
     send_metrics(overview)
-    alerts, bad = compare(known or {}, overview.verdicts)
+    alerts, bad = compare(known, overview.verdicts)
     for alert in alerts:
         send(alert, context)
+    if bad != known:
+        Variable.set(KNOWN, dict(bad), serialize_json=True)
     log.info("%d of %d streams and tables need a person", len(bad), len(overview.verdicts))
     return dict(bad)
 
