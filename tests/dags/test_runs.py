@@ -346,8 +346,9 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
     assert orders.landed() == FILES[0].row_count + FILES[1].row_count
 
     late = orders.run(RECONCILE)
-    assert (late.state, late.labels) == ("success", [DAG_ID])
-    assert late.tasks == {"choose": "success", "reconcile": "success"}
+    assert (late.state, late.labels) == ("success", [DAG_ID, DAG_ID])
+    done = {"choose": "success", "reconcile": "success", "landed_in": "success"}
+    assert late.tasks == {**done, "run_stream": "success", "fail": "skipped"}
     assert orders.landed() == sum(file.row_count for file in FILES[:3])
     (told,) = orders.run().events  # the update tells what the model read, whoever landed it
     assert (told["files"], told["rows"]) == (3, sum(file.row_count for file in FILES[:3]))
@@ -355,7 +356,8 @@ def test_a_reconcile_lands_what_is_late_and_is_red_until_what_is_gone_was_taken_
     orders.client.delete_object(Bucket=orders.settings.bucket, Key=orders.key("part_0.parquet"))
     capfd.readouterr()
     red = orders.run(RECONCILE)
-    assert (red.state, red.tasks) == ("failed", {"choose": "success", "reconcile": "failed"})
+    failed = {"reconcile": "failed", "run_stream": "skipped", "fail": "failed"}
+    assert (red.state, red.tasks) == ("failed", {**done, **failed})
     said = "".join(capfd.readouterr())
     assert "1 landed files have lost their object" in said
     assert "`lotus-lake reconcile shopify orders --repair`" in said

@@ -77,6 +77,7 @@ def ask_about_changes() -> None:
         doc_md="Starts a run of `lake_approvals` for each schema change that waits for a person.",
         trigger_dag_id=APPROVALS_DAG_ID,
         skip_when_already_exists=True,
+        map_index_template="{{ task.trigger_run_id }}",
     ).expand_kwargs(find_changes())
 
 

@@ -21,4 +21,5 @@ def run_streams(stream_ids: Any) -> Any:
         task_id="run_stream",
         doc_md="Triggers a run of the stream, because one that waits does not see the queue.",
         fail_when_dag_is_paused=False,
+        map_index_template="{{ task.trigger_dag_id }}",
     ).expand(trigger_dag_id=stream_ids)
