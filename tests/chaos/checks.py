@@ -80,6 +80,13 @@ def _check_ledger(found: Findings, lake: Lake, workload: Workload, subject: Subj
 def _check_landing(found: Findings, lake: Lake, workload: Workload, subject: Subject) -> None:
     landed = workload.landed(subject)
     present = keys_of(lake, subject, LANDED)
+    copies = dict(
+        lake.rows(
+            f"SELECT key, data_file FROM {META}.feeder_files "
+            "WHERE source = ? AND stream = ? AND event = 'copied'",
+            [subject.source, subject.name],
+        )
+    )
     found.compare(
         f"{subject.id}: registered files",
         [
@@ -89,7 +96,20 @@ def _check_landing(found: Findings, lake: Lake, workload: Workload, subject: Sub
                 [LAKE, f"stg_{subject.id}"],
             )
         ],
-        [lake.settings.uri(key) for key in present],
+        [copies.get(key, lake.settings.uri(key)) for key in present],
+    )
+    found.compare(
+        f"{subject.id}: files that landed as copies",
+        copies,
+        present & {file.key for file in workload.dropped if file.is_rescued},
+    )
+    found.compare(
+        f"{subject.id}: rows with rescued values",
+        lake.rows(
+            "SELECT _airbyte_raw_id, _lake_rescued[1].path, _lake_rescued[1].value "
+            f"FROM {STAGING}.stg_{subject.id} WHERE _lake_rescued IS NOT NULL"
+        ),
+        [(row.raw_id, subject.count, '"new"') for key in copies for row in landed.get(key, ())],
     )
     found.compare(
         f"{subject.id}: rows of the landing table",

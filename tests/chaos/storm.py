@@ -193,6 +193,7 @@ class Storm:
     def _kill(self, name: str, kind: Kill, hook: Hook) -> None:
         """Kill one actor, which has something to do and nobody beside it."""
         self.workload.put_good(SUBJECTS[0])
+        self.workload.put_retyped(SUBJECTS[0])
         if name == "dbt":
             self.run("feeder", SUBJECTS[0])
         self._launch(name, SUBJECTS[0], kind, hook)
@@ -203,6 +204,7 @@ class Storm:
         for _ in range(_OLD_DAYS):
             self.workload.next_day()
             self.workload.put_good(subject)
+            self.workload.put_retyped(subject)
         for name in ("feeder", "dbt"):
             self.run(name, subject)
 

@@ -35,6 +35,7 @@ def test_actors_killed_at_any_step_lose_and_double_nothing(storm: Storm) -> None
     assert storm.tally.expired > 0
     assert storm.tally.retired >= storm.tally.deleted > 0
     assert storm.tally.looks > 0
+    assert sum(file.is_rescued for file in storm.workload.dropped) > killed.total() / 2
 
 
 def test_actors_beside_each_other_lose_and_double_nothing(storm: Storm) -> None:

@@ -75,6 +75,7 @@ class Subject:
             stream is ever retired.
         amount: SQL of the amount in the processed table.
         has_log: Whether it is a change log, with a history.
+        count: A column of whole numbers, which some files have as text that is none.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Subject:
     key: str = ""
     amount: str = ""
     has_log: bool = False
+    count: str = ""
 
     @property
     def order(self) -> str:
@@ -153,7 +155,7 @@ SUBJECTS = (
         "shopify", "customers",
         {**_AIRBYTE, "id": pa.int64(), "total_spent": pa.float64(), "updated_at": _TIME},
         _spending,
-        landed_amount="total_spent", key="customer_id", amount="total_spent",
+        landed_amount="total_spent", key="customer_id", amount="total_spent", count="orders_count",
     ),
     Subject(
         "klaviyo", "lists", _NAMED, _named, landed_amount="attributes.name::BIGINT",
@@ -199,6 +201,7 @@ class Dropped:
     key: str
     fate: str  # landed, empty or quarantined
     rows: tuple[Row, ...] = ()
+    is_rescued: bool = False
 
 
 @dataclass
@@ -265,6 +268,12 @@ class Workload:
         """A file with a column more than the files before had."""
         names = [f"note_{number}" for number in range(1 + self.day // 4)]
         self.put_good(subject, **dict.fromkeys(names, pa.string()))
+
+    def put_retyped(self, subject: Subject) -> None:
+        """A file with a column of another type: a copy lands, and its values are rescued."""
+        if subject.count:
+            self.put_good(subject, **{subject.count: pa.string()})
+            self.dropped[-1] = replace(self.dropped[-1], is_rescued=True)
 
     def put_empty(self, subject: Subject) -> None:
         """A file without rows."""
@@ -361,6 +370,7 @@ _KINDS: dict[str, tuple[int, Callable[[Workload, Subject], None]]] = {
     "older": (8, Workload.put_older),
     "repeated": (8, Workload.put_repeated),
     "wider": (4, Workload.put_wider),
+    "retyped": (8, Workload.put_retyped),
     "empty": (5, Workload.put_empty),
     "corrupt": (5, Workload.put_corrupt),
 }
