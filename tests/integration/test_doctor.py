@@ -361,7 +361,7 @@ def test_a_catalog_of_another_ducklake(fed: Feed, environment: dict[str, str]) -
         con.commit()
     found = the_problem(environment, "catalog opens")
     assert "needs another DuckLake" in found.text
-    assert "AUTOMATIC_MIGRATION" in str(found.hint)
+    assert "lotus-lake upgrade --rehearse" in str(found.hint)
 
 
 @on_sqlite
