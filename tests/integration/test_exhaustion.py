@@ -132,9 +132,9 @@ def test_a_memory_limit_that_is_too_low_for_anything_quarantines_nothing(half_fe
 def test_a_file_that_needs_more_memory_than_there_is_waits_for_more(half_fed: Feed) -> None:
     key = half_fed.put_bytes("part_2.parquet", large_file())
     half_fed.sent[key] = [str(number) for number in range(20_000)]
-    with open_lake(dataclasses.replace(half_fed.settings, memory_limit="18MB")) as lake:
+    with open_lake(dataclasses.replace(half_fed.settings, memory_limit="24MB")) as lake:
         assert half_fed.run(lake).total.registered == 1
-        assert "more memory than LAKE_MEMORY_LIMIT=18MB" in half_fed.errors(lake)[key]
+        assert "more memory than LAKE_MEMORY_LIMIT=24MB" in half_fed.errors(lake)[key]
     with open_lake(half_fed.settings) as lake:
         assert retry(lake, half_fed.stream, [key], "retry") == 1
     everything_lands(half_fed)
