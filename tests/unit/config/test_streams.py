@@ -200,7 +200,7 @@ BAD: list[tuple[str, Any, list[str]]] = [
     (
         "unknown policy",
         good(feeder={"on_schema_change": "ignore"}),
-        ['$.feeder.on_schema_change = "ignore"', 'should be "evolve", "freeze" or "fail"'],
+        ['$.feeder.on_schema_change = "ignore"', 'should be "evolve", "freeze", "ask" or "fail"'],
     ),
     (
         "freshness without a limit",
