@@ -57,7 +57,7 @@ def test_others_land_and_one_question_names_those_that_wait(asking: Feed, lake: 
 
 def test_what_is_accepted_lands_and_so_does_what_comes_after(asking: Feed, lake: Lake) -> None:
     (question,) = open_questions(lake)
-    assert accept(lake, question, "by anna") == 2
+    assert accept(lake, asking.stream, question.change, "by anna") == 2
     asking.run(lake)
     assert open_questions(lake) == []
     assert landed(asking, lake) == 14
@@ -68,14 +68,14 @@ def test_what_is_accepted_lands_and_so_does_what_comes_after(asking: Feed, lake:
     asking.put("part_4.parquet", rows(1, vat=3.5), shape=VAT)
     asking.run(lake)
     assert landed(asking, lake) == 15
-    assert accept(lake, question, "by bert") == 0
+    assert accept(lake, asking.stream, question.change, "by bert") == 0
 
 
 def test_an_accepted_file_may_change_nothing_but_what_it_needs_itself(
     asking: Feed, lake: Lake
 ) -> None:
     (question,) = open_questions(lake)
-    accept(lake, question, "by anna")
+    accept(lake, asking.stream, question.change, "by anna")
     asking.put("part_4.parquet", rows(1, tax=1.0), shape={**SHAPE, "tax": pa.float64()})
     asking.run(lake)
     (other,) = open_questions(lake)
@@ -91,13 +91,13 @@ def test_a_column_that_has_to_become_wider_is_asked_about(
     feed.put("part_0.parquet", rows(2, pieces=1), shape={**shape, "pieces": pa.int32()})
     feed.run(lake)
     (question,) = open_questions(lake)
-    accept(lake, question, "by anna")
+    accept(lake, feed.stream, question.change, "by anna")
     feed.run(lake)
     feed.put("part_1.parquet", rows(3, pieces=2**40), shape={**shape, "pieces": pa.int64()})
     feed.run(lake)
     (question,) = open_questions(lake)
     assert question.change == "column pieces becomes BIGINT"
-    accept(lake, question, "by anna")
+    accept(lake, feed.stream, question.change, "by anna")
     feed.run(lake)
     assert landed(feed, lake) == 5
     assert open_questions(lake) == []
@@ -126,6 +126,6 @@ def test_names_of_the_source_are_words_of_the_question(
     feed.run(lake)
     (question,) = open_questions(lake)
     assert question.change == f"new column {HOSTILE} DOUBLE"
-    assert accept(lake, question, "by anna") == 1
+    assert accept(lake, feed.stream, question.change, "by anna") == 1
     feed.run(lake)
     assert landed(feed, lake) == 1

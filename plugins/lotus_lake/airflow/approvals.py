@@ -17,7 +17,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, Param, get_current_context
 
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.tasks import lake_dag, lake_task, run_id
+from lotus_lake.airflow.tasks import lake_dag, lake_task, open_stream, run_id
 from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake
@@ -64,7 +64,7 @@ def approvals_dag() -> DAG:
             body="{{ ti.xcom_pull(task_ids='describe')['body'] }}",
             execution_timeout=None,
         )
-        applied = apply()
+        applied = apply(described)
         described >> asked >> applied
         run_streams(applied)
     return dag
@@ -94,12 +94,15 @@ def find_changes() -> list[dict[str, Any]]:
 
 @lake_task("Describes the change, and the files that wait for it.")
 def describe() -> dict[str, str]:
-    """Subject and body of the question; the body is Markdown, names in it are plain text."""
+    """The question, with its subject and its body: Markdown, in which names are plain text."""
     with open_lake(lake_settings()) as lake:
         question = _asked(lake)
     keys = "\n".join(f"* {_plain(key)}" for key in question.keys)
     more = question.files - len(question.keys)
     return {
+        "source": question.source,
+        "stream": question.stream,
+        "change": question.change,
         "subject": f"May the landing table of {question.source}/{question.stream} change?",
         "body": f"The table would change: **{_plain(question.change)}**.\n\n"
         f"{counted(question.files, 'file')} cannot land without it:\n\n{keys}\n"
@@ -109,13 +112,12 @@ def describe() -> dict[str, str]:
 
 
 @lake_task("Queues the files; the run of the stream that follows changes the table and lands them.")
-def apply() -> list[str]:
-    """Queue the files; returns the id of their stream."""
-    with open_lake(lake_settings()) as lake:
-        question = _asked(lake)
-        queued = accept(lake, question, run_id())
+def apply(described: dict[str, str]) -> list[str]:
+    """Queue the files; returns the id of their stream, also if they were queued before."""
+    with open_stream(described["source"], described["stream"]) as (lake, stream):
+        queued = accept(lake, stream, described["change"], run_id())
     log.info("%s in the queue of the stream", counted(queued, "file"))
-    return [f"{question.source}__{question.stream}"]
+    return [stream.id]
 
 
 def _asked(lake: Lake) -> SchemaQuestion:

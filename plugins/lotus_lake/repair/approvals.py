@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from lotus_lake.config.streams import Stream, find_stream
+from lotus_lake.config.streams import Stream
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.events import WAITS_FOR_APPROVAL
 from lotus_lake.ledger.schema import was_fed
@@ -57,19 +57,19 @@ def open_questions(lake: Lake) -> list[SchemaQuestion]:
     ]
 
 
-def accept(lake: Lake, question: SchemaQuestion, run_id: str) -> int:
+def accept(lake: Lake, stream: Stream, change: str, run_id: str) -> int:
     """Queue the files that wait for a change; the first that lands makes it.
 
     Args:
         lake: Open lake.
-        question: The change.
+        stream: The stream.
+        change: The change, in the words of its question.
         run_id: Who accepts it, for the ledger.
 
     Returns:
-        How many files were queued.
+        How many files were queued; none if somebody has done it before.
     """
-    stream = find_stream(lake.settings.streams_dir, question.source, question.stream)
-    keys = _waiting(lake, stream, question.change)
+    keys = _waiting(lake, stream, change)
     return retry(lake, stream, keys, run_id, accept=True) if keys else 0
 
 
