@@ -55,6 +55,8 @@ _GONE_TEXTS = (
     # second one is Postgres's, and not DuckDB's about a transaction of its own.
     'failed to execute query "rollback"',
     "current transaction is aborted, commands ignored",
+    # A query of DuckLake's own, in whose transaction an earlier one met the server going away.
+    "attempting to fetch from an unsuccessful query result",
 )
 # Errors of the SQL and of the values; what names an object of the store may be the store's.
 _SAME_AGAIN = re.compile(

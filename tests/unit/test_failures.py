@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from lotus_lake.failures import one_line
+from lotus_lake.failures import fails_again, is_gone, one_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,23 @@ def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
     assert short.startswith("begin x")
     assert short.endswith("x end")
     assert len(short) <= 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IO Error: Unable to read data: server closed the connection unexpectedly",
+        "Error: ERROR:  current transaction is aborted, commands ignored until end of block",
+        # Seen when Postgres was killed while the guard was read.
+        "Invalid Input Error: Attempting to fetch from an unsuccessful query result\n"
+        "Error: TransactionContext Error: Current transaction is aborted (please ROLLBACK)",
+    ],
+)
+def test_a_catalog_that_went_away_is_known_by_its_words_and_a_retry_helps(text: str) -> None:
+    assert is_gone(duckdb.Error(text))
+    assert not fails_again(text)
+
+
+def test_an_aborted_transaction_of_our_own_is_no_catalog_that_went_away() -> None:
+    text = "TransactionContext Error: Current transaction is aborted (please ROLLBACK)"
+    assert not is_gone(duckdb.TransactionException(text))
