@@ -36,6 +36,7 @@ BENCHMARKS = {
     "latency": (17.0, 8.0),
     "throughput": (7.0, 2.0),
     "copies": (10.0, 4.0),
+    "skipping": (8.0, 4.0),
 }
 # Only by name: too long for the rest.
 APART = {"volume": (45.0, 2.0)}

@@ -168,30 +168,33 @@ def tell_failure(dbt_dir: str, **_context: Any) -> None:
         raise AirflowException(f"{names} failed; see the log above")
 
 
-def skip_until_built(tables: Sequence[str], _context: Any, operator: Any) -> None:
-    """Skip the task while a table that it reads was never built: its first update starts it."""
-    with killed_at_limit(operator), open_to_read(lake_settings()) as lake:
-        missing = sorted({*tables} - lake.tables("main") - lake.views("main"))
-    if missing:
-        raise AirflowSkipException(f"not built yet: {', '.join(missing)}")
-
-
-def skip_unchanged(
-    models: Mapping[str, Model], manifest: Path, context: Any, operator: Any
+def skip_unless_needed(
+    inputs: Sequence[str],
+    models: Mapping[str, Model],
+    manifest: Path,
+    context: Any,
+    operator: Any,
 ) -> None:
-    """Skip a model if its table is what a build would make again, unless the run is to force it.
+    """Skip a task of a domain that cannot run yet, or whose model would become what it is.
+
+    It cannot run while a table that the domain reads was never built, whose first update starts
+    the Dag again. A run may force the models to be built.
 
     Args:
+        inputs: Tables of `main` that the domain reads, and others make.
         models: The models of the group, by name.
         manifest: Manifest of the whole project.
         context: Of the task.
         operator: Its operator.
     """
     name = node_name(operator)
-    if name not in models:  # a test of several models
-        return
-    found = fingerprint(manifest, name)
+    is_model = name in models  # else a test of several models
+    found = fingerprint(manifest, name) if is_model else None
     with killed_at_limit(operator), open_to_read(lake_settings()) as lake:
+        if missing := sorted({*inputs} - lake.tables("main") - lake.views("main")):
+            raise AirflowSkipException(f"not built yet: {', '.join(missing)}")
+        if not is_model:
+            return
         reason = why_build(lake, name, models[name].parents, found)
         built = built_snapshots(lake, [name]).get(name, -1)
     if reason is None and not is_published([name], built):

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from lotus_lake.airflow.assets import PUBLISH_DOC, is_published, model_asset, update_assets
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.dbt import FORCE, dbt_group, skip_unchanged, skip_until_built
+from lotus_lake.airflow.dbt import FORCE, dbt_group, skip_unless_needed
 from lotus_lake.airflow.tasks import Built, build_each, lake_dag, lake_task, raise_errors
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import DbtProjectError, PermanentError
@@ -94,8 +94,12 @@ def enriched_dag(domain: str, dbt: Manifest) -> DAG:
             group_manifest(dbt.file, "enriched", domain),
             dbt.dbt_dir,
             [
-                partial(skip_until_built, [model.name for model in inputs]),
-                partial(skip_unchanged, {model.name: model for model in models}, dbt.file),
+                partial(
+                    skip_unless_needed,
+                    [model.name for model in inputs],
+                    {model.name: model for model in models},
+                    dbt.file,
+                ),
             ],
             # A model may have to be built after one that is skipped.
             trigger_rule="none_failed",
