@@ -866,7 +866,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a domain waits for its inputs",
-        Text("sorted({*tables} - lake.tables", "sorted(set() - lake.tables"),
+        Text("sorted({*inputs} - lake.tables", "sorted(set() - lake.tables"),
         "tests/dags/test_runs.py::"
         "test_a_domain_waits_until_every_table_that_it_reads_was_built_once",
     ),
