@@ -142,7 +142,7 @@ MUTATIONS = (
     Mutation(
         "a run fails whose stream could not be reconciled",
         Code("[reconciled, run_streams(landed)] >> fail()", "run_streams(landed)"),
-        "tests/dags/test_alerts.py::test_upkeep_that_fails_is_told",
+        "tests/dags/test_alerts.py::test_upkeep_that_fails_is_told_once_and_so_is_its_end",
     ),
     Mutation(
         "a stream takes no file of another one",
@@ -367,8 +367,18 @@ MUTATIONS = (
     ),
     Mutation(
         "a state is alerted once",
-        Code("bad.get(name) != known.get(name)", "True"),
+        Code("condition not in told", "True"),
         "tests/dags/test_alerts.py::test_a_change_of_state_is_told_once_and_so_is_its_end",
+    ),
+    Mutation(
+        "rows out of balance are alerted",
+        Code("unbalanced.get(name)", "None"),
+        "tests/dags/test_alerts.py::test_rows_out_of_balance_are_told_once",
+    ),
+    Mutation(
+        "failed upkeep is alerted once",
+        Code("Variable.get(FAILED + name, default=None) is None", "True"),
+        "tests/dags/test_alerts.py::test_upkeep_that_fails_is_told_once_and_so_is_its_end",
     ),
     Mutation(
         "what the store would not give is tried again",

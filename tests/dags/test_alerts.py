@@ -6,14 +6,18 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lotus_lake.airflow.alerts import notifiers
 from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.lake.session import META
 from lotus_lake.repair.quarantine import drop
 from tests.dags.conftest import AIRFLOW_HOME
 from tests.dags.test_runs import FILES, Deployment, deployment
@@ -63,7 +67,45 @@ def test_a_change_of_state_is_told_once_and_so_is_its_end(
     assert told.startswith("shopify__orders is fresh: ")
 
 
-def test_upkeep_that_fails_is_told(
+def test_rows_out_of_balance_are_told_once(
+    deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
+) -> None:
+    deployed = deployment()
+    deployed.drop(*FILES[:2])
+    assert deployed.run(RECONCILE).state == "success"
+    deployed.run(ALERTS)
+    assert notes() == []
+    with open_lake(deployed.settings) as lake:
+        lake.con.execute(
+            f"CREATE TABLE {META}.kept AS SELECT * FROM {META}.file_events WHERE position = 1"
+        )
+        lake.con.execute(
+            f"DELETE FROM {META}.file_events WHERE key IN (SELECT key FROM {META}.kept)"
+        )
+    deployed.run(ALERTS)
+    assert notes() == ["shopify__orders is broken: 1 registration unknown to the ledger"]
+    deployed.run(ALERTS)
+    assert notes() == []
+
+
+def test_a_change_of_a_landing_table_is_told_once(
+    deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
+) -> None:
+    deployed = deployment()
+    deployed.run(ALERTS)
+    deployed.drop(FILES[0])
+    deployed.put("wider.parquet", with_column(FILES[1].data, "{{ 7 * 7 }}"))
+    assert deployed.run(RECONCILE).state == "success"
+    deployed.run(ALERTS)
+    key = deployed.key("wider.parquet")
+    assert notes() == [
+        f"shopify__orders has changed: {{{{ 7 * 7 }}}} BIGINT was added to the table for {key}"
+    ]
+    deployed.run(ALERTS)
+    assert notes() == []
+
+
+def test_upkeep_that_fails_is_told_once_and_so_is_its_end(
     deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
 ) -> None:
     deployed, name = deployment(), "part_0.parquet"
@@ -72,7 +114,23 @@ def test_upkeep_that_fails_is_told(
     deployed.client.delete_object(Bucket=deployed.settings.bucket, Key=deployed.key(name))
     assert deployed.run(RECONCILE).state == "failed"
     (told,) = notes()
-    assert told.startswith("lake_reconcile.reconcile is failed: 1 landed files have lost")
+    what = "lake_reconcile.reconcile.shopify__orders"
+    assert told.startswith(f"{what} is failed: 1 landed files have lost")
+    assert deployed.run(RECONCILE).state == "failed"
+    assert notes() == []
+    assert deployed.run(RECONCILE, repair=True).state == "success"
+    assert notes() == [f"{what} is fine again: it has succeeded"]
+    assert deployed.run(RECONCILE).state == "success"
+    assert notes() == []
+
+
+def with_column(data: bytes, name: str) -> bytes:
+    """A file with one more column."""
+    table = pq.read_table(BytesIO(data))
+    table = table.append_column(name, pa.array([1] * table.num_rows, pa.int64()))
+    sink = BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
 
 
 @pytest.mark.parametrize(

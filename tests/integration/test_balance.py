@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pyarrow as pa
@@ -9,7 +10,12 @@ import pytest
 
 from lotus_lake.config.streams import StreamFile
 from lotus_lake.lake.session import LAKE, META, STAGING, Lake
-from lotus_lake.observe.balance import StreamBalance, SyncBalance, read_balance
+from lotus_lake.observe.balance import (
+    StreamBalance,
+    SyncBalance,
+    read_balance,
+    read_unbalanced,
+)
 from lotus_lake.project.manifest import built_models
 from lotus_lake.repair.reconcile import reconcile
 from tests.catalogs import on_sqlite
@@ -77,6 +83,37 @@ def test_an_object_that_is_gone_is_out_of_balance_until_its_rows_are_taken_out(
     assert [file.key for file in balance(fed, lake).differences] == [key]
     reconcile(lake, fed.stream, fed.client, "reconcile", repair=True)
     assert balance(fed, lake).problems == ()
+
+
+def test_streams_out_of_balance_are_found_among_all_without_a_query_for_each(
+    make_feed: Callable[..., Feed], lake: Lake
+) -> None:
+    streams = []
+    for name in ("orders", "lines", "customers", "refunds", "products"):
+        feed = make_feed(name)
+        streams.append(feed.stream)
+        if name != "products":
+            feed.put("part_0.parquet", 3)
+            feed.put("part_1.parquet", 4)
+            feed.put("empty.parquet", 0)
+            feed.put_bytes("broken.parquet", b"x" * 99)
+            feed.run(lake)
+        if name == "customers":
+            gone, replaced = feed, make_feed("customers")
+    assert read_unbalanced(lake, streams) == {}
+    lake.con.execute(f"DELETE FROM {STAGING}.stg_shop__orders WHERE id = 3")
+    lake.con.execute(
+        f"DELETE FROM {META}.file_events WHERE stream = 'lines' AND key LIKE '%/part_0.parquet'"
+    )
+    # The ledger knows of these: they are missing, or have another content that has not landed.
+    gone.client.delete_object(Bucket=gone.settings.bucket, Key=gone.key("part_0.parquet"))
+    reconcile(lake, gone.stream, gone.client, "reconcile")
+    replaced.put("part_1.parquet", 5)
+    assert replaced.list_files(lake).quarantined == 1
+    assert read_unbalanced(lake, streams) == {
+        "shop/lines": "1 registration unknown to the ledger",
+        "shop/orders": "1 file with other rows in the lake than in the ledger",
+    }
 
 
 @on_sqlite

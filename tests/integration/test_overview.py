@@ -91,6 +91,42 @@ def test_each_model_has_its_lag_and_each_mart_its_inputs(feed: Feed, lake: Lake)
     assert set(built_models(feed.settings.project_dir)) > {"fct_sales"}
 
 
+def test_a_queue_that_is_longer_after_each_hour_although_files_land_grows(
+    feed: Feed, lake: Lake
+) -> None:
+    def arrive(hours_ago: float, *names: str, landed: bool = False) -> None:
+        for name in names:
+            feed.put(f"{name}.parquet")
+        feed.run(lake) if landed else feed.list_files(lake)
+        lake.con.execute(
+            f"UPDATE {META}.file_events SET recorded_at = ? WHERE recorded_at > ?",
+            [now - timedelta(hours=hours_ago), now - timedelta(minutes=10)],
+        )
+
+    def state(later: timedelta = timedelta()) -> str:
+        return streams(lake, now + later)[feed.stream.id].verdict.state
+
+    now = datetime.now(UTC) + timedelta(minutes=5)
+    arrive(9, "old", landed=True)
+    arrive(2.9, "a", landed=True)
+    arrive(2.8, "b")
+    arrive(1.5, "c", "d")
+    assert state() == "stuck"  # nothing lands, which is worse
+    lake.con.execute(
+        f"INSERT INTO {META}.file_events BY NAME SELECT * REPLACE ('registered' AS event, "
+        f"version + 1 AS version, ? AS recorded_at) FROM {META}.file_events "
+        "WHERE ends_with(key, '/b.parquet')",
+        [now - timedelta(hours=0.5)],
+    )
+    assert state() == "fresh"  # one came, one landed, in the last hour none came
+    arrive(0.2, "e", "f")
+    assert state() == "growing"
+    assert "4 files waiting" in streams(lake, now)[feed.stream.id].verdict.reason
+    assert state(timedelta(minutes=25)) == "fresh"  # the first of three hours has brought none
+    feed.run(lake)
+    assert state() == "fresh"
+
+
 def test_an_enriched_table_is_late_once_it_was_not_built_for_longer_than_promised(
     feed: Feed, lake: Lake
 ) -> None:

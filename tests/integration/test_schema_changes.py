@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ from lotus_lake.errors import SchemaMismatchError
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.register import Registration, register_batch
 from lotus_lake.lake.connection import open_lake
-from lotus_lake.lake.session import LAKE, STAGING, Lake
+from lotus_lake.lake.session import LAKE, META, STAGING, Lake
 from lotus_lake.landing.tables import table_types
+from lotus_lake.ledger.schema_changes import ChangesSeen, changes_since
 from tests import children
 from tests.catalogs import on_postgres, on_sqlite
 from tests.feeds import FIELDS, SHAPE, Feed, Shape, some_rows
@@ -104,6 +106,30 @@ def test_evolve_lands_the_very_file_that_brings_a_column_with_its_values(
         assert feed.column(lake, change.expression) == expected, change.named
     assert feed.landed(lake) == feed.rows_of(feed.sent)
     assert feed.errors(lake) == {}
+
+
+def test_each_change_of_a_table_is_seen_once(make_feed: Callable[..., Feed], lake: Lake) -> None:
+    def look(seen: ChangesSeen | None) -> tuple[list[tuple[str, str | None]], ChangesSeen]:
+        found, seen = changes_since(lake, seen, datetime.now(UTC))
+        return [(change.change.column_path, change.change.key) for change in found], seen
+
+    feed = make_feed(on_schema_change="evolve")
+    assert look(None)[0] == []  # nothing was ever fed
+    feed.put("before.parquet", changed(1, id=0))
+    feed.run(lake)
+    keys = put_changes(feed)
+    feed.run(lake)
+    found, seen = look(None)
+    assert found == []  # where nobody has looked yet, the past is no news
+    assert look(seen)[0] == []
+    note = feed.put("note.parquet", changed(1, note="x"), shape={**SHAPE, "note": pa.string()})
+    feed.run(lake)
+    found, later = look(seen)
+    assert found == [("note", note)]
+    assert look(later)[0] == []
+    # What writes all rows anew, such as a renaming, is no change of a table.
+    lake.con.execute(f"UPDATE {META}.schema_changes SET recorded_at = recorded_at - INTERVAL 1 DAY")
+    assert (look(later)[0], len(keys)) == ([], len(CHANGES))
 
 
 @on_sqlite

@@ -23,23 +23,28 @@ from lotus_lake.airflow.metrics import send_metrics
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
-from lotus_lake.observe.alerts import Alert, compare
+from lotus_lake.ledger.schema_changes import ChangesSeen, changes_since
+from lotus_lake.observe.alerts import Alert, Known, changes_of_tables, compare, subjects_of
 from lotus_lake.observe.overview import read_overview
 
 ALERTS_DAG_ID = "lake_alerts"
 VARIABLE = "LAKE_NOTIFIERS"
-# Airflow variable: what people were alerted to. XComs of a run that a person has triggered, which
-# has no logical date, are not found by later ones.
-KNOWN = "lake_alerts"
+# Airflow variables: what people were alerted to, up to where changes of tables were told, and, with
+# the name of a task after it, that its failure was. XComs of a run that a person has triggered,
+# which has no logical date, are not found by later ones.
+KNOWN, CHANGES, FAILED = "lake_alerts", "lake_alerts_changes", "lake_alerts_failed_"
 
 _DOC = f"""\
 ### Alerts
 
-Every five minutes, compares the state of each stream and enriched table with the last check:
-*broken*, *stuck* or *late* is alerted once, and once more when it is fine again. The states are
-those of the Lake page and of `lotus-lake status`. Failed tasks of `lake_maintenance` and
-`lake_reconcile` are alerted too. The same states are exported as metrics, if Airflow exports its
-own.
+Every five minutes, compares each stream and enriched table with the last check. Each thing that is
+wrong is alerted once, and once more when it has ended: files in quarantine, missing objects, rows
+out of balance, a config that cannot be read, files or rows that are stuck, a growing backlog, data
+that is late. So is every change of a landing table. The states are those of the Lake page and of
+`lotus-lake status`; they are exported as metrics, too, if Airflow exports its own.
+
+Tasks of `lake_maintenance`, `lake_reconcile` and this Dag are alerted when they fail, and when they
+succeed again.
 
 Schema changes that wait for a person become runs of `lake_approvals`.
 
@@ -59,11 +64,11 @@ def alerts_dag() -> DAG:
     """The Dag: one task for alerts, and two that ask about schema changes."""
     with lake_dag(
         ALERTS_DAG_ID,
-        description="Alerts people to streams and tables that are broken, stuck or late",
+        description="Alerts people to streams, tables and upkeep that need them",
         doc_md=_DOC,
         schedule="*/5 * * * *",
         has_long_tasks=False,
-        default_args={"on_failure_callback": alert_of_failure},
+        default_args=ALERTED,
         tags=["maintenance"],
     ) as dag:
         check()
@@ -72,28 +77,62 @@ def alerts_dag() -> DAG:
 
 
 @lake_task("Compares each stream and enriched table with the last check, and notifies of changes.")
-def check() -> dict[str, str]:
-    """Notify; returns what needs a person, with their states."""
-    context = get_current_context()
-    known = Variable.get(KNOWN, default={}, deserialize_json=True)
-    settings, now = lake_settings(), datetime.now(UTC)
+def check() -> dict[str, Sequence[str]]:
+    """Notify; returns what needs a person, and why."""
+    context, settings, now = get_current_context(), lake_settings(), datetime.now(UTC)
+    known, seen = _known(), _seen()
     with open_lake(settings) as lake:
+        changes, now_seen = changes_since(lake, seen, now)
         overview = read_overview(lake, now)
     send_metrics(overview)
-    alerts, bad = compare(known, overview.verdicts)
-    for alert in alerts:
+    alerts, bad = compare(known, subjects_of(overview))
+    for alert in [*alerts, *changes_of_tables(changes)]:
         send(alert, context)
     if bad != known:
         Variable.set(KNOWN, dict(bad), serialize_json=True)
+    if changes or seen is None:
+        told = {**asdict(now_seen), "at": now_seen.at.isoformat()}
+        Variable.set(CHANGES, told, serialize_json=True)
     log.info("%d of %d streams and tables need a person", len(bad), len(overview.verdicts))
     return dict(bad)
 
 
+def _known() -> Known:
+    """What people were alerted to; earlier releases kept one state instead of all conditions."""
+    known = Variable.get(KNOWN, default={}, deserialize_json=True)
+    return {name: told for name, told in known.items() if isinstance(told, list)}
+
+
+def _seen() -> ChangesSeen | None:
+    seen = Variable.get(CHANGES, default=None, deserialize_json=True)
+    return seen and ChangesSeen(seen["snapshot_id"], datetime.fromisoformat(seen["at"]))
+
+
 def alert_of_failure(context: Context) -> None:
-    """Callback of tasks whose failure is an alert."""
-    instance = context["ti"]
-    reason = str(context.get("exception") or "see its log")
-    send(Alert(f"{instance.dag_id}.{instance.task_id}", "failed", "error", reason), context)
+    """Callback of tasks whose failure is an alert, once until they succeed again."""
+    name = _task(context)
+    if Variable.get(FAILED + name, default=None) is None:
+        reason = str(context.get("exception") or "see its log")
+        send(Alert(name, "failed", "error", reason), context)
+        Variable.set(FAILED + name, context["run_id"])
+
+
+def alert_of_success(context: Context) -> None:
+    """Callback of the same tasks: they have failed before, and no longer do."""
+    name = _task(context)
+    if Variable.get(FAILED + name, default=None) is not None:
+        send(Alert(name, "fine again", "ok", "it has succeeded"), context)
+        Variable.delete(FAILED + name)
+
+
+# Default arguments of tasks whose failure is an alert.
+ALERTED = {"on_failure_callback": alert_of_failure, "on_success_callback": alert_of_success}
+
+
+def _task(context: Context) -> str:
+    """Name of a task, with what a mapped one is about."""
+    instance, label = context["ti"], context.get("label")
+    return f"{instance.dag_id}.{instance.task_id}" + (f".{label}" if label else "")
 
 
 def send(alert: Alert, context: Context) -> None:

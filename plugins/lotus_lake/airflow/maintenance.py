@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context
 
-from lotus_lake.airflow.alerts import alert_of_failure
+from lotus_lake.airflow.alerts import ALERTED
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.lake.connection import open_lake
@@ -67,7 +67,7 @@ def maintenance_dag() -> DAG:
         default_args={
             "priority_weight": 1,
             "weight_rule": "absolute",
-            "on_failure_callback": alert_of_failure,
+            **ALERTED,
         },
         params=_params(),
     ) as dag:

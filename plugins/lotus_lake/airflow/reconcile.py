@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Param, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from lotus_lake import operations
-from lotus_lake.airflow.alerts import alert_of_failure
+from lotus_lake.airflow.alerts import ALERTED
 from lotus_lake.airflow.tasks import label_task, lake_dag, lake_task, open_stream, run_id
 from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.config.settings import Settings
@@ -46,7 +46,7 @@ def reconcile_dag() -> DAG:
         doc_md=_DOC,
         schedule="43 2 * * *",
         tags=["maintenance"],
-        default_args={"on_failure_callback": alert_of_failure},
+        default_args=ALERTED,
         params=_params(stream_ids),
     ) as dag:
         reconciled = reconcile.expand_kwargs(choose())

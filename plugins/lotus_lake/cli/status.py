@@ -82,6 +82,7 @@ def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
         else "",
         f"{row.quarantined} QUARANTINED" if row.quarantined else "",
         f"{row.missing} MISSING" if row.missing else "",
+        "UNBALANCED" if any(f.condition == "unbalanced" for f in found.findings) else "",
         f"{row.copied} copied" if row.copied else "",
         f"{counted(row.rescued, 'row')} with rescued values" if row.rescued else "",
         "" if row.configured else "no config",

@@ -35,6 +35,23 @@ REGISTERED_ROWS = f"""(
     AND ? >= files.begin_snapshot AND (files.end_snapshot IS NULL OR ? < files.end_snapshot)
 )"""
 
+# Landing tables, each with a sum over its data files and their rows, as text; parameters: snapshot,
+# four times. A table without data files is left out.
+REGISTERED_SUMS = f"""(
+    SELECT table_name, sum(
+        hash(files.path, files.record_count - coalesce(deleted.delete_count, 0))::HUGEINT
+    )::VARCHAR
+    FROM {METADATA}.ducklake_data_file AS files
+    JOIN {METADATA}.ducklake_table AS tables USING (table_id)
+    JOIN {METADATA}.ducklake_schema AS schemas USING (schema_id)
+    LEFT JOIN {METADATA}.ducklake_delete_file AS deleted
+    ON deleted.data_file_id = files.data_file_id AND ? >= deleted.begin_snapshot
+    AND (deleted.end_snapshot IS NULL OR ? < deleted.end_snapshot)
+    WHERE schema_name = 'staging' AND tables.end_snapshot IS NULL
+    AND ? >= files.begin_snapshot AND (files.end_snapshot IS NULL OR ? < files.end_snapshot)
+    GROUP BY tables.table_id, table_name
+)"""
+
 # Above every id that DuckLake will ever give: the rows of `schedule_deletion` are ours. Their ids
 # are random: counted ones would be the same in two transactions at once.
 _FIRST_OWN_ID = 2**62

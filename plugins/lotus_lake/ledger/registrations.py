@@ -5,12 +5,13 @@ Both are compared as of one snapshot, part by part, so that memory does not grow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.streams import Stream
-from lotus_lake.lake.data_files import REGISTERED, REGISTERED_ROWS
+from lotus_lake.lake.data_files import REGISTERED, REGISTERED_ROWS, REGISTERED_SUMS
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.events import EVENT_COLUMNS, LANDED_SQL, FileEvent, files_sql, key_ranges
 
@@ -145,6 +146,33 @@ def compare_rows(
             if ledger_rows != table_rows:
                 differences.append(RowDifference(key, ledger_rows, table_rows))
     return landed, total, differences
+
+
+def suspected_streams(lake: Lake, streams: Sequence[Stream]) -> list[Stream]:
+    """The streams whose registrations may not be those of the ledger: `compare_rows` knows.
+
+    Two queries, however many streams there are, and no memory for each file: what is compared is a
+    sum over the files of a stream. Files whose object is gone are among the suspected ones as long
+    as they are registered.
+    """
+    with lake.snapshot() as snapshot:
+        registered = dict(lake.rows(f"FROM {REGISTERED_SUMS}", [snapshot] * 4))
+        landed = {
+            (source, name): total
+            for source, name, total in lake.rows(
+                f"""
+                SELECT source, stream,
+                       sum(hash(coalesce(data_file, ? || key), row_count)::HUGEINT)::VARCHAR
+                FROM {META}.feeder_files WHERE event IN {LANDED_SQL} GROUP BY source, stream
+                """,
+                [lake.settings.uri("")],
+            )
+        }
+    return [
+        stream
+        for stream in streams
+        if landed.get((stream.source, stream.name)) != registered.get(stream.landing_table)
+    ]
 
 
 def _as_of(stream: Stream, snapshot: int) -> tuple[str, int, int]:

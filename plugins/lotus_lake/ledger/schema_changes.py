@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from lotus_lake.config.streams import Stream
@@ -22,6 +22,10 @@ CREATE TABLE IF NOT EXISTS {META}.schema_changes (
     key VARCHAR, recorded_at TIMESTAMPTZ
 );
 """
+
+
+# A transaction notes the time at which it began, and is seen when it has committed.
+_LONGEST_COMMIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,59 @@ class SchemaChange:
     type: str
     key: str | None
     recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewChange:
+    """A change of the landing table of a stream."""
+
+    source: str
+    stream: str
+    change: SchemaChange
+
+    @property
+    def words(self) -> str:
+        """The change in words."""
+        asked = self.change.key or "the stream config"
+        done = "was added to" if self.change.change == "added" else "was widened in"
+        return f"{self.change.column_path} {self.change.type} {done} the table for {asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesSeen:
+    """Up to where the changes of all tables have been seen: a snapshot, and its time.
+
+    The time tells changes from older ones whose rows were written anew, such as by a renaming.
+    """
+
+    snapshot_id: int
+    at: datetime
+
+
+def changes_since(
+    lake: Lake, seen: ChangesSeen | None, now: datetime
+) -> tuple[list[NewChange], ChangesSeen]:
+    """Changes of landing tables that were not seen yet, and up to where they have been seen now.
+
+    Args:
+        lake: Open lake; read-only will do.
+        seen: What the last call returned; without it, everything has been seen.
+        now: The time.
+    """
+    with lake.snapshot() as snapshot:
+        now_seen = ChangesSeen(snapshot, now)
+        if seen is None or "schema_changes" not in lake.tables("meta"):
+            return [], now_seen
+        rows = lake.rows(
+            f"""
+            SELECT source, stream, column_path, change, type, key, recorded_at
+            FROM {META}.schema_changes WHERE snapshot_id > ? AND recorded_at > ?
+            ORDER BY source, stream, recorded_at, column_path
+            """,
+            [seen.snapshot_id, seen.at - _LONGEST_COMMIT],
+        )
+    found = [NewChange(source, stream, SchemaChange(*rest)) for source, stream, *rest in rows]
+    return found, now_seen
 
 
 def note_changes(

@@ -16,7 +16,13 @@ from lotus_lake.errors import StorageUnavailableError
 from lotus_lake.failures import one_line
 from lotus_lake.lake.column_statistics import LANDED_ROW
 from lotus_lake.lake.session import LAKE, META, STAGING, Lake
-from lotus_lake.ledger.registrations import RowDifference, compare_rows, count_unknown
+from lotus_lake.ledger.events import LANDED_SQL
+from lotus_lake.ledger.registrations import (
+    RowDifference,
+    compare_rows,
+    count_unknown,
+    suspected_streams,
+)
 from lotus_lake.ledger.schema import was_fed
 from lotus_lake.ledger.watermarks import watermark_table
 from lotus_lake.project.manifest import Model, processed_models
@@ -164,6 +170,33 @@ def read_balance(
             hint="`lotus-lake reconcile SOURCE STREAM` finds objects that are gone",
         ) from error
     return replace(found, unknown_files=count_unknown(lake, stream))
+
+
+def read_unbalanced(lake: Lake, streams: Sequence[Stream]) -> dict[str, str]:
+    """What does not balance, by the name of the stream; only ledger and metadata are read.
+
+    Objects that are missing, and versions of an object that have not landed, are left out: the
+    ledger knows that the rows of the version before have left the table, or cannot be read.
+    """
+    if not was_fed(lake):
+        return {}
+    found = {}
+    for stream in suspected_streams(lake, streams):
+        with lake.snapshot() as snapshot:
+            *_, differences = compare_rows(lake, stream, snapshot)
+            known = lake.rows(
+                f"SELECT key FROM {META}.feeder_files WHERE source = ? AND stream = ? "
+                f"GROUP BY key HAVING arg_max(event, version) NOT IN {LANDED_SQL}",
+                [stream.source, stream.name],
+            )
+        keys = {file.key for file in differences} - {key for (key,) in known}
+        label = f"{stream.source}/{stream.name}"
+        sheet = StreamBalance(
+            label, differing_files=len(keys), unknown_files=count_unknown(lake, stream)
+        )
+        if sheet.problems:
+            found[label] = "; ".join(sheet.problems)
+    return found
 
 
 def _balance(

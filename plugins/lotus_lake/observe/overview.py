@@ -14,8 +14,10 @@ from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.events import LANDED_SQL
 from lotus_lake.ledger.schema import was_fed
 from lotus_lake.ledger.watermarks import watermarks
+from lotus_lake.observe.backlog import growing_streams
+from lotus_lake.observe.balance import read_unbalanced
 from lotus_lake.observe.enriched import EnrichedStatus, read_enriched
-from lotus_lake.observe.states import Verdict, judge
+from lotus_lake.observe.states import Finding, Verdict, find, judge
 from lotus_lake.observe.status import StreamStatus, read_status
 from lotus_lake.project.manifest import Model, built_models, processed_models
 
@@ -51,6 +53,7 @@ class StreamOverview:
             the first landing do not count, and without a day there is none.
         models: Lag of each processed model.
         schedule: Its Dag's schedule; `None` without a config.
+        findings: What a person has to look at, the worst first.
     """
 
     stream_id: str
@@ -60,6 +63,7 @@ class StreamOverview:
     rows_usual: float | None = None
     models: tuple[ModelLag, ...] = ()
     schedule: str | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +120,42 @@ def read_streams(lake: Lake, models: Mapping[str, Model], now: datetime) -> list
     for name in broken:
         statuses.setdefault(name, StreamStatus(name, configured=False))
     rows, lags = _daily_rows(lake, now), _lags(lake, streams, models)
-    found = []
+    unbalanced = read_unbalanced(lake, streams)
+    waiting = [name for name, status in statuses.items() if status.waiting]
+    growing = growing_streams(lake, waiting, now)
+    overviews = []
     for name, status in sorted(statuses.items()):
         stream = by_name.get(name)
-        patience = lake.settings.task_timeout_seconds
-        if stream and stream.overwrites:
-            patience += stream.feeder.settle_seconds
-        verdict = judge(
+        feeder = stream.feeder if stream else None
+        found = find(
             status,
-            stream.feeder if stream else None,
+            feeder,
             now=now,
-            patience_seconds=patience,
+            patience_seconds=_patience(lake, stream),
             config_error=broken.get(name),
+            unbalanced=unbalanced.get(name),
+            is_growing=name in growing,
         )
         today, usual = rows.get(name, (0, None))
-        schedule = stream.feeder.schedule if stream else None
-        found.append(
+        overviews.append(
             StreamOverview(
-                name.replace("/", "__"), verdict, status, today, usual, lags.get(name, ()), schedule
+                name.replace("/", "__"),
+                judge(found, status, feeder),
+                status,
+                today,
+                usual,
+                lags.get(name, ()),
+                feeder.schedule if feeder else None,
+                found,
             )
         )
-    return found
+    return overviews
+
+
+def _patience(lake: Lake, stream: Stream | None) -> float:
+    """Seconds after which what waits is stuck."""
+    settles = stream.feeder.settle_seconds if stream and stream.overwrites else 0
+    return lake.settings.task_timeout_seconds + settles
 
 
 def _configs(lake: Lake) -> tuple[list[Stream], dict[str, str]]:

@@ -5,6 +5,7 @@ Needs no database, so that any view may import it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
     from lotus_lake.config.stream_config import FeederOptions
     from lotus_lake.observe.status import StreamStatus
 
-State = Literal["broken", "paused", "stuck", "late", "empty", "fresh"]
+State = Literal["broken", "paused", "stuck", "growing", "late", "empty", "fresh"]
 # Where several are true, the first one is said.
-STATES: tuple[State, ...] = ("broken", "paused", "stuck", "late", "empty", "fresh")
+STATES: tuple[State, ...] = ("broken", "paused", "stuck", "growing", "late", "empty", "fresh")
 Level = Literal["error", "warning", "off", "ok"]
+Condition = Literal[
+    "unreadable", "quarantined", "missing", "unbalanced", "stuck", "growing", "late"
+]
+# A queue grows if it is longer at the end of each of so many hours than at its beginning.
+GROWING_HOURS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +45,33 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a person has to look at; a stream may have several.
+
+    Attributes:
+        condition: What it is.
+        verdict: How the stream is because of it.
+    """
+
+    condition: Condition
+    verdict: Verdict
+
+
 NOT_BUILT = Verdict("empty", "off", "it was not built yet")
 
 
-def judge(
+def find(
     status: StreamStatus,
     feeder: FeederOptions | None,
     *,
     now: datetime,
     patience_seconds: float,
     config_error: str | None = None,
-) -> Verdict:
-    """How a stream is. That its Dag is paused, only Airflow knows: see `paused`.
+    unbalanced: str | None = None,
+    is_growing: bool = False,
+) -> tuple[Finding, ...]:
+    """Everything that a person has to look at in a stream, the worst first.
 
     Args:
         status: Where it stands.
@@ -59,26 +80,46 @@ def judge(
         patience_seconds: A file that waits, or rows that a model has not read, are stuck after this
             time without progress.
         config_error: What is wrong with its config.
+        unbalanced: What ledger and landing table disagree about.
+        is_growing: Whether its queue gets longer although files land.
     """
-    if config_error:
-        return Verdict("broken", "error", f"its config cannot be read: {config_error}")
-    bad = [
-        counted(number, "file") + said
-        for number, said in (
-            (status.quarantined, " in quarantine"),
-            (status.missing, " whose object is missing"),
-        )
-        if number
-    ]
-    if bad:
-        return Verdict("broken", "error", " and ".join(bad))
+    unreadable = config_error and f"its config cannot be read: {config_error}"
+    quarantined = status.quarantined and f"{counted(status.quarantined, 'file')} in quarantine"
+    missing = status.missing and f"{counted(status.missing, 'file')} whose object is missing"
+    said: tuple[tuple[Condition, str | int | None], ...] = (
+        ("unreadable", unreadable),
+        ("quarantined", quarantined),
+        ("missing", missing),
+        ("unbalanced", unbalanced),
+    )
+    found = [Finding(name, Verdict("broken", "error", str(why))) for name, why in said if why]
+    if feeder is None:
+        return tuple(found)
+    if stuck := _stuck(status, now, timedelta(seconds=patience_seconds)):
+        found.append(Finding("stuck", stuck))
+    if is_growing:
+        files = f"{counted(status.waiting, 'file')} waiting, more after each of the last"
+        why = f"{files} {GROWING_HOURS} hours although files land"
+        found.append(Finding("growing", Verdict("growing", "warning", why)))
+    if late := _late(status, feeder, now):
+        found.append(Finding("late", late))
+    return tuple(found)
+
+
+def judge(found: Sequence[Finding], status: StreamStatus, feeder: FeederOptions | None) -> Verdict:
+    """How a stream is, in a word. That its Dag is paused, only Airflow knows: see `paused`.
+
+    Args:
+        found: What a person has to look at.
+        status: Where it stands.
+        feeder: How it is fed; `None` without a config.
+    """
+    broken = [one.verdict.reason for one in found if one.verdict.state == "broken"]
+    if broken:
+        return Verdict("broken", "error", " and ".join(broken))
     if feeder is None:
         return Verdict("paused", "off", "no stream config selects it")
-    return (
-        _stuck(status, now, timedelta(seconds=patience_seconds))
-        or _late(status, feeder, now)
-        or _well(status, feeder)
-    )
+    return found[0].verdict if found else _well(status, feeder)
 
 
 def judge_enriched(

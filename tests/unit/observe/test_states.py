@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lotus_lake.config.stream_config import FeederOptions
-from lotus_lake.observe.states import Verdict, judge, judge_enriched, paused
+from lotus_lake.observe.states import Verdict, find, judge, judge_enriched, paused
 from lotus_lake.observe.status import StreamStatus
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -19,11 +19,24 @@ PROMISE = FeederOptions.model_validate(
 
 
 def look(
-    feeder: FeederOptions | None = PROMISE, error: str | None = None, **status: Any
+    feeder: FeederOptions | None = PROMISE,
+    error: str | None = None,
+    unbalanced: str | None = None,
+    is_growing: bool = False,
+    **status: Any,
 ) -> Verdict:
     standing = {"seen": 3, "landed": 3, "last_landed_at": NOW - HOUR} | status
     stream = StreamStatus("shop/orders", True, **standing)
-    return judge(stream, feeder, now=NOW, patience_seconds=3600, config_error=error)
+    found = find(
+        stream,
+        feeder,
+        now=NOW,
+        patience_seconds=3600,
+        config_error=error,
+        unbalanced=unbalanced,
+        is_growing=is_growing,
+    )
+    return judge(found, stream, feeder)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +66,18 @@ def test_a_stream_is(status: dict[str, Any], state: str, level: str, reason: str
     verdict = look(**status)
     assert (verdict.state, verdict.level) == (state, level)
     assert reason in verdict.reason
+
+
+def test_a_stream_out_of_balance_is_broken_and_one_whose_queue_grows_is_growing() -> None:
+    verdict = look(quarantined=1, unbalanced="1 registration unknown to the ledger")
+    assert verdict.reason == "1 file in quarantine and 1 registration unknown to the ledger"
+    assert look(unbalanced="1 file with other rows").state == "broken"
+    waiting = {"waiting": 12, "oldest_waiting_at": NOW - 9 * HOUR}
+    verdict = look(is_growing=True, **waiting)
+    assert (verdict.state, verdict.level) == ("growing", "warning")
+    assert verdict.reason.startswith("12 files waiting, more after each of the last 3 hours")
+    late = look(is_growing=True, **waiting | {"last_landed_at": NOW - 3 * HOUR})
+    assert late.state == "stuck"  # nothing lands at all
 
 
 def test_without_a_promise_no_silence_is_late_and_that_is_said() -> None:
