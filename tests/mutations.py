@@ -881,6 +881,17 @@ MUTATIONS = (
         "test_a_domain_waits_until_every_table_that_it_reads_was_built_once",
     ),
     Mutation(
+        "the signature of an extension is checked",
+        Text("path = _load_signed(con, name)", "path = wheel or Path()"),
+        "tests/unit/lake/test_extensions.py::test_an_extension_with_a_wrong_signature_is_refused",
+    ),
+    Mutation(
+        "an extension that took the place of one that was checked is checked",
+        Text(" or not known.is_there():", ":"),
+        "tests/unit/lake/test_extensions.py::"
+        "test_a_file_that_takes_the_place_of_one_that_was_checked_is_checked",
+    ),
+    Mutation(
         "a wait gives way to a run that is queued",
         Text('if self.arguments["dag_id"] and time', 'if "" and time'),
         "tests/dags/test_sensor.py::test_a_wait_gives_way_to_a_run_that_is_queued",

@@ -31,9 +31,15 @@ if os.fork() == 0:
     loaded = [name for name in MODULES if name in sys.modules]
     import boto3, duckdb
     assert duckdb.sql("SELECT count(*) FROM range(1000000)").fetchone() == (1000000,)
+    from lotus_lake.lake import extensions
+    connect, checks = duckdb.connect, []
+    duckdb.connect = lambda *a, **o: checks.append(o.get("config")) or connect(*a, **o)
+    with extensions.connect() as con:
+        extensions.load_extensions(con, "sqlite")
     print("found", json.dumps([threads, sockets, loaded, list(MODULES),
                                boto3.DEFAULT_SESSION is not None,
-                               [name for name in DBT_MODULES if name in sys.modules]]))
+                               [name for name in DBT_MODULES if name in sys.modules],
+                               checks.count(None)]))
     sys.stdout.flush()
     os._exit(0)
 os.wait()
@@ -54,22 +60,24 @@ def start_and_fork(*arguments: str, **variables: str) -> list[object]:
 
 
 def test_a_forked_process_has_what_its_parent_loaded_and_no_thread_or_socket_of_it() -> None:
-    threads, sockets, loaded, wanted, has_session, of_dbt = start_and_fork()
+    threads, sockets, loaded, wanted, has_session, of_dbt, checks = start_and_fork()
     assert loaded == wanted
-    assert (threads, sockets, has_session, of_dbt) == (1, 0, True, [])
+    assert (threads, sockets, has_session, of_dbt, checks) == (1, 0, True, [], 0)
 
 
 def test_a_scheduler_has_dbt_as_well() -> None:
-    threads, sockets, loaded, wanted, _, of_dbt = start_and_fork("scheduler")
+    threads, sockets, loaded, wanted, _, of_dbt, _ = start_and_fork("scheduler")
     assert (loaded, of_dbt) == (wanted, list(DBT_MODULES))
     assert (threads, sockets) == (1, 0)
 
 
 def test_it_can_be_switched_off() -> None:
-    _, _, loaded, _, has_session, of_dbt = start_and_fork("scheduler", LAKE_WARM_PROCESSES="false")
+    switch = {"LAKE_WARM_PROCESSES": "false"}
+    _, _, loaded, _, has_session, of_dbt, checks = start_and_fork("scheduler", **switch)
     assert "lotus_lake.airflow.streams" not in loaded  # type: ignore[operator]
     assert not has_session
     assert not of_dbt
+    assert checks == 3
 
 
 def test_a_module_that_cannot_be_imported_is_logged_and_stops_nothing(

@@ -7,9 +7,9 @@ there in each process that they fork, in memory that they share.
 
 The scheduler loads dbt as well: a task forks it from its own process (see `dbt_process`).
 
-Only modules are loaded, and files of botocore and dbt. No connection is opened and no thread is
-started, because neither survives a fork; the database in memory that DuckDB opens for itself is
-closed.
+Only modules are loaded, files of botocore and dbt, and DuckDB's extensions, whose signatures are
+checked. No connection and no thread is left open, because neither survives a fork; the database in
+memory that DuckDB opens for itself is closed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def load(modules: Sequence[str]) -> None:
     """Import modules, and fill caches of what they use; what fails is logged, and left out."""
     steps: list[tuple[str, Callable[[str], object]]]
     steps = [(name, importlib.import_module) for name in modules]
-    steps += [("s3", _read_model), ("duckdb", _close_default)]
+    steps += [("s3", _read_model), ("duckdb", _close_default), ("extensions", _check_extensions)]
     if set(DBT_MODULES) <= set(modules):
         steps.append(("dbt", _fill_dbt_caches))
     for name, act in steps:
@@ -89,6 +89,15 @@ def _close_default(_: str) -> None:
     import duckdb
 
     duckdb.default_connection().close()
+
+
+def _check_extensions(_: str) -> None:
+    """Let DuckDB check the signatures of its extensions, which it would do for each open lake."""
+    from lotus_lake.config.settings import Settings
+    from lotus_lake.lake import extensions
+
+    with extensions.connect() as con:
+        extensions.load_extensions(con, Settings.from_env().catalog.kind)
 
 
 def _fill_dbt_caches(_: str) -> None:

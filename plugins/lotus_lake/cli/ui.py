@@ -12,8 +12,9 @@ from lotus_lake.cli.arguments import LOOK
 from lotus_lake.cli.output import reading, say
 from lotus_lake.cli.query import print_answer
 from lotus_lake.config.settings import Settings
-from lotus_lake.errors import PermanentError
+from lotus_lake.errors import PermanentError, SettingsError
 from lotus_lake.failures import one_line
+from lotus_lake.lake.extensions import load_extension
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.observe.query import run_query
 
@@ -50,12 +51,11 @@ def open_ui(
 def _serve(lake: Lake, port: int) -> bool:
     """Serve DuckDB's UI until Ctrl-C; whether that was possible."""
     try:
-        lake.con.execute("INSTALL ui")
-        lake.con.execute("LOAD ui")
+        load_extension(lake.con, "ui")
         lake.con.execute(f"USE {LAKE}.main")
         lake.con.execute(f"SET ui_local_port = {port}")
         lake.con.execute("CALL start_ui_server()")
-    except duckdb.Error as error:
+    except (duckdb.Error, SettingsError) as error:
         say(f"DuckDB's UI cannot be had here: {one_line(error)}")
         return False
     say(f"http://localhost:{port} shows the lake, read-only; Ctrl-C ends")

@@ -20,7 +20,7 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.errors import CatalogUnavailableError, SettingsError
 from lotus_lake.failures import make_folder
 from lotus_lake.lake.branches import refuse_expired
-from lotus_lake.lake.extensions import load_extensions
+from lotus_lake.lake.extensions import connect, load_extensions
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.write_lock import write_lock
 from lotus_lake.sql import literal
@@ -63,7 +63,7 @@ def open_lake(
         StorageUnavailableError: The data files cannot be read.
         ResourcesExhaustedError: Memory or disk ran out.
     """
-    with duckdb.connect(":memory:") as con, failures.translated(settings):
+    with connect() as con, failures.translated(settings):
         configure(con, settings, read_only=read_only, migrate=migrate)
         try:
             with renewed_credentials(con, settings.s3):
