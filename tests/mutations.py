@@ -376,6 +376,11 @@ MUTATIONS = (
         "tests/dags/test_alerts.py::test_rows_out_of_balance_are_told_once",
     ),
     Mutation(
+        "commits that conflict are counted",
+        Code("conflict_listeners.append(listener)", "None"),
+        "tests/dags/test_metrics.py::test_the_state_of_each_stream_reaches_the_collector",
+    ),
+    Mutation(
         "failed upkeep is alerted once",
         Code("Variable.get(FAILED + name, default=None) is None", "True"),
         "tests/dags/test_alerts.py::test_upkeep_that_fails_is_told_once_and_so_is_its_end",

@@ -19,7 +19,7 @@ from airflow.sdk import DAG, BaseNotifier, Context, Variable, get_current_contex
 
 from lotus_lake.airflow.approvals import ask_about_changes
 from lotus_lake.airflow.connections import lake_settings
-from lotus_lake.airflow.metrics import send_metrics
+from lotus_lake.airflow.metrics import send_metrics, send_upkeep
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
@@ -33,6 +33,7 @@ VARIABLE = "LAKE_NOTIFIERS"
 # the name of a task after it, that its failure was. XComs of a run that a person has triggered,
 # which has no logical date, are not found by later ones.
 KNOWN, CHANGES, FAILED = "lake_alerts", "lake_alerts_changes", "lake_alerts_failed_"
+_UPKEEP = f"{FAILED}lake_maintenance."
 
 _DOC = f"""\
 ### Alerts
@@ -85,6 +86,7 @@ def check() -> dict[str, Sequence[str]]:
         changes, now_seen = changes_since(lake, seen, now)
         overview = read_overview(lake, now)
     send_metrics(overview)
+    send_upkeep({name.removeprefix(_UPKEEP) for name in Variable.keys(prefix=_UPKEEP)}, now)
     alerts, bad = compare(known, subjects_of(overview))
     for alert in [*alerts, *changes_of_tables(changes)]:
         send(alert, context)

@@ -8,18 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
 from cosmos import settings as cosmos_settings
 from cosmos.constants import ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
 from lotus_lake.airflow.assets import is_published
+from lotus_lake.airflow.conflicts import count_conflict
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.dbt_process import ForkedDbt
 from lotus_lake.airflow.tasks import killed_at_limit, task_timeout
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
-from lotus_lake.lake.session import LAKE
+from lotus_lake.lake.session import LAKE, is_conflict
 from lotus_lake.ledger.builds import built_snapshots, why_build
 from lotus_lake.project.fingerprints import fingerprint
 from lotus_lake.project.manifest import Model, dbt_executable
@@ -161,6 +163,8 @@ def tell_failure(dbt_dir: str, **_context: Any) -> None:
         log.info("::group::SQL of %s", node.name)
         log.info("%s", node.sql)
         log.info("::endgroup::")
+        if is_conflict(node.message):
+            count_conflict(get_current_context()["dag"].dag_id)
     if failed:
         names = ", ".join(node.name for node in failed)
         if all(_OWN_ERROR.match(node.message) or fails_again(node.message) for node in failed):

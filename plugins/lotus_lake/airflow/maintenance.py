@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context
 
-from lotus_lake.airflow.alerts import ALERTED
+from lotus_lake.airflow.alerts import alert_of_failure, alert_of_success
 from lotus_lake.airflow.connections import lake_settings
+from lotus_lake.airflow.metrics import keep_figures
 from lotus_lake.airflow.tasks import lake_dag, lake_task
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.database import refresh_statistics
@@ -67,7 +68,8 @@ def maintenance_dag() -> DAG:
         default_args={
             "priority_weight": 1,
             "weight_rule": "absolute",
-            **ALERTED,
+            "on_failure_callback": alert_of_failure,
+            "on_success_callback": [alert_of_success, keep_figures],
         },
         params=_params(),
     ) as dag:

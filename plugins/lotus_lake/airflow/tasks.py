@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from airflow.sdk import DAG, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from lotus_lake.airflow.conflicts import conflicts_counted
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, find_stream
@@ -173,7 +174,8 @@ def _guarded(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     @functools.wraps(function)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            with killed_at_limit(get_current_context()["task"]):
+            task = get_current_context()["task"]
+            with killed_at_limit(task), conflicts_counted(task.dag_id):
                 return function(*args, **kwargs)
         except PermanentError as error:
             raise AirflowFailException(str(error)) from error

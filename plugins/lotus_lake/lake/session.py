@@ -32,6 +32,9 @@ _CONFLICT_TEXTS = (
 )
 
 
+# Called for each commit that another writer got in the way of, before it is tried again.
+conflict_listeners: list[Callable[[], None]] = []
+
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
@@ -163,6 +166,8 @@ class Lake:
                     attempt + 1,
                     error,
                 )
+                for listener in conflict_listeners:
+                    listener()
                 time.sleep(random.uniform(0.05, 0.2) * min(attempt + 1, 5))  # noqa: S311
         raise CommitConflictError(
             f"{message}: lost against other writers {COMMIT_ATTEMPTS} times",
@@ -186,7 +191,7 @@ class Lake:
                 raise
 
 
-def is_conflict(error: Exception) -> bool:
-    """Whether a DuckDB error says that another writer got in the way."""
+def is_conflict(error: Exception | str) -> bool:
+    """Whether an error of DuckDB, or its text, says that another writer got in the way."""
     text = str(error).lower()
     return any(part in text for part in _CONFLICT_TEXTS)
