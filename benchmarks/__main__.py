@@ -38,8 +38,8 @@ BENCHMARKS = {
     "copies": (10.0, 4.0),
     "skipping": (8.0, 4.0),
 }
-# Only by name: too long for the rest.
-APART = {"volume": (45.0, 2.0)}
+# Only by name: too long for the rest, or they download what is compared.
+APART = {"volume": (45.0, 2.0), "peers": (20.0, 6.0)}
 # Computed from another one's figures, when that is there.
 COMPUTED = {"cost": (0.5, 0.5)}
 _MINUTES = BENCHMARKS | APART | COMPUTED

@@ -1,0 +1,1 @@
+"""What other tools run in the benchmark `peers`: each in the environment that it makes."""
