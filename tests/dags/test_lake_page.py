@@ -36,7 +36,7 @@ PAGES = (
     "/lake/?q=orders&state=broken&sort=rows",
     *(
         f"/lake/stream?dag_id=shop__orders&view={v}"
-        for v in ("files", "activity", "rows", "schema", "balance")
+        for v in ("files", "plan", "activity", "rows", "schema", "balance")
     ),
     "/lake/stream?dag_id=shop__orders&view=balance&read=1",
     "/lake/stream?dag_id=shop__orders&view=activity&span=day",
@@ -80,6 +80,14 @@ class Browser:
     def get(self, path: str) -> Any:
         """One answer."""
         return self.client.get(path, headers=self.headers)
+
+    def forget(self) -> None:
+        """Let the page ask the lake again for what it knows."""
+        from lotus_lake.airflow.connections import lake_settings
+        from lotus_lake.airflow.page import app
+        from lotus_lake.airflow.page.lake_cache import LakeCache
+
+        app.cache = LakeCache(lake_settings)
 
     def see(self, path: str) -> Any:
         """What stands there once the lake has answered."""
@@ -337,6 +345,43 @@ def test_what_happened_over_time_is_drawn_and_listed(viewer: Browser, fed: Feed)
     for word in ("Files landed", "Median lag", "last month", "UTC: 5"):  # rows, in one hour
         assert word in page.text
     assert "style" not in {name for _, attrs in page.tags for name in attrs}
+
+
+def test_the_next_run_is_told_before_it_runs(viewer: Browser, fed: Feed) -> None:
+    path = "/lake/stream?dag_id=shop__orders&view=plan"
+    text = " ".join(_Page(viewer.see(path).text).text.split())
+    assert "The next run would find no new file. int_shop__orders would read 1 landed file." in text
+    later = DAY + timedelta(days=1)
+    fed.put("part_2.parquet", day=later)
+    fed.put("part_3.parquet", day=later)
+    fed.put_bytes(f"{MARKUP}{MARKUP}.parquet", b"x" * 99)
+    viewer.forget()
+    answer = viewer.see(path).text
+    text = " ".join(_Page(answer).text.split())
+    for words in (
+        "The next run would land 2 files in 1 commit. int_shop__orders would read what has landed.",
+        "1 new object would not land.", f"{later}2", "is not of the path format",
+    ):  # fmt: skip
+        assert words in text
+    assert MARKUP not in answer
+    with open_lake(fed.settings) as lake:
+        assert fed.run(lake).total.registered == 2
+
+
+def test_a_bucket_that_is_slow_or_down_is_told_at_once(
+    viewer: Browser, fed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/lake/stream?dag_id=shop__orders&view=plan"
+    viewer.see("/lake/stream?dag_id=shop__orders")
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        connection["extra"]["endpoint_url"] = url
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        # It answers although the store never does.
+        assert "Listing the bucket. It has not answered within" in viewer.get(path).text
+        assert "part_0.parquet" in viewer.see("/lake/stream?dag_id=shop__orders").text
+    assert url in viewer.see(path).text  # the error of a connection that was ended
 
 
 def test_the_schema_says_which_file_brought_a_column(viewer: Browser, fed: Feed) -> None:

@@ -113,11 +113,12 @@ def test_a_search_is_part_of_the_address(anna: Person) -> None:
     expect(anna.lake.get_by_text("shopify/customers")).not_to_be_visible()
 
 
-@pytest.mark.parametrize("view", ["files", "activity", "rows", "schema", "balance"])
+@pytest.mark.parametrize("view", ["files", "plan", "activity", "rows", "schema", "balance"])
 def test_every_view_of_a_stream_shows_something(anna: Person, view: str) -> None:
     anna.go(f"/dags/shopify__orders/plugin/lake-stream?view={view}")
-    expect(anna.lake.locator("[aria-current=page]")).to_have_text(view.capitalize())
-    expect(anna.lake.locator("table, svg").first).to_be_attached()
+    label = {"plan": "Next run"}.get(view, view.capitalize())
+    expect(anna.lake.locator("[aria-current=page]")).to_have_text(label)
+    expect(anna.lake.locator("table, svg, .note").first).to_be_attached()
     anna.picture(f"stream_{view}")
 
 

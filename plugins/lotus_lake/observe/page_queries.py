@@ -24,6 +24,8 @@ from lotus_lake.observe.tables import (
 from lotus_lake.project.manifest import Model, built_models, manifest_file
 
 PREVIEW_ROWS = 50
+# Objects of a plan: 20 requests for them are no load for a store.
+PLAN_OBJECTS, _PLAN_ROWS = 20_000, 50
 
 
 def overview(lake: Lake) -> Any:
@@ -93,6 +95,23 @@ def balance(lake: Lake, source: str, stream: str, *, read: bool) -> Any:
     return asdict(sheet) | {"problems": sheet.problems, "model_problems": problems}
 
 
+def plan(lake: Lake, source: str, stream: str) -> Any:
+    """What the next run of a stream would do, as far as a bounded look at the bucket tells."""
+    from lotus_lake.bucket.objects import s3_client  # boto3, which no other query needs
+    from lotus_lake.observe.plan import plan_run
+
+    client = s3_client(lake.settings.s3, attempts=1)
+    found = plan_run(lake, _stream(lake, source, stream), client, limit=PLAN_OBJECTS)
+    return asdict(found) | {
+        "batches": len(found.batches),
+        "landing_files": sum(batch.files for batch in found.batches),
+        "days": [asdict(day) for day in found.days[-_PLAN_ROWS:]],
+        "more_days": max(0, len(found.days) - _PLAN_ROWS),
+        "refused": [asdict(one) for one in found.refused[:_PLAN_ROWS]],
+        "more_refused": max(0, len(found.refused) - _PLAN_ROWS),
+    }
+
+
 def why(lake: Lake, table: str, where: str, column: str | None) -> Any:
     """What rows of a table are made from."""
     from lotus_lake.observe.why import explain  # SQLGlot: 0.15 s that no other query needs
@@ -122,6 +141,7 @@ QUERIES: Mapping[str, Callable[..., Any]] = {
         schema,
         activity,
         balance,
+        plan,
         domain_rows,
         domain_schema,
         why,

@@ -67,6 +67,7 @@ class RunPlan:
             turn out to be empty, or be quarantined.
         left_files: Files that the run would leave to the one after it.
         refused: New objects that would be quarantined or ignored.
+        has_more: Whether there are more objects, or files in the queue, than were looked at.
     """
 
     stream: str
@@ -81,9 +82,17 @@ class RunPlan:
     batches: tuple[BatchPlan, ...]
     left_files: int
     refused: tuple[RefusedPlan, ...]
+    has_more: bool = False
 
 
-def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = False) -> RunPlan:
+def plan_run(
+    lake: Lake,
+    stream: Stream,
+    client: S3Client,
+    *,
+    whole: bool = False,
+    limit: int | None = None,
+) -> RunPlan:
     """Say what the next run would do.
 
     Args:
@@ -91,6 +100,7 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
         stream: The stream.
         client: S3 client.
         whole: Look at the whole prefix, as reconciling does, instead of the run's window.
+        limit: Look at so many objects and files of the queue, and no more.
 
     Raises:
         StorageUnavailableError: The listing failed.
@@ -99,7 +109,8 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
     start_after = None if whole else listing_start(lake, stream)
     listed, others, new, refused = 0, 0, list[RawObject](), list[RefusedPlan]()
     objects = iter(list_objects(client, lake.settings.bucket, layout.prefix, start_after))
-    while chunk := list(islice(objects, CHUNK_OBJECTS)):
+    looked_at = islice(objects, limit)
+    while chunk := list(islice(looked_at, CHUNK_OBJECTS)):
         listed += len(chunk)
         own = list(layout.own(chunk))
         others += len(chunk) - len(own)
@@ -109,7 +120,9 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
             else:
                 reason = first.error or first.remark or ""
                 refused.append(RefusedPlan(item.key, first.event, reason))
-    waiting = pending_files(lake, stream) if was_fed(lake, stream) else []
+    has_more = limit is not None and next(objects, None) is not None
+    waiting = pending_files(lake, stream, limit=limit) if was_fed(lake, stream) else []
+    has_more |= len(waiting) == limit
     replaced = {item.key for item in new}
     waiting = [file for file in waiting if file.key not in replaced]
     queue = [*waiting, *_pending(layout, new, first=len(waiting))]
@@ -130,6 +143,7 @@ def plan_run(lake: Lake, stream: Stream, client: S3Client, *, whole: bool = Fals
         batches=batches,
         left_files=len(queue) - sum(batch.files for batch in batches),
         refused=tuple(refused),
+        has_more=has_more,
     )
 
 

@@ -52,8 +52,8 @@ _CONDITION_CHARACTERS, _NAME_CHARACTERS = 1000, 200
 # What a user sees who may read no Dag: not even that the lake is down.
 _NOTHING = Seen({"at": None, "streams": [], "enriched": []})
 _VIEWS = {
-    "files": "Files", "activity": "Activity", "rows": "Rows", "schema": "Schema",
-    "balance": "Balance",
+    "files": "Files", "plan": "Next run", "activity": "Activity", "rows": "Rows",
+    "schema": "Schema", "balance": "Balance",
 }  # fmt: skip
 _DOMAIN_VIEWS = {"tables": "Tables", "rows": "Rows", "schema": "Schema"}
 # What `lake_operations` calls its Dag; its module builds Dags, which is more than a page needs.
@@ -217,7 +217,7 @@ def _wanted(view: str, given: Mapping[str, str]) -> tuple[dict[str, Any], str | 
         return {"table": given.get("table", "")[:200] or None}, None
     if view == "balance":
         return {"read": given.get("read") == "1"}, None
-    if view in ("schema", "tables"):
+    if view in ("plan", "schema", "tables"):
         return {}, None
     if view == "activity":
         return {"span": given.get("span") if given.get("span") in SPANS else "week"}, None
