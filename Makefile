@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# OpenLineage's provider, beside what all other targets have.
+PROVIDER := .lake/openlineage
 SEED ?= 7
 SCALE ?= 1
 PORT ?= 8080
@@ -18,7 +20,7 @@ export PYTHONPATH := plugins:.
 # With it every process compiles what it imports, which for Airflow takes as long as the imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick chaos connectors distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick openlineage chaos connectors distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,7 +103,7 @@ check: $(READY) ## Check format, lint, types, SQL, derived files, lock and deplo
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 
 test: $(READY) ## Run the fast test suite, three files at a time
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not e2e and not distributed" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not e2e and not distributed and not openlineage" $(ARGS)
 
 test-s3: $(READY) ## Run the tests that use a store on Ceph's S3 server (root on Debian: installs it)
 	@tests/install_ceph.sh
@@ -112,6 +114,13 @@ test-s3-quick: test-s3 ## Run those for what stores do differently
 
 e2e: $(READY) ## Run a live scheduler against files that keep arriving, and look at the Lake page in Chromium
 	$(BIN)/python -m pytest -m e2e $(ARGS)
+
+openlineage: $(PROVIDER)/.ready ## Let OpenLineage's provider emit its events on a live scheduler, and compare them with the lake
+	PYTHONPATH=$(PYTHONPATH):$(PROVIDER) $(BIN)/python -m pytest -m openlineage $(ARGS)
+
+$(PROVIDER)/.ready: requirements-openlineage.txt | $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --target $(PROVIDER) -r $<
+	@touch $@
 
 chaos: $(READY) ## Kill every process 1,200 times on both catalogs, feed 2,000 damaged files, each poison alone, then TPC-H at scale 1
 	@$(BIN)/python -W ignore::UserWarning:multiprocessing.resource_tracker -m tests.chaos --seed $(SEED) $(ARGS)
@@ -158,8 +167,9 @@ docs: $(READY) ## Derive the reference pages of docs/ from the commands and the 
 	@$(BIN)/python -m lotus_lake.cli.reference
 
 # --universal: one lock for every platform and Python version; no index address is recorded.
-LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 lock: $(READY) ## Compile requirements*.txt from pyproject.toml
-	$(BIN)/$(LOCK) -o requirements.txt
-	$(BIN)/$(LOCK) --extra production -c requirements.txt -o requirements-production.txt
-	$(BIN)/$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/$(LOCK) pyproject.toml -o requirements.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra production -c requirements.txt -o requirements-production.txt
+	$(BIN)/$(LOCK) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/$(LOCK) --no-deps -o requirements-openlineage.txt - <<< 'apache-airflow-providers-openlineage>=2.20,<3'

@@ -61,14 +61,16 @@ for number, name in enumerate(("stdin", "stdout", "stderr")):  # as Airflow's su
     setattr(sys, name, io.TextIOWrapper(file, line_buffering=True))
 if mode == "threads":
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-hook = dbt_process.ForkedDbt()
+hook = dbt_process.ForkedDbt({"ACCESS_OF_DBT": "given"})
 if mode == "stopped":
     signal.signal(signal.SIGALRM, lambda *_: hook.send_sigterm())
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 done = hook.run_command(command, env=env, cwd=cwd)
 signal.setitimer(signal.ITIMER_REAL, 0)
 ours.send(b"still open")
-print("ended", json.dumps([done.exit_code, done.full_output, theirs.recv(99).decode()]))
+assert "ACCESS_OF_DBT" not in os.environ
+told = [done.exit_code, done.full_output, hook.results, theirs.recv(99).decode()]
+print("ended", json.dumps(told))
 """
 
 
@@ -116,8 +118,10 @@ class Project:
         finally:
             task.kill()
         (line,) = [line for line in said.splitlines() if line.startswith("ended ")]
-        code, output, sent = json.loads(line.removeprefix("ended "))
+        code, output, results, sent = json.loads(line.removeprefix("ended "))
         assert sent == "still open"
+        written = self.folder / "target" / "run_results.json"
+        assert results == (written.read_text() if written.exists() else None)
         return code, output
 
     def seen(self) -> dict[str, Any]:
@@ -155,6 +159,7 @@ def test_a_forked_dbt_has_what_it_is_given_and_nothing_of_the_task(project: Proj
     assert seen["folder"] == str(project.folder)
     assert seen["argv"][:2] == ["--no-use-colors", "build"]
     assert "SECRET_OF_THE_TASK" not in seen["environment"]
+    assert "ACCESS_OF_DBT" in seen["environment"]
     assert "'none' as secret" in (project.folder / "target/run/shop/models/seen.sql").read_text()
     files = list(seen["files"].values())
     assert [file for file in files if "socket:" in file or "/tmp/tmp" in file] == []
@@ -165,7 +170,9 @@ def test_a_forked_dbt_has_what_it_is_given_and_nothing_of_the_task(project: Proj
 def test_the_program_runs_where_a_fork_would_not_be_sound(project: Project, mode: str) -> None:
     code, _ = project.run(mode=mode)
     assert code == 0
-    assert not is_forked(project.seen())
+    seen = project.seen()
+    assert not is_forked(seen)
+    assert "ACCESS_OF_DBT" in seen["environment"]
 
 
 def test_what_fails_ends_as_in_the_program(project: Project) -> None:

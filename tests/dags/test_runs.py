@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+import sys
 import threading
 import time
 import warnings
@@ -186,6 +187,12 @@ def test_files_that_arrive_while_a_run_waits_are_fed_processed_and_published(
     run = orders.run(wait_seconds=600)
 
     assert run.state == "success"
+    # What dbt's process is given stays there: Cosmos would copy what it knows of into this one.
+    assert "AWS_SECRET_ACCESS_KEY" not in os.environ
+    assert "openlineage.common.provider.dbt.local" not in sys.modules
+    assert s3.access.secret_access_key is not None
+    secret = s3.access.secret_access_key.get_secret_value()
+    assert secret not in os.environ.values()
     assert run.tasks == dict.fromkeys(TASKS, "success")
     assert sorted(label.split(",")[0] for label in run.labels) == [
         "batch 1 of 2: 2 files", "batch 2 of 2: 1 file",

@@ -18,7 +18,8 @@ from lotus_lake.airflow.assets import is_published
 from lotus_lake.airflow.conflicts import count_conflict
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.dbt_process import ForkedDbt
-from lotus_lake.airflow.tasks import killed_at_limit, task_timeout
+from lotus_lake.airflow.tasks import killed_at_limit, task_timeout, tell_lineage
+from lotus_lake.config.settings import Settings
 from lotus_lake.failures import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE, is_conflict
@@ -94,7 +95,7 @@ def dbt_group(
             emit_datasets=False,  # the task `publish` updates the assets
         ),
         operator_args={
-            "interceptors": [*interceptors, give_access, start_warm],
+            "interceptors": [*interceptors, start_dbt],
             "trigger_rule": trigger_rule,
             "callback": tell_failure,
             "append_env": True,
@@ -124,23 +125,31 @@ def _doc(model: Model) -> str:
     )
 
 
-def give_access(_context: Any, operator: Any) -> None:
-    """Pass what Airflow's connections say of S3 and the catalog to dbt's process.
+def start_dbt(_context: Any, operator: Any) -> None:
+    """Let dbt start from what this process has imported, with what Airflow's connections say.
 
-    Airflow has rendered and stored the templates by now: what is set here is stored nowhere.
+    Neither is part of the operator: Cosmos would copy its variables into this process, and an
+    event of OpenLineage may hold all that is part of it.
     """
     settings = lake_settings()
-    operator.env = {
-        **(operator.env or {}),
-        **settings.s3.to_env(),
-        **settings.catalog.to_env(),
-        "LAKE_PROJECT_DIR": str(settings.project_dir),
-    }
+    dbt = ForkedDbt(
+        {
+            **settings.s3.to_env(),
+            **settings.catalog.to_env(),
+            "LAKE_PROJECT_DIR": str(settings.project_dir),
+        }
+    )
+    operator.subprocess_hook = dbt
+    # Cosmos would parse SQL that its parser does not understand, and name every table
+    # `duckdb://:memory:`.
+    operator.calculate_openlineage_events_completes = lambda *_: False
+    tell_lineage(operator, lambda: _lineage(settings, node_name(operator), dbt.results))
 
 
-def start_warm(_context: Any, operator: Any) -> None:
-    """Let dbt start from what this process has imported."""
-    operator.subprocess_hook = ForkedDbt()
+def _lineage(settings: Settings, name: str, results: str | None) -> Any:
+    from lotus_lake.airflow.open_lineage import of_build
+
+    return of_build(settings, name, results)
 
 
 def tell_failure(dbt_dir: str, **_context: Any) -> None:

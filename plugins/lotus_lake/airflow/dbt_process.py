@@ -35,7 +35,20 @@ log = logging.getLogger(__name__)
 
 
 class ForkedDbt(FullOutputSubprocessHook):  # type: ignore[misc]
-    """Runs dbt for Cosmos."""
+    """Runs dbt for Cosmos.
+
+    Args:
+        access: Variables that dbt gets besides those that Cosmos knows of. Cosmos, and whatever
+            reads the operator, see no secret.
+
+    Attributes:
+        results: What dbt has written of its results; `None` if it ran nothing.
+    """
+
+    def __init__(self, access: Mapping[str, str]) -> None:
+        super().__init__()
+        self._access = access
+        self.results: str | None = None
 
     def run_command(
         self,
@@ -47,7 +60,22 @@ class ForkedDbt(FullOutputSubprocessHook):  # type: ignore[misc]
         **kwargs: Any,
     ) -> FullOutputSubprocessResult:
         """Run a command of dbt; what it says goes to the task's log."""
-        if env is None or cwd is None or process_log_line or not can_fork(command[0]):
+        env = {**(os.environ if env is None else env), **self._access}
+        ended = self._run(command, env, output_encoding, cwd, process_log_line, **kwargs)
+        written = Path(cwd or "", "target", "run_results.json")
+        self.results = written.read_text(encoding="utf-8") if written.exists() else None
+        return ended
+
+    def _run(
+        self,
+        command: list[str],
+        env: dict[str, str],
+        output_encoding: str,
+        cwd: str | None,
+        process_log_line: Any,
+        **kwargs: Any,
+    ) -> FullOutputSubprocessResult:
+        if cwd is None or process_log_line or not can_fork(command[0]):
             return super().run_command(
                 command, env, output_encoding, cwd, process_log_line, **kwargs
             )

@@ -14,7 +14,7 @@ from airflow.sdk import task_group
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.task.trigger_rule import TriggerRule
 
-from lotus_lake.airflow.tasks import label_task, lake_task, open_stream, run_id
+from lotus_lake.airflow.tasks import label_task, lake_task, open_stream, run_id, tell_landing
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.feeder.batch import Batch, plan_batches
 from lotus_lake.feeder.cleanup import retire_files
@@ -113,6 +113,7 @@ def cursor(source: str, stream: str, consumers: list[str]) -> dict[str, Any]:
     with open_stream(source, stream) as (lake, config):
         state = read_state(lake, config, run_id(), consumers)
         bad = quarantined_in(lake, config, run_id(), limit=_SHOWN_FILES)
+    tell_landing(lake.settings, config)
     log.info("%s", state.summary)
     for file in bad:
         log.warning("quarantined %s: %s", file.key, file.error)

@@ -10,7 +10,14 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from lotus_lake import operations
 from lotus_lake.airflow.alerts import ALERTED
-from lotus_lake.airflow.tasks import label_task, lake_dag, lake_task, open_stream, run_id
+from lotus_lake.airflow.tasks import (
+    label_task,
+    lake_dag,
+    lake_task,
+    open_stream,
+    run_id,
+    tell_landing,
+)
 from lotus_lake.airflow.trigger import run_streams
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import load_streams
@@ -81,6 +88,7 @@ def reconcile(source: str, stream: str) -> dict[str, Any]:
     request = operations.Reconcile(repair=get_current_context()["params"]["repair"])
     with open_stream(source, stream) as (lake, config):
         result = operations.carry_out(lake, config, request, run_id())
+    tell_landing(lake.settings, config)
     if result.figures["registered"]:
         get_current_context()["ti"].xcom_push(_LANDED, config.id)
     if result.problems:

@@ -199,3 +199,26 @@ def label_task(text: str) -> None:
 def run_id() -> str:
     """The run that the task belongs to, as the ledger keeps it."""
     return str(get_current_context()["dag_run"].run_id)
+
+
+def tell_lineage(operator: Any, find_out: Callable[[], Any]) -> None:
+    """Let the operator of a task that runs tell OpenLineage's provider what it read and wrote.
+
+    Args:
+        operator: Of the task.
+        find_out: Called once the task has ended, and only if the provider is there and has a
+            transport; in a process of its own, which can do without Airflow.
+    """
+    operator.get_openlineage_facets_on_complete = lambda _task_instance: find_out()
+
+
+def tell_landing(settings: Settings, stream: Stream) -> None:
+    """The same of a task, the one that runs: what its run has landed of a stream."""
+    run = run_id()
+
+    def find_out() -> Any:
+        from lotus_lake.airflow.open_lineage import of_landing
+
+        return of_landing(settings, stream, run)
+
+    tell_lineage(get_current_context()["task"], find_out)

@@ -83,6 +83,24 @@ def one_row_values(
     return values
 
 
+def inlined_in(lake: Lake, table_id: int, snapshots: Collection[int]) -> int:
+    """How many rows of a table some snapshots have put into the catalog, live or not."""
+    tables = lake.rows(
+        f"SELECT table_name FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = ?",
+        [table_id],
+    )
+    return sum(
+        int(
+            lake.value(
+                f"SELECT count(*) FROM {METADATA}.{identifier(name)} "
+                "WHERE begin_snapshot IN (SELECT unnest(?::BIGINT[]))",
+                [sorted(snapshots)],
+            )
+        )
+        for (name,) in tables
+    )
+
+
 def purge(lake: Lake) -> int:
     """Remove rows that no snapshot shows any more; returns how many."""
     oldest = int(lake.value(f"SELECT min(snapshot_id) FROM {METADATA}.ducklake_snapshot"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from lotus_lake.lake.inlined_rows import inlined_in
 from lotus_lake.lake.session import METADATA, Lake
 
 _TABLES = f"""
@@ -84,6 +86,37 @@ def table_ids(lake: Lake, schema: str) -> dict[str, int]:
             [schema],
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written to a table, or read for it."""
+
+    rows: int
+    size_bytes: int
+    files: int
+
+
+def written_in(lake: Lake, schema: str, table: str, snapshots: Collection[int]) -> Written:
+    """What some snapshots have added to a table. Reads DuckLake's metadata alone.
+
+    Args:
+        lake: Open lake.
+        schema: Of the table.
+        table: Its name.
+        snapshots: Their ids.
+    """
+    table_id = table_ids(lake, schema)[table]
+    [(rows, size_bytes, files)] = lake.rows(
+        f"""
+        SELECT coalesce(sum(record_count), 0)::BIGINT,
+               coalesce(sum(file_size_bytes), 0)::BIGINT, count(*)
+        FROM {METADATA}.ducklake_data_file
+        WHERE table_id = ? AND begin_snapshot IN (SELECT unnest(?::BIGINT[]))
+        """,
+        [table_id, sorted(snapshots)],
+    )
+    return Written(rows + inlined_in(lake, table_id, snapshots), size_bytes, files)
 
 
 def oldest_snapshot(lake: Lake) -> int:

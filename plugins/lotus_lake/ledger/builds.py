@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.table_versions import changed_tables, oldest_snapshot, table_ids
+from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier
 
 
@@ -47,6 +48,26 @@ def why_build(lake: Lake, model: str, inputs: Sequence[str], fingerprint: str | 
     if tables[model] in changed_tables(lake, LAKE, built):
         return f"somebody has changed {model} since it was built"
     return None
+
+
+def last_build(lake: Lake, model: Model) -> tuple[int, int] | None:
+    """The snapshot that the last build of a model has read, and the one that it has made.
+
+    Args:
+        lake: Open lake.
+        model: A processed or an enriched model.
+
+    Returns:
+        `None` if it was not built yet, or is of another layer.
+    """
+    table, read = {
+        "processed": (f"watermark_{model.name}", "snapshot_id_to"),
+        "enriched": (built_table(model.name), "read_snapshot_id"),
+    }.get(model.layer, ("", ""))
+    if table not in lake.tables("meta"):
+        return None
+    rows = lake.rows(f"SELECT {read}, snapshot_id FROM {identifier(LAKE, 'meta', table)}")
+    return (int(rows[0][0]), int(rows[0][1])) if len(rows) == 1 else None
 
 
 def built_snapshots(lake: Lake, models: Sequence[str]) -> dict[str, int]:
