@@ -20,7 +20,7 @@ export PYTHONPATH := plugins:.
 # With it every process compiles what it imports, which for Airflow takes as long as the imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick openlineage chaos connectors distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate e2e format lock landing airbyte-catalog docs image up down
+.PHONY: help setup demo demo-ui drop status demo-stop demo-clean test test-s3 test-s3-quick openlineage chaos connectors distributed distributed-quick picture walkthrough simulate mutants bench bench-quick check validate dictionary e2e format lock landing airbyte-catalog docs image up down
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ demo-clean: $(READY) ## Delete the demo: bucket, lake and Airflow's database
 
 validate: $(READY) ## Check stream configs, landing DDL, dbt sources and models against each other
 	@$(BIN)/python -m lotus_lake.cli validate
+
+dictionary: $(READY) ## Write the data dictionary, one HTML file: .lake/dictionary.html
+	@mkdir -p .lake
+	@$(BIN)/python -m lotus_lake.cli dictionary > .lake/dictionary.html
+	@echo .lake/dictionary.html
 
 landing: $(READY) ## Derive the landing DDL and the JSON Schema from the stream configs
 	@$(BIN)/python -m lotus_lake.cli landing

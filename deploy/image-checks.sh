@@ -40,6 +40,12 @@ for module in lotus_lake.airflow.{enriched,maintenance,operations,reconcile,sens
     output=$(python -c "import $module" 2>&1) || fail "$module cannot be imported: $output"
 done
 
+lotus-lake dictionary >/tmp/dictionary.html || fail "no data dictionary"
+for word in fct_sales stg_shopify__orders; do
+    grep -q "$word" /tmp/dictionary.html || fail "the data dictionary lacks $word"
+done
+say "data dictionary" "$(stat -c %s /tmp/dictionary.html) bytes"
+
 export PYTHONWARNINGS=ignore
 manifest=include/dbt/target/manifest.json
 made=$(stat -c %Y "$manifest")

@@ -289,6 +289,16 @@ MUTATIONS = (
         "tests/dags/test_lake_page.py::test_what_others_wrote_is_text_and_no_secret_is_shown",
     ),
     Mutation(
+        "a description cannot end the script of the data dictionary",
+        Code('json.dumps(data).replace("<", "\\\\u003c")', "json.dumps(data)"),
+        "tests/dags/test_lake_page.py::test_the_dictionary_can_do_nothing_but_show_tables",
+    ),
+    Mutation(
+        "the data dictionary has no access to Airflow",
+        Text("; sandbox allow-scripts", ""),
+        "tests/dags/test_lake_page.py::test_the_dictionary_can_do_nothing_but_show_tables",
+    ),
+    Mutation(
         "Cosmos makes no events, and copies nothing into the task's process",
         Code("operator.calculate_openlineage_events_completes = lambda *_: False", "pass"),
         "tests/dags/test_runs.py::"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,6 +27,8 @@ from tests.consuming import consume, write_manifest
 from tests.dags.conftest import PROJECT
 from tests.feeds import DAY, FIELDS, SHAPE, SOURCE, Feed, some_rows, write_stream
 from tests.limited_rights import HIDDEN, LIMITED, STRANGER
+from tests.projects import copy_project
+from tests.servers import S3Server
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -495,3 +498,74 @@ def test_the_page_brings_no_duckdb_into_the_api_server() -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+@pytest.fixture
+def described(page: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """The api-server on a copy of this project: with markup in it, and a Dag that is hidden."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    from lotus_lake.airflow.page import app
+
+    settings = copy_project(tmp_path)
+    monkeypatch.setenv("LAKE_STREAMS_DIR", str(settings.streams_dir))
+    app._dictionary.cache_clear()
+    manifest = manifest_file(tmp_path)
+    document = json.loads(manifest.read_text())
+    for node in document["nodes"].values():
+        if node["name"] == "fct_sales":
+            node["description"] = f"Sales. </script>{MARKUP}"
+        if node["name"] == "int_shopify__customers":
+            node["tags"] = [f"{HIDDEN}customers"]
+    manifest.write_text(json.dumps(document))
+    tags = {tag for node in document["nodes"].values() for tag in node["tags"] if "__" in tag}
+    with create_session() as session:
+        for dag_id in (*tags, "enriched__marketing"):
+            session.merge(DagModel(dag_id=dag_id, bundle_name="page", is_paused=False))
+    return page
+
+
+def test_the_dictionary_can_do_nothing_but_show_tables(
+    described: TestClient, tmp_path: Path, s3: S3Server
+) -> None:
+    assert Browser(described).get("/lake/dictionary").status_code == 401
+    viewer = Browser(described, "viewer", "VIEWER")
+    assert 'href="dictionary"' in viewer.see("/lake/").text
+    answer = viewer.get("/lake/dictionary")
+    assert answer.status_code == 200
+    assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
+    assert "allow-same-origin" not in answer.headers["content-security-policy"]
+    (scripts,) = re.findall(r"script-src ([^;]*)", answer.headers["content-security-policy"])
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", scripts)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
+    for name in ("fct_sales", "int_shopify__customers", "stg_shopify__orders", "total_tax"):
+        assert f'"{name}"' in answer.text
+    assert MARKUP not in answer.text
+    assert MARKUP.replace("<", "\\u003c") in answer.text
+    secret = s3.access.secret_access_key
+    assert secret is not None
+    for hidden in (secret.get_secret_value(), str(tmp_path), str(PROJECT), "invocation_id"):
+        assert hidden not in answer.text
+    others = {
+        viewer.get(path).headers["content-security-policy"] for path in ("/lake/", "/lake/why")
+    }
+    assert len(others) == 1
+    assert "script-src 'self'" in others.pop()
+
+
+def test_the_dictionary_has_the_tables_whose_dags_a_user_may_read(described: TestClient) -> None:
+    limited = Browser(described, LIMITED, "VIEWER")
+    text = limited.get("/lake/dictionary").text
+    assert '"int_shopify__orders"' in text
+    assert "int_shopify__customers" not in text
+    assert "stg_shopify__customers" not in text
+    stranger = Browser(described, STRANGER, "VIEWER")
+    assert stranger.get("/lake/dictionary").status_code == 404
+    assert 'href="dictionary"' not in stranger.see("/lake/").text
+
+
+def test_without_a_dbt_project_there_is_no_dictionary(page: TestClient) -> None:
+    viewer = Browser(page, "viewer", "VIEWER")
+    assert 'href="dictionary"' not in viewer.see("/lake/").text
+    assert viewer.get("/lake/dictionary").status_code == 404

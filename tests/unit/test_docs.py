@@ -209,7 +209,8 @@ def test_every_command_has_an_example_and_prints_json() -> None:
     assert len(commands) > 20
     assert [text.partition("\n")[0] for text in commands if "```bash" not in text] == []
     without_json = [text.partition("\n")[0] for text in commands if "`--json`" not in text]
-    assert without_json == ["`lotus-lake ui`"]  # a person is in front of it
+    # A page, and a person in front of a prompt.
+    assert without_json == ["`lotus-lake dictionary`", "`lotus-lake ui`"]
 
 
 def test_the_doctors_checks_and_all_errors_are_in_the_page_on_troubleshooting() -> None:

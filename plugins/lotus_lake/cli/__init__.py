@@ -14,6 +14,7 @@ from lotus_lake.cli import (
     branch,
     contract,
     ctrl_c,
+    dictionary,
     diff,
     discover,
     doctor,
@@ -58,6 +59,7 @@ remove_stream.add_to(app)
 rename_stream.add_to(app)
 validation.add_to(app)
 contract.add_to(app)
+dictionary.add_to(app)
 status.add_to(app)
 observe.add_to(app)
 balance.add_to(app)

@@ -8,8 +8,10 @@ loop. There are only GET routes; what changes something is Airflow's own form.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,9 @@ from sqlalchemy import select
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.page.filters import SORTS, Choice, askable, choose, domain_dag, visible
 from lotus_lake.airflow.page.lake_cache import LakeCache, Seen
+from lotus_lake.children import run_module
 from lotus_lake.config.project_dir import find_project_dir
+from lotus_lake.config.settings import Settings
 from lotus_lake.observe.spans import SPANS
 from lotus_lake.observe.states import STATES
 from lotus_lake.project.manifest import built_models
@@ -48,6 +52,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _FILES_PER_PAGE = 50
+_DICTIONARY_SECONDS = 60
 _CONDITION_CHARACTERS, _NAME_CHARACTERS = 1000, 200
 # What a user sees who may read no Dag: not even that the lake is down.
 _NOTHING = Seen({"at": None, "streams": [], "enriched": []})
@@ -114,6 +119,7 @@ def all_streams(request: Request, user: GetUserDep) -> Response:
         chosen=choose(streams, choice),
         enriched=enriched,
         operations=_may_operate(user),
+        dictionary=bool(_described(readable)),
     )
 
 
@@ -154,6 +160,22 @@ def what_is_behind(request: Request, user: GetUserDep) -> Response:
         asked={"table": table, "where": where, "column": column},
         problem=problem,
     )
+
+
+@app.get("/dictionary", response_class=HTMLResponse)
+def data_dictionary(user: GetUserDep) -> Response:
+    """The tables of the dbt project whose Dags the user may all read, in dbt's own page.
+
+    That page is a program with what people wrote of their tables in it: its policy runs that one
+    script alone, and a sandbox keeps it from acting as the user.
+    """
+    tables = _described(_readable(user))
+    made = _dictionary(tables, time.time() // _DICTIONARY_SECONDS) if tables else None
+    if made is None:
+        return _not_there()
+    html, policy = made
+    policy = f"{policy}; frame-ancestors 'self'; sandbox allow-scripts"
+    return HTMLResponse(html, 200, {**_HEADERS, "content-security-policy": policy})
 
 
 @app.get("/static/{name}")
@@ -234,6 +256,17 @@ def _wanted(view: str, given: Mapping[str, str]) -> tuple[dict[str, Any], str | 
     except ValueError:
         return wanted, f"{day[:40]!r} is not a day; days are written as 2026-03-10"
     return wanted, None
+
+
+def _described(readable: set[str]) -> tuple[str, ...]:
+    """Tables that the dictionary of a user has; none without a dbt project that parses."""
+    return tuple(askable(built_models(find_project_dir(os.environ)), readable))
+
+
+@lru_cache(maxsize=4)
+def _dictionary(tables: tuple[str, ...], _time: float) -> tuple[str, str] | None:
+    _, answer = run_module("lotus_lake.observe.dictionary", (Settings.from_env(), tables))
+    return (answer[0], answer[1]) if answer else None  # it has said why on standard error
 
 
 def _readable(user: Any) -> set[str]:
