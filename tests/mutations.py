@@ -135,7 +135,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a run of the stream follows an operation",
-        Code('form["dry_run"] or form["operation"] not in _FOR_THE_NEXT_RUN', "True"),
+        Code('form["operation"] in _FOR_THE_NEXT_RUN', "False"),
         "tests/dags/test_operations.py::"
         "test_the_stream_runs_after_an_operation_and_not_after_a_dry_run",
     ),
@@ -390,6 +390,16 @@ MUTATIONS = (
         "rows out of balance are alerted",
         Code("unbalanced.get(name)", "None"),
         "tests/dags/test_alerts.py::test_rows_out_of_balance_are_told_once",
+    ),
+    Mutation(
+        "a rewind waits until somebody confirms it",
+        Code('form["operation"] in _CONFIRMED', "False"),
+        "tests/dags/test_operations.py::test_a_rewind_is_shown_and_waits_until_it_is_confirmed",
+    ),
+    Mutation(
+        "what was acknowledged is not alerted",
+        Code("condition in subject.acknowledged", "False"),
+        "tests/dags/test_alerts.py::test_what_somebody_has_seen_is_silent_until_there_is_more",
     ),
     Mutation(
         "commits that conflict are counted",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lotus_lake.airbyte.access import AirbyteAccess
@@ -17,8 +18,17 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.streams import Stream
 from lotus_lake.errors import PermanentError, SettingsError
 from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.acknowledgements import note_acknowledgement
+from lotus_lake.ledger.events import files_with
+from lotus_lake.ledger.schema import was_fed
+from lotus_lake.observe.overview import read_streams
 from lotus_lake.observe.plan import plan_run
-from lotus_lake.project.manifest import ensure_manifest, load_models, processed_models
+from lotus_lake.project.manifest import (
+    built_models,
+    ensure_manifest,
+    load_models,
+    processed_models,
+)
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
 from lotus_lake.repair.reconcile import reconcile
@@ -88,7 +98,20 @@ class Drop:
             raise PermanentError("drop needs keys", hint="name each file to drop")
 
 
-Request = Rewind | Reconcile | Backfill | Retry | Drop
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Note that a person has seen what is wrong: it stays, and only what is new is alerted again.
+
+    Attributes:
+        by: Who.
+        keys: Which files, in quarantine or missing; without keys, all that is wrong.
+    """
+
+    by: str
+    keys: tuple[str, ...] = ()
+
+
+Request = Rewind | Reconcile | Backfill | Retry | Drop | Acknowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +148,8 @@ def plan(lake: Lake, stream: Stream, request: Request) -> Report:
             return _plan_decision(lake, stream, request.keys, "put back into the queue")
         case Drop():
             return _plan_decision(lake, stream, request.keys, "dropped")
+        case Acknowledge():
+            return _plan_acknowledgement(lake, stream, request)[1]
 
 
 def carry_out(lake: Lake, stream: Stream, request: Request, run_id: str) -> Report:
@@ -155,6 +180,11 @@ def carry_out(lake: Lake, stream: Stream, request: Request, run_id: str) -> Repo
         case Drop():
             count = quarantine.drop(lake, stream, request.keys, run_id)
             return Report({"files": count}, f"{counted(count, 'file')} dropped")
+        case Acknowledge():
+            seen_at = datetime.now(UTC)
+            reasons, report = _plan_acknowledgement(lake, stream, request)
+            note_acknowledgement(lake, stream, reasons, (seen_at, request.by), run_id)
+            return report
 
 
 def _plan_rewind(lake: Lake, stream: Stream, request: Rewind) -> tuple[RewindPlan, Report]:
@@ -255,3 +285,34 @@ def _plan_decision(lake: Lake, stream: Stream, keys: Sequence[str], done: str) -
     return Report(
         {"files": len(chosen), "keys": chosen}, f"{counted(len(chosen), 'file')} would be {done}"
     )
+
+
+def _plan_acknowledgement(
+    lake: Lake, stream: Stream, request: Acknowledge
+) -> tuple[dict[str | None, tuple[str, ...]], Report]:
+    """What is said of each file that is acknowledged, or of the stream."""
+    reasons: dict[str | None, tuple[str, ...]] = {}
+    if request.keys:
+        faults = files_with(lake, stream, ("quarantined", "missing")) if was_fed(lake) else []
+        known = {file.key: file.event for file in faults}
+        if unknown := set(request.keys) - set(known):
+            raise PermanentError(
+                f"neither in quarantine nor missing: {', '.join(sorted(unknown))}",
+                hint=f"lotus-lake files {stream.source} {stream.name} --event quarantined",
+            )
+        reasons |= {key: (known[key],) for key in request.keys}
+    else:
+        models = built_models(lake.settings.project_dir)
+        for found in read_streams(lake, models, datetime.now(UTC)):
+            if found.stream_id == stream.id and not found.findings:
+                raise PermanentError(
+                    f"nothing is wrong with {stream.id}: {found.verdict.reason}",
+                    hint="lotus-lake status shows what needs a person",
+                )
+            if found.stream_id == stream.id:
+                reasons[None] = tuple(one.verdict.reason for one in found.findings)
+    said = "; ".join(
+        f"{key} {why}" if key else why for key, some in reasons.items() for why in some
+    )
+    summary = f"seen by {request.by}: {said}; only what is new is alerted from now on"
+    return reasons, Report({"by": request.by, "seen": said}, summary)

@@ -18,6 +18,7 @@ from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import SettingsError
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import META
+from lotus_lake.operations import Acknowledge, carry_out
 from lotus_lake.repair.quarantine import drop
 from tests.dags.conftest import AIRFLOW_HOME
 from tests.dags.test_runs import FILES, Deployment, deployment
@@ -86,6 +87,34 @@ def test_rows_out_of_balance_are_told_once(
     assert notes() == ["shopify__orders is broken: 1 registration unknown to the ledger"]
     deployed.run(ALERTS)
     assert notes() == []
+
+
+def test_what_somebody_has_seen_is_silent_until_there_is_more(
+    deployment: Callable[..., Deployment], notes: Callable[[], list[str]]
+) -> None:
+    deployed = deployment()
+    stream = find_stream(deployed.settings.streams_dir, "shopify", "orders")
+
+    def acknowledge(*keys: str) -> None:
+        with open_lake(deployed.settings) as lake:
+            carry_out(lake, stream, Acknowledge("anna", keys), "test")
+
+    deployed.put("broken.parquet", b"not Parquet at all")
+    assert deployed.run(RECONCILE).state == "success"
+    acknowledge()
+    deployed.run(ALERTS)
+    assert notes() == []
+    deployed.put("worse.parquet", b"not Parquet either")
+    assert deployed.run(RECONCILE).state == "success"
+    deployed.run(ALERTS)
+    assert notes() == ["shopify__orders is broken: 2 files in quarantine"]
+    acknowledge(deployed.key("worse.parquet"))
+    deployed.run(ALERTS)
+    assert notes() == []
+    deployed.put("worst.parquet", b"not Parquet, once more")
+    assert deployed.run(RECONCILE).state == "success"
+    deployed.run(ALERTS)
+    assert notes() == ["shopify__orders is broken: 3 files in quarantine"]
 
 
 def test_a_change_of_a_landing_table_is_told_once(

@@ -21,6 +21,7 @@ import pytest
 
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.session import LAKE
+from lotus_lake.operations import Acknowledge, carry_out
 from lotus_lake.project.manifest import manifest_file
 from lotus_lake.project.rendering import render_model
 from tests.consuming import consume, write_manifest
@@ -385,6 +386,22 @@ def test_a_bucket_that_is_slow_or_down_is_told_at_once(
         assert "Listing the bucket. It has not answered within" in viewer.get(path).text
         assert "part_0.parquet" in viewer.see("/lake/stream?dag_id=shop__orders").text
     assert url in viewer.see(path).text  # the error of a connection that was ended
+
+
+def test_who_has_seen_what_is_shown(viewer: Browser, fed: Feed) -> None:
+    with open_lake(fed.settings) as lake:
+        carry_out(lake, fed.stream, Acknowledge(f"anna {MARKUP}"), "test")
+        carry_out(lake, fed.stream, Acknowledge("bert", (fed.key(f"{MARKUP}.parquet"),)), "test")
+    for path, words in {
+        "/lake/": (f"seen by anna {MARKUP}", "1 file in quarantine"),
+        "/lake/stream?dag_id=shop__orders": (
+            "Only what is new since then is alerted", "seen by bert", f"seen by anna {MARKUP}"
+        ),
+    }.items():  # fmt: skip
+        answer = viewer.see(path).text
+        assert MARKUP not in answer
+        for word in words:
+            assert word in _Page(answer).text
 
 
 def test_the_schema_says_which_file_brought_a_column(viewer: Browser, fed: Feed) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from datetime import timedelta
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from lotus_lake.airflow.operations import OPERATIONS_DAG_ID, REQUESTS
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake
+from lotus_lake.ledger.acknowledgements import read_acknowledged
 from lotus_lake.operations import carry_out, plan
 from lotus_lake.repair.quarantine import list_quarantined
 from lotus_lake.repair.rewind import Point, plan_rewind
@@ -39,6 +41,7 @@ EMPTY_FORM = {
     "repair": False,
     "empty": False,
     "dry_run": False,
+    "person": "anna",
 }
 
 
@@ -67,17 +70,21 @@ def load_dag() -> DAG:
     return dag
 
 
-def operate(**form: Any) -> tuple[str, dict[str, Any], str]:
-    """Trigger the Dag; how its run ended, what its task returned, and what it logged."""
-    run = load_dag().test(run_conf={"stream": "shop__orders", **form})
+def operate(answer: str = "Approve", **form: Any) -> tuple[str, dict[str, Any], str]:
+    """Trigger the Dag; how its task ended, what it returned, and the id of the run.
+
+    A person who is asked to confirm gives this answer.
+    """
+    with answering(answer):
+        run = load_dag().test(run_conf={"stream": "shop__orders", **form})
+    task = "dry_run" if form.get("dry_run", True) else "operate"
     states = {task.task_id: str(task.state) for task in run.get_task_instances()}
     with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
         row = database.execute(
-            "SELECT value FROM xcom WHERE run_id = ? AND key = 'return_value' "
-            "AND task_id = 'operate'",
-            (run.run_id,),
+            "SELECT value FROM xcom WHERE run_id = ? AND key = 'return_value' AND task_id = ?",
+            (run.run_id, task),
         ).fetchone()
-    return states["operate"], json.loads(row[0]) if row else {}, run.run_id
+    return states[task], json.loads(row[0]) if row else {}, run.run_id
 
 
 def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_default(
@@ -89,13 +96,16 @@ def test_its_form_has_a_typed_field_for_each_choice_and_changes_nothing_by_defau
     form = {name: dag.params.get_param(name) for name in dag.params}
     assert form["operation"].schema["enum"] == [
         "rewind", "reconcile", "backfill", "retry quarantine", "drop quarantine",
+        "acknowledge",
     ]  # fmt: skip
     assert form["stream"].schema["enum"] == ["shop__lines", "shop__orders"]
     assert form["to_date"].schema["format"] == "date"
     assert form["dry_run"].value is True
     assert all(param.schema.get("title") for param in form.values())
     assert all(f"`{name}`" in dag.doc_md for name in form["operation"].schema["enum"])
-    assert dag.task_ids == ["operate", "changed", "run_stream"]
+    assert set(dag.task_ids) == {
+        "dry_run", "choose", "confirm", "operate", "changed", "run_stream",
+    }  # fmt: skip
     assert dag.schedule is None
 
 
@@ -116,6 +126,66 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fed: Feed) -> None:
         ]
 
 
+def test_a_rewind_is_shown_and_waits_until_it_is_confirmed(fed: Feed) -> None:
+    with open_lake(fed.settings) as lake:
+        before = fed.guard(lake)
+    form = {"operation": "rewind", "to_date": str(DAY), "dry_run": False}
+    state, result, run_id = operate("Reject", **form)
+    assert (state, result) == ("skipped", {})
+    assert asked(run_id) == [("rewind shop__orders?", True)]
+    with open_lake(fed.settings) as lake:
+        assert fed.guard(lake) == before
+    state, result, run_id = operate("Approve", **form)
+    assert (state, result["files"], len(asked(run_id))) == ("success", 1, 1)
+    with open_lake(fed.settings) as lake:
+        assert fed.guard(lake).version > before.version
+
+
+def asked(run_id: str) -> list[tuple[str, bool]]:
+    """What a person was asked, and whether the answer to what would be done was there."""
+    with closing(sqlite3.connect(AIRFLOW_HOME / "airflow.db")) as database:
+        rows = database.execute(
+            "SELECT subject, body FROM hitl_detail JOIN task_instance ON id = ti_id "
+            "WHERE run_id = ?",
+            (run_id,),
+        ).fetchall()
+    return [(subject, "1 file" in body) for subject, body in rows]
+
+
+@contextmanager
+def answering(answer: str) -> Iterator[None]:
+    """Answer, as Airflow's UI does, whatever a person is asked meanwhile."""
+    over = threading.Event()
+
+    def answer_all() -> None:
+        from airflow.models.hitl import HITLDetail, HITLUser
+        from airflow.models.trigger import handle_event_submit
+        from airflow.triggers.base import TriggerEvent
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        while not over.wait(0.5):
+            with create_session() as session:
+                unanswered = select(HITLDetail).where(HITLDetail.responded_at.is_(None))
+                for detail in session.scalars(unanswered):
+                    if detail.task_instance.state != "awaiting_input":
+                        continue
+                    detail.responded_by = HITLUser(id="anna", name="anna")
+                    detail.responded_at, detail.params_input = datetime.now(UTC), {}
+                    detail.chosen_options = [answer]
+                    handle_event_submit(
+                        TriggerEvent(detail.as_resume_event_payload()),
+                        task_instance=detail.task_instance,
+                        session=session,
+                    )
+
+    thread = threading.Thread(target=answer_all, daemon=True)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
 def test_the_stream_runs_after_an_operation_and_not_after_a_dry_run(fed: Feed) -> None:
     before = triggered()
     for operation, dry_run, runs in (
@@ -124,6 +194,22 @@ def test_the_stream_runs_after_an_operation_and_not_after_a_dry_run(fed: Feed) -
     ):  # fmt: skip
         operate(operation=operation, dry_run=dry_run)
         assert triggered() == before + runs, operation
+
+
+def test_what_somebody_has_seen_is_noted_with_who_and_what(fed: Feed) -> None:
+    state, result, _ = operate(operation="acknowledge")
+    assert (state, result["seen"]) == ("success", "1 file in quarantine")
+    with open_lake(fed.settings) as lake:
+        assert read_acknowledged(lake) == {}
+    state, _, run_id = operate(operation="acknowledge", dry_run=False)
+    assert state == "success"
+    before = fed.key("broken.parquet")
+    with open_lake(fed.settings) as lake:
+        latest = read_acknowledged(lake)["shop/orders"].latest
+        assert latest is not None
+        assert (latest.by, latest.reasons) == ("dag_test", ("1 file in quarantine",))
+        assert lake.rows("SELECT dag_run_id FROM lakehouse.meta.acknowledgements") == [(run_id,)]
+        assert fed.events(lake)[before] == ["quarantined"]
 
 
 def triggered() -> int:
@@ -193,6 +279,7 @@ def test_a_backfill_is_asked_for_once_its_dry_run_has_said_what_it_means(
         ({"operation": "drop quarantine"}, "needs keys"),
         ({"operation": "retry quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
         ({"operation": "drop quarantine", "keys": ("raw/no-such-key",)}, "not in the quarantine"),
+        ({"operation": "acknowledge", "keys": ("raw/no-such-key",)}, "neither in quarantine nor"),
         ({"operation": "rewind", "to_file": "raw/no-such-key"}, "has not landed"),
         (
             {"operation": "rewind", "to_file": "raw/a", "to_date": "2026-03-10"},

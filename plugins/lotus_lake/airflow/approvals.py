@@ -97,14 +97,14 @@ def describe() -> dict[str, str]:
     """The question, with its subject and its body: Markdown, in which names are plain text."""
     with open_lake(lake_settings()) as lake:
         question = _asked(lake)
-    keys = "\n".join(f"* {_plain(key)}" for key in question.keys)
+    keys = "\n".join(f"* {plain_text(key)}" for key in question.keys)
     more = question.files - len(question.keys)
     return {
         "source": question.source,
         "stream": question.stream,
         "change": question.change,
         "subject": f"May the landing table of {question.source}/{question.stream} change?",
-        "body": f"The table would change: **{_plain(question.change)}**.\n\n"
+        "body": f"The table would change: **{plain_text(question.change)}**.\n\n"
         f"{counted(question.files, 'file')} cannot land without it:\n\n{keys}\n"
         + (f"* and {more} more\n" if more > 0 else "")
         + "\nApprove: they land with the stream's next run. Reject: they stay in quarantine.",
@@ -131,6 +131,6 @@ def _asked(lake: Lake) -> SchemaQuestion:
     )
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text as Markdown that shows nothing but it."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~&:$])", r"\\\1", " ".join(text.split()))

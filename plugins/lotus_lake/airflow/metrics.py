@@ -85,7 +85,7 @@ def _of_upkeep(
 
 def _metrics(stream: StreamOverview, now: datetime) -> Iterator[Metric]:
     status, tags = stream.status, {"stream": stream.stream_id}
-    yield "stream.level", _LEVELS[stream.verdict.level], tags
+    yield "stream.level", _level(stream), tags
     yield "stream.waiting_files", status.waiting, tags
     yield "stream.waiting_bytes", status.waiting_bytes, tags
     yield "stream.waiting_seconds", _age(status.oldest_waiting_at, now), tags
@@ -100,6 +100,12 @@ def _metrics(stream: StreamOverview, now: datetime) -> Iterator[Metric]:
         tags = {"model": model.model}
         yield "model.unread_files", model.files, tags
         yield "model.unread_seconds", _age(model.unread_since, now), tags
+
+
+def _level(stream: StreamOverview) -> int:
+    """How bad what nobody has acknowledged is; nothing, if the stream is off."""
+    unseen = (one.verdict.level for one in stream.findings if not one.is_acknowledged)
+    return max(map(_LEVELS.__getitem__, unseen), default=0)
 
 
 def _age(at: datetime | None, now: datetime) -> float:

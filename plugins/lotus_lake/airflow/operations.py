@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, get_current_context
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, get_current_context, task
 
+from lotus_lake.airflow.approvals import plain_text
 from lotus_lake.airflow.connections import airbyte_access, lake_settings
 from lotus_lake.airflow.tasks import lake_dag, lake_task, run_id
 from lotus_lake.airflow.trigger import run_streams
@@ -22,6 +24,7 @@ from lotus_lake.config.streams import Stream, load_streams
 from lotus_lake.errors import PermanentError
 from lotus_lake.lake.connection import open_lake, open_to_read
 from lotus_lake.operations import (
+    Acknowledge,
     Backfill,
     Drop,
     Reconcile,
@@ -39,9 +42,11 @@ OPERATIONS_DAG_ID = "lake_operations"
 _DOC = """\
 ### Operations by hand
 
-Choose an operation and a stream, leave **Dry run** on, and read in the log of the task what would
-happen. Then trigger the Dag again with **Dry run** off. No operation ever doubles a row. After an
-operation, a run of the stream is triggered, which goes on with what has changed.
+Choose an operation and a stream, leave **Dry run** on, and read in the log of the task `dry_run`
+what would happen. Then trigger the Dag again with **Dry run** off. A rewind then shows what it
+would do, and waits until somebody confirms that: a **required action** of the run. No operation
+ever doubles a row. After an operation, a run of the stream is triggered, which goes on with what
+has changed.
 
 `rewind`
 : Moves the cursor and the models' watermarks back: files from a point on are listed, and their rows
@@ -66,8 +71,15 @@ operation, a run of the stream is triggered, which goes on with what has changed
 `drop quarantine`
 : Closes the case of the files of *Keys*: they do not land. Their objects stay in the bucket.
 
+`acknowledge`
+: Says that you have seen what is wrong with the stream, or with the files of *Keys*. They stay as
+  they are, and are not alerted any more until something new happens. The ledger and the Lake page
+  say who has seen what, and when.
+
+To pause a stream, use the switch of its own Dag; the Lake page then shows it as *paused*.
+
 The same from a shell: `lotus-lake rewind`, `reconcile`, `backfill`, `quarantine retry`,
-`quarantine drop`.
+`quarantine drop`, `acknowledge`.
 """
 
 Form = Mapping[str, Any]
@@ -81,8 +93,12 @@ REQUESTS: Mapping[str, Callable[[Form], Request]] = {
     "backfill": lambda _: Backfill(airbyte_access()),
     "retry quarantine": lambda form: Retry(tuple(form["keys"] or ()), form["accept"]),
     "drop quarantine": lambda form: Drop(tuple(form["keys"] or ())),
+    "acknowledge": lambda form: Acknowledge(form["person"], tuple(form["keys"] or ())),
 }
 
+# What is shown, and waits for a person to confirm it. Others may be asked for meanwhile.
+_CONFIRMED = ("rewind",)
+_RUNS = 20
 # What they change, the stream's next run goes on with.
 _FOR_THE_NEXT_RUN = ("rewind", "reconcile", "retry quarantine")
 
@@ -97,28 +113,60 @@ def operations_dag() -> DAG:
         description="By hand: rewind, reconcile or backfill a stream, retry or drop bad files",
         doc_md=_DOC,
         schedule=None,
+        max_active_runs=_RUNS,
         tags=["maintenance"],
         retries=1,
         default_args={"retry_delay": timedelta(seconds=30)},
         params=_form(stream_ids),
     ) as dag:
-        run_streams(changed(operate()))
+        planned, done = dry_run(), operate()
+        chosen = choose(planned)
+        # Templates fetch the words: words that were arguments would be templates themselves.
+        confirmed = ApprovalOperator(
+            task_id="confirm",
+            doc_md="Waits until a person has seen what would be done, and confirms or rejects it.",
+            subject="{{ params.operation }} {{ params.stream }}?",
+            body="{{ ti.xcom_pull(task_ids='dry_run')['words'] }}",
+            execution_timeout=None,
+        )
+        chosen >> confirmed >> done
+        chosen >> done
+        run_streams(changed(done))
     return dag
 
 
-@lake_task("Does what the trigger form asks for; a dry run only logs what would happen.")
+@lake_task("Logs what the operation would do, if that is asked for or has to be confirmed.")
+def dry_run() -> dict[str, Any]:
+    """Plan the operation; the result has counts and words, the log shows all of it."""
+    form, settings = _filled_in(), lake_settings()
+    if not form["dry_run"] and form["operation"] not in _CONFIRMED:
+        return {}
+    stream = _find(settings, form["stream"])
+    with open_to_read(settings) as lake:
+        planned = plan(lake, stream, REQUESTS[form["operation"]](form))
+    _report(f"dry run of {form['operation']}, nothing was changed", stream, planned)
+    return {**_counts(planned.figures), "words": plain_text(planned.summary)}
+
+
+@task.branch(doc_md="Goes on unless it is a dry run; with what has to be confirmed, by asking.")
+def choose(_planned: dict[str, Any]) -> str | None:
+    """Id of the task that is next."""
+    form = get_current_context()["params"]
+    if form["dry_run"]:
+        return None
+    return "confirm" if form["operation"] in _CONFIRMED else "operate"
+
+
+@lake_task(
+    "Does what the trigger form asks for, if it is no dry run.",
+    trigger_rule="none_failed_min_one_success",
+)
 def operate() -> dict[str, Any]:
     """Do the operation; the result has counts, the log shows all of it."""
-    form = get_current_context()["params"]
-    request, settings = REQUESTS[form["operation"]](form), lake_settings()
+    form, settings = _filled_in(), lake_settings()
     stream = _find(settings, form["stream"])
-    if form["dry_run"]:
-        with open_to_read(settings) as lake:
-            planned = plan(lake, stream, request)
-        _report(f"dry run of {form['operation']}, nothing was changed", stream, planned)
-        return _counts(planned.figures)
     with open_lake(settings) as lake:
-        result = carry_out(lake, stream, request, run_id())
+        result = carry_out(lake, stream, REQUESTS[form["operation"]](form), run_id())
     _report(form["operation"], stream, result)
     if result.problems:
         raise PermanentError("; ".join(result.problems))
@@ -129,9 +177,13 @@ def operate() -> dict[str, Any]:
 def changed(_result: dict[str, Any]) -> list[str]:
     """Id of the stream, unless nothing was changed that a run of it would look at."""
     form = get_current_context()["params"]
-    if form["dry_run"] or form["operation"] not in _FOR_THE_NEXT_RUN:
-        return []
-    return [form["stream"]]
+    return [form["stream"]] if form["operation"] in _FOR_THE_NEXT_RUN else []
+
+
+def _filled_in() -> Form:
+    """The form, and who has filled it in."""
+    context = get_current_context()
+    return {**context["params"], "person": context["dag_run"].triggering_user_name or run_id()}
 
 
 def _report(what: str, stream: Stream, told: Report) -> None:
@@ -183,7 +235,8 @@ def _form(stream_ids: list[str]) -> dict[str, Param]:
             type=["null", "array"],
             items={"type": "string"},
             title="Keys",
-            description="quarantine: keys of objects, one per line; for a retry, none means all.",
+            description="quarantine, acknowledge: keys of objects, one per line; none means all, "
+            "except for a drop.",
         ),
         "accept": Param(
             False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -16,7 +17,16 @@ from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, choose_streams
 from lotus_lake.errors import LotusLakeError
 from lotus_lake.observe.files import expect_stream
-from lotus_lake.operations import Drop, Reconcile, Report, Retry, Rewind, carry_out, plan
+from lotus_lake.operations import (
+    Acknowledge,
+    Drop,
+    Reconcile,
+    Report,
+    Retry,
+    Rewind,
+    carry_out,
+    plan,
+)
 from lotus_lake.quantities import counted, readable_bytes
 from lotus_lake.repair import quarantine
 from lotus_lake.repair.rewind import Point
@@ -32,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command(name="reconcile", rich_help_panel=FEED)(reconcile_streams)
     app.command(name="rewind", rich_help_panel=FEED)(rewind_stream)
+    app.command(name="acknowledge", rich_help_panel=FEED)(acknowledge)
     app.add_typer(in_quarantine, name="quarantine", rich_help_panel=FEED)
 
 
@@ -128,6 +139,24 @@ def rewind_stream(
         if not yes:
             typer.confirm("Rewind?", abort=True, err=True)
         say(carry_out(lake, config, request, run_id_of("rewind")).summary)
+
+
+def acknowledge(source: Source, stream: Name, keys: Keys = None, as_json: AsJson = False) -> None:
+    """Say that you have seen what is wrong with a stream, or with these files.
+
+    They stay as they are, and are not alerted any more until something new happens. The table
+    `meta.acknowledgements`, and the Lake page, say who has seen what, and when.
+
+    Example: lotus-lake acknowledge shopify orders
+    """
+    person = os.environ.get("USER") or str(os.getuid())
+    with open_stream(source, stream) as (lake, config):
+        request = Acknowledge(person, tuple(keys or ()))
+        result = carry_out(lake, config, request, run_id_of("acknowledge"))
+    if as_json:
+        show([{"stream": config.id, **result.figures}], as_json=True)
+    else:
+        say(result.summary)
 
 
 @in_quarantine.command(name="list")

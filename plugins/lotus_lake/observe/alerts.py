@@ -23,10 +23,17 @@ _NAMED_CHANGES = 5
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A stream or a table: how it is, and all that a person has to look at, by its condition."""
+    """A stream or a table.
+
+    Attributes:
+        verdict: How it is.
+        findings: What a person has to look at, by its condition.
+        acknowledged: The conditions that somebody has seen as they are now.
+    """
 
     verdict: Verdict
     findings: Mapping[str, Verdict]
+    acknowledged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ def subjects_of(overview: Overview) -> dict[str, Subject]:
     """Streams by the id of their Dag, enriched tables by name."""
     streams = {
         stream.stream_id: Subject(
-            stream.verdict, {found.condition: found.verdict for found in stream.findings}
+            stream.verdict,
+            {found.condition: found.verdict for found in stream.findings},
+            frozenset(one.condition for one in stream.findings if one.is_acknowledged),
         )
         for stream in overview.streams
     }
@@ -72,7 +81,8 @@ def compare(known: Known, subjects: Mapping[str, Subject]) -> tuple[list[Alert],
     """Alerts since the last comparison, and what to compare the next one with.
 
     Each condition of a stream or table is alerted once when it begins, and once when it has ended.
-    A stream that nothing feeds any more is neither.
+    A stream that nothing feeds any more is neither. A condition that was acknowledged is as good as
+    forgotten: with something new it begins again.
 
     Args:
         known: What the last comparison returned; nothing at first.
@@ -82,10 +92,11 @@ def compare(known: Known, subjects: Mapping[str, Subject]) -> tuple[list[Alert],
     for name, subject in subjects.items():
         told = set(known.get(name, ()))
         for condition, verdict in subject.findings.items():
+            if condition in subject.acknowledged:
+                continue
             if condition not in told:
                 alerts.append(Alert(name, verdict.state, verdict.level, verdict.reason))
-        if subject.findings:
-            bad[name] = sorted(subject.findings)
+            bad[name] = [*bad.get(name, ()), condition]
         alerts += _recoveries(name, subject, told - subject.findings.keys())
     return alerts, bad
 

@@ -11,13 +11,14 @@ from typing import Any
 from lotus_lake.config.streams import Stream, StreamFile, stream_files
 from lotus_lake.errors import StreamConfigError
 from lotus_lake.lake.session import META, Lake
+from lotus_lake.ledger.acknowledgements import Acknowledgement, read_acknowledged
 from lotus_lake.ledger.events import LANDED_SQL
 from lotus_lake.ledger.schema import was_fed
 from lotus_lake.ledger.watermarks import watermarks
 from lotus_lake.observe.backlog import growing_streams
 from lotus_lake.observe.balance import read_unbalanced
 from lotus_lake.observe.enriched import EnrichedStatus, read_enriched
-from lotus_lake.observe.states import Finding, Verdict, find, judge
+from lotus_lake.observe.states import Finding, Verdict, acknowledge, find, judge
 from lotus_lake.observe.status import StreamStatus, read_status
 from lotus_lake.project.manifest import Model, built_models, processed_models
 
@@ -54,6 +55,7 @@ class StreamOverview:
         models: Lag of each processed model.
         schedule: Its Dag's schedule; `None` without a config.
         findings: What a person has to look at, the worst first.
+        acknowledged: Who has seen the stream last; `None` if that is over, or nobody has.
     """
 
     stream_id: str
@@ -64,6 +66,7 @@ class StreamOverview:
     models: tuple[ModelLag, ...] = ()
     schedule: str | None = None
     findings: tuple[Finding, ...] = ()
+    acknowledged: Acknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def read_streams(lake: Lake, models: Mapping[str, Model], now: datetime) -> list
     rows, lags = _daily_rows(lake, now), _lags(lake, streams, models)
     unbalanced = read_unbalanced(lake, streams)
     waiting = [name for name, status in statuses.items() if status.waiting]
-    growing = growing_streams(lake, waiting, now)
+    growing, seen = growing_streams(lake, waiting, now), read_acknowledged(lake)
     overviews = []
     for name, status in sorted(statuses.items()):
         stream = by_name.get(name)
@@ -136,6 +139,10 @@ def read_streams(lake: Lake, models: Mapping[str, Model], now: datetime) -> list
             unbalanced=unbalanced.get(name),
             is_growing=name in growing,
         )
+        acknowledged = seen.get(name)
+        if acknowledged:
+            found = acknowledge(found, acknowledged)
+        is_seen = acknowledged and any(one.is_acknowledged for one in found)
         today, usual = rows.get(name, (0, None))
         overviews.append(
             StreamOverview(
@@ -147,6 +154,7 @@ def read_streams(lake: Lake, models: Mapping[str, Model], now: datetime) -> list
                 lags.get(name, ()),
                 feeder.schedule if feeder else None,
                 found,
+                acknowledged.latest if acknowledged and is_seen else None,
             )
         )
     return overviews

@@ -9,6 +9,7 @@ from typing import Any
 
 from lotus_lake.config.streams import Stream, find_stream
 from lotus_lake.lake.session import Lake
+from lotus_lake.ledger.acknowledgements import acknowledged_files
 from lotus_lake.ledger.schema_changes import read_changes
 from lotus_lake.observe.activity import read_activity
 from lotus_lake.observe.balance import read_balance
@@ -55,7 +56,12 @@ def files(
         limit=limit + 1,
         offset=offset,
     )
-    return {"files": [asdict(file) for file in found[:limit]], "has_more": len(found) > limit}
+    seen = acknowledged_files(lake, source, stream)
+    return {
+        "files": [asdict(file) for file in found[:limit]],
+        "acknowledged": {f.key: asdict(seen[f.key]) for f in found[:limit] if f.key in seen},
+        "has_more": len(found) > limit,
+    }
 
 
 def rows(lake: Lake, source: str, stream: str, *, table: str | None) -> Any:

@@ -6,7 +6,7 @@ Needs no database, so that any view may import it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from lotus_lake.quantities import counted, readable_bytes, readable_seconds
 
 if TYPE_CHECKING:
     from lotus_lake.config.stream_config import FeederOptions
+    from lotus_lake.ledger.acknowledgements import Acknowledged
     from lotus_lake.observe.status import StreamStatus
 
 State = Literal["broken", "paused", "stuck", "growing", "late", "empty", "fresh"]
@@ -28,6 +29,8 @@ Condition = Literal[
 ]
 # A queue grows if it is longer at the end of each of so many hours than at its beginning.
 GROWING_HOURS = 3
+# A queue that still grows so long after somebody has seen it is news.
+GROWING_UNTIL_TOLD_AGAIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,14 @@ class Finding:
     Attributes:
         condition: What it is.
         verdict: How the stream is because of it.
+        since: It is the same as long as this time is; `None` where files or its reason tell that.
+        is_acknowledged: Whether a person has seen it as it is now.
     """
 
     condition: Condition
     verdict: Verdict
+    since: datetime | None = None
+    is_acknowledged: bool = False
 
 
 NOT_BUILT = Verdict("empty", "off", "it was not built yet")
@@ -96,14 +103,31 @@ def find(
     if feeder is None:
         return tuple(found)
     if stuck := _stuck(status, now, timedelta(seconds=patience_seconds)):
-        found.append(Finding("stuck", stuck))
+        found.append(Finding("stuck", *stuck))
     if is_growing:
         files = f"{counted(status.waiting, 'file')} waiting, more after each of the last"
         why = f"{files} {GROWING_HOURS} hours although files land"
-        found.append(Finding("growing", Verdict("growing", "warning", why)))
+        verdict = Verdict("growing", "warning", why)
+        found.append(Finding("growing", verdict, now - GROWING_UNTIL_TOLD_AGAIN))
     if late := _late(status, feeder, now):
-        found.append(Finding("late", late))
+        found.append(Finding("late", late, status.last_landed_at))
     return tuple(found)
+
+
+def acknowledge(found: Sequence[Finding], seen: Acknowledged) -> tuple[Finding, ...]:
+    """The same findings, with what people have seen of them."""
+    return tuple(replace(one, is_acknowledged=_is_seen(one, seen)) for one in found)
+
+
+def _is_seen(one: Finding, seen: Acknowledged) -> bool:
+    """Whether nothing of it is newer than what somebody has seen."""
+    if one.condition in ("quarantined", "missing"):
+        return not seen.unseen.get(one.condition)
+    if seen.latest is None:
+        return False
+    if one.since is None:
+        return one.verdict.reason in seen.latest.reasons
+    return one.since <= seen.latest.at
 
 
 def judge(found: Sequence[Finding], status: StreamStatus, feeder: FeederOptions | None) -> Verdict:
@@ -156,17 +180,21 @@ def paused(verdict: Verdict) -> Verdict:
     return Verdict("paused", "off", f"its Dag is paused{also}")
 
 
-def _stuck(status: StreamStatus, now: datetime, patience: timedelta) -> Verdict | None:
+def _stuck(
+    status: StreamStatus, now: datetime, patience: timedelta
+) -> tuple[Verdict, datetime] | None:
+    """How it is stuck, and since when nothing has moved."""
     oldest, landed, unread = status.oldest_waiting_at, status.last_landed_at, status.unread_since
     # A long queue that gets shorter is not stuck.
     if oldest and now - max(oldest, landed or oldest) > patience:
         size = readable_bytes(status.waiting_bytes)
         files = counted(status.waiting, "file")
-        return Verdict("stuck", "error", f"{files} ({size}) waiting for {_since(oldest, now)}")
+        said = f"{files} ({size}) waiting for {_since(oldest, now)}"
+        return Verdict("stuck", "error", said), max(oldest, landed or oldest)
     if unread and now - unread > patience:
         files = counted(status.lag_files or 0, "landed file")
         said = f"{status.slowest_model} has not read {files} for {_since(unread, now)}"
-        return Verdict("stuck", "error", said)
+        return Verdict("stuck", "error", said), unread
     return None
 
 

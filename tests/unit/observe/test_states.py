@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from lotus_lake.config.stream_config import FeederOptions
-from lotus_lake.observe.states import Verdict, find, judge, judge_enriched, paused
+from lotus_lake.ledger.acknowledgements import Acknowledged, Acknowledgement
+from lotus_lake.observe.states import (
+    Condition,
+    Finding,
+    Verdict,
+    acknowledge,
+    find,
+    judge,
+    judge_enriched,
+    paused,
+)
 from lotus_lake.observe.status import StreamStatus
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -78,6 +88,33 @@ def test_a_stream_out_of_balance_is_broken_and_one_whose_queue_grows_is_growing(
     assert verdict.reason.startswith("12 files waiting, more after each of the last 3 hours")
     late = look(is_growing=True, **waiting | {"last_landed_at": NOW - 3 * HOUR})
     assert late.state == "stuck"  # nothing lands at all
+
+
+def test_what_somebody_has_seen_is_the_same_until_it_begins_again() -> None:
+    seen = Acknowledged(Acknowledgement(NOW, "anna", ("1 file with other rows",)))
+
+    def is_seen(condition: Condition, since: datetime | None = None, reason: str = "") -> bool:
+        found = Finding(condition, Verdict("broken", "error", reason), since)
+        return acknowledge([found], seen)[0].is_acknowledged
+
+    assert is_seen("late", NOW - HOUR)
+    assert not is_seen("late", NOW + HOUR)  # it has landed since, and is late again
+    assert is_seen("unbalanced", reason="1 file with other rows")
+    assert not is_seen("unbalanced", reason="2 files with other rows")
+    assert is_seen("quarantined")  # no file has changed since
+    seen = Acknowledged(seen.latest, {"quarantined": 1})
+    assert not is_seen("quarantined")
+    assert is_seen("missing")
+    growing = find(
+        StreamStatus("shop/orders", True, seen=9, waiting=9, last_landed_at=NOW + 30 * HOUR),
+        FeederOptions(),
+        now=NOW + 30 * HOUR,
+        patience_seconds=3600,
+        is_growing=True,
+    )
+    assert not acknowledge(growing, seen)[0].is_acknowledged  # a day later it still grows
+    seen = Acknowledged()  # only files were acknowledged, by name
+    assert not is_seen("late", NOW - HOUR)
 
 
 def test_without_a_promise_no_silence_is_late_and_that_is_said() -> None:
