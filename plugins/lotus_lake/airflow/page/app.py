@@ -105,7 +105,8 @@ templates.globals |= {
 def all_streams(request: Request, user: GetUserDep) -> Response:
     """All streams and enriched tables that the user may see."""
     readable = _readable(user)
-    seen = cache.see("overview") if readable else _NOTHING
+    # Many streams take the lake seconds: what is known is shown at once, and renewed meanwhile.
+    seen = cache.see("overview", old_will_do=True) if readable else _NOTHING
     choice = Choice.of(request.query_params)
     if seen.found is None:
         return _render("waiting.html", seen, title="Lake")
