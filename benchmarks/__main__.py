@@ -34,6 +34,7 @@ BENCHMARKS = {
     "dbt_task": (5.0, 6.0),
     "dag_factory": (5.0, 4.0),
     "latency": (17.0, 8.0),
+    "notifications": (12.0, 6.0),
     "throughput": (7.0, 2.0),
     "copies": (10.0, 4.0),
     "skipping": (8.0, 4.0),

@@ -185,7 +185,7 @@ def trigger_look() -> bool:
     """What the triggerer does every poke: list the window and compare a fingerprint."""
     import asyncio
 
-    from lotus_lake.airflow.sensors import BucketChangedTrigger
+    from lotus_lake.airflow.bucket_trigger import BucketChangedTrigger
 
     config = stream()
     with open_lake(Settings.from_env()) as lake:

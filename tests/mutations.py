@@ -128,6 +128,23 @@ MUTATIONS = (
         "test_others_land_and_one_question_names_those_that_wait",
     ),
     Mutation(
+        "keys of notifications are decoded",
+        Code("unquote_plus(key)", "key"),
+        "tests/unit/bucket/test_notifications.py::test_a_key_is_read_however_it_came",
+    ),
+    Mutation(
+        "a notification of another bucket wakes nobody",
+        Code("bucket == self._bucket", "True"),
+        "tests/dags/test_events.py::"
+        "test_a_forged_message_costs_one_listing_of_the_stream_that_it_names",
+    ),
+    Mutation(
+        "streams are polled while the queue does not answer",
+        Code("max(listed_at + seconds, self._heard_at + _SILENCE_SECONDS)", "float('inf')"),
+        "tests/dags/test_events.py::"
+        "test_while_the_queue_does_not_work_the_bucket_is_polled_and_the_log_says_why_once",
+    ),
+    Mutation(
         "what a person has accepted may change the table",
         Code('"evolve" if is_accepted else options.on_schema_change', "options.on_schema_change"),
         "tests/integration/test_approvals.py::"

@@ -71,6 +71,7 @@ class Proxy(ThreadingHTTPServer):
         faults: How many requests met each fault.
         etag_of: With it, the store deletes on the condition of an ETag only, which rclone ignores.
         seconds_ahead: How far the store's clock is ahead of ours.
+        targets: The operations of SQS that came by.
     """
 
     daemon_threads = True
@@ -86,6 +87,7 @@ class Proxy(ThreadingHTTPServer):
         self.faults: Counter[tuple[Fault, Operation]] = Counter()
         self.etag_of: Callable[[str], str] | None = None
         self.seconds_ahead = 0.0
+        self.targets: set[str] = set()
         self.stopped = threading.Event()
 
     @property
@@ -122,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "list-type" in query:
             self.server.listings.append({name: values[0] for name, values in query.items()})
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if target := self.headers.get("X-Amz-Target"):
+            self.server.targets.add(target.rpartition(".")[2])
         operation = _operation(self.command, query)
         fault = self.server.plan(operation, url.path)
         wanted = self.headers.get("If-Match")

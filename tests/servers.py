@@ -1,4 +1,4 @@
-"""The servers that the tests talk to: an S3 and a Postgres, real processes on loopback."""
+"""The servers that the tests talk to: S3, SQS, Postgres and Redis, real processes on loopback."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from pydantic import SecretStr
 
+from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.connections import S3Access
 from tests.processes import START_SECONDS, answers, free_port, run_process, wait_for
 
@@ -75,6 +77,26 @@ def run_s3() -> Iterator[S3Server]:
             yield S3Server(access, partial(_write_files, folder))
 
 
+@contextlib.contextmanager
+def run_announcing_s3() -> Iterator[S3Server]:
+    """Run S3 that sends event notifications, and SQS at the same address: moto's server."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with (
+        tempfile.TemporaryDirectory(prefix="lotus-moto-") as name,
+        run_process(command, Path(name, "server.log")) as process,
+    ):
+        wait_for(process, lambda: answers(port))
+        access = S3Access(f"http://127.0.0.1:{port}", "us-east-1", KEY_ID, SecretStr(SECRET))
+        yield S3Server(access, partial(_put_each, access))
+
+
+def _put_each(access: S3Access, bucket: str, keys: Iterable[str], content: bytes) -> None:
+    with contextlib.closing(s3_client(access)) as client:
+        for key in keys:
+            client.put_object(Bucket=bucket, Key=key, Body=content)
+
+
 def _write_files(root: Path, bucket: str, keys: Iterable[str], content: bytes) -> None:
     """Write objects behind rclone's back: faster, but unseen where it has looked."""
     for key in keys:
@@ -121,6 +143,12 @@ class PostgresServer:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
+
+    def value(self, dsn: str, query: str, *values: object) -> Any:
+        """What a query says in its first column and row."""
+        with contextlib.closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(query, values)
+            return (cursor.fetchone() or (None,))[0]
 
     @contextlib.contextmanager
     def role(self, dsn: str, name: str, password: str, options: str = "") -> Iterator[str]:

@@ -111,6 +111,15 @@ def test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them(
     assert limits(load_dags()) == {task: seconds / 60 for task, seconds in found.items()}
 
 
+def test_with_notifications_a_run_waits_longer_and_is_polled_no_more_often(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_EVENTS_QUEUE", "https://sqs.eu-central-1.amazonaws.com/1/lake-events")
+    for parsed, seconds in ((bag, 3600), (load_dags(), 6 * 3600)):
+        waits = [parsed.dags[stream].task_dict["wait_for_files"] for stream in STREAM_FILES]
+        assert {(task.timeout, task.poke_interval) for task in waits} == {(seconds, 60)}
+
+
 def test_what_builds_a_model_shows_its_grain_and_how_to_build_it_by_hand(bag: DagBag) -> None:
     task = bag.dags["enriched__sales"].task_dict["enriched.fct_sales_model_build"]
     assert "`lakehouse.main.fct_sales`" in task.doc_md

@@ -21,8 +21,9 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
-from lotus_lake.airflow import sensors
-from lotus_lake.airflow.sensors import BucketChangedTrigger, NewFilesSensor
+from lotus_lake.airflow import bucket_trigger
+from lotus_lake.airflow.bucket_trigger import BucketChangedTrigger
+from lotus_lake.airflow.sensors import NewFilesSensor
 from lotus_lake.bucket.keys import layout_of
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import StreamFile, find_stream
@@ -479,7 +480,7 @@ def test_a_wait_gives_way_to_a_run_that_is_queued(
     feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trigger looks for one more often than it lists."""
-    monkeypatch.setattr(sensors, "_QUEUE_SECONDS", 0.05)
+    monkeypatch.setattr(bucket_trigger, "_QUEUE_SECONDS", 0.05)
     trigger = deferred(a_sensor(feed)).trigger
     trigger.arguments["poke_interval"] = 600
 
@@ -499,7 +500,7 @@ def test_a_wait_gives_way_to_a_run_that_is_queued(
 def test_how_often_airflow_is_asked_does_not_depend_on_how_often_the_bucket_is(
     feed: Feed, queued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensors, "_QUEUE_SECONDS", 600)
+    monkeypatch.setattr(bucket_trigger, "_QUEUE_SECONDS", 600)
     trigger = deferred(a_sensor(feed)).trigger
     assert trigger.arguments["dag_id"]
     trigger.arguments["poke_interval"] = 0.01
@@ -645,7 +646,7 @@ def test_the_trigger_opens_a_client_for_many_looks_and_another_when_its_time_is_
 
     assert asyncio.run(look(5)) == 1
     opened.clear()
-    monkeypatch.setattr(sensors, "_CLIENT_SECONDS", 0.01)
+    monkeypatch.setattr(bucket_trigger, "_CLIENT_SECONDS", 0.01)
     assert asyncio.run(look(3)) >= 3
 
 

@@ -29,9 +29,11 @@ from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.data_files import schedule_deletion
 from lotus_lake.lake.session import LAKE, META
 from lotus_lake.project.manifest import ensure_manifest
+from tests.announcing import make_queue
 from tests.catalogs import on_postgres, on_sqlite
 from tests.consuming import consume
 from tests.feeds import Feed, write_stream
+from tests.servers import run_announcing_s3
 
 MODEL = "int_shop__orders"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -322,6 +324,24 @@ def test_a_lifecycle_rule_that_deletes_too_early(
     for prefix, after in ((b"raw/", days + 1), (b"lake/", 1)):
         store.rules = LIFECYCLE % (prefix, after)
         assert problems(asked) == {}
+
+
+@on_sqlite
+def test_a_queue_of_notifications_that_does_not_answer_or_that_nobody_reads(
+    fed: Feed, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotus_lake.doctor.store._MANY_MESSAGES", 1)
+    with run_announcing_s3() as server:
+        queue = make_queue(server, "lake-events")
+        asked = {**environment, "LAKE_EVENTS_QUEUE": queue.url}
+        queue.send("one")
+        assert problems(asked) == {}
+        queue.send("two")
+        assert "2 messages wait" in the_problem(asked, "events can be read").text
+        queue.client.delete_queue(QueueUrl=queue.url)
+        gone = the_problem(asked, "events can be read")
+        assert "NonExistentQueue" in gone.text
+        assert "sqs-events.json" in str(gone.hint)
 
 
 # The catalog.

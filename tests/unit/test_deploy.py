@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import hcl2
 import pytest
 from cryptography.fernet import Fernet
 
@@ -40,6 +42,26 @@ def project(tmp_path: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     return tmp_path
+
+
+def test_only_the_bucket_may_send_to_the_queue_that_the_policy_lets_triggerers_read() -> None:
+    text = (PROJECT / "deploy" / "events" / "main.tf").read_text()
+    module = hcl2.loads(text)
+    data = {kind: body for block in module["data"] for kind, body in block.items()}
+    (statement,) = data["aws_iam_policy_document"]["queue"]["statement"]
+    assert statement["actions"] == ["sqs:SendMessage"]
+    assert statement["principals"] == [{"type": "Service", "identifiers": ["s3.amazonaws.com"]}]
+    assert {item["variable"]: item["values"] for item in statement["condition"]} == {
+        "aws:SourceArn": ["${data.aws_s3_bucket.raw.arn}"],
+        "aws:SourceAccount": ["${data.aws_caller_identity.current.account_id}"],
+    }
+    resources = {kind: body for block in module["resource"] for kind, body in block.items()}
+    (queue,) = resources["aws_s3_bucket_notification"]["events"]["queue"]
+    assert queue["filter_prefix"] == "${var.raw_prefix}"
+    variables = {name: body for block in module["variable"] for name, body in block.items()}
+    policy = json.loads((PROJECT / "deploy" / "policies" / "sqs-events.json").read_text())
+    granted = {arn for item in policy["Statement"] for arn in item["Resource"]}
+    assert granted == {f"arn:aws:sqs:*:*:{variables['queue_name']['default']}"}
 
 
 def test_the_deployment_files_fit_together(project: Path) -> None:

@@ -34,6 +34,9 @@ from lotus_lake.project.manifest import (
     processed_models,
 )
 
+# How long a run waits for files if events tell of them, unless its stream says.
+EVENTS_WAIT_SECONDS = 6 * 3600.0
+
 
 def stream_dags() -> dict[str, DAG]:
     """The Dag of each selected stream, by id."""
@@ -78,7 +81,7 @@ def stream_dag(settings: Settings, stream: Stream, dbt: Manifest | None) -> DAG:
         tags=["stream", stream.source],
         retries=stream.feeder.retries,
         has_long_tasks=False,
-        params=_params(stream),
+        params=_params(_wait_seconds(settings, stream)),
     ) as dag:
         waits = _sensors(settings, stream, consumers)
         state = feeder(stream.source, stream.name, consumers, bool(dbt and dbt.is_current))
@@ -117,7 +120,7 @@ def _sensors(
             consumers=consumers,
             bucket_key=f"{place}*",
             deferrable=options.deferrable,
-            **waiting,
+            **{**waiting, "timeout": _wait_seconds(settings, stream)},
         )
     ]
     if options.wait_for_sync:
@@ -130,6 +133,18 @@ def _sensors(
             )
         ]
     return sensors
+
+
+def _wait_seconds(settings: Settings, stream: Stream) -> float:
+    """How long a scheduled run waits for files.
+
+    Each run looks at the bucket when it begins: with events these would be most of the listings.
+    """
+    options = stream.feeder
+    is_set = "timeout_seconds" in options.model_fields_set
+    if settings.events_queue and options.deferrable and not is_set:
+        return EVENTS_WAIT_SECONDS
+    return options.timeout_seconds
 
 
 def _publish(assets: Sequence[Asset], source: str, stream: str, state: Any) -> Any:
@@ -145,7 +160,7 @@ def _publish(assets: Sequence[Asset], source: str, stream: str, state: Any) -> A
     return publish(state)
 
 
-def _params(stream: Stream) -> dict[str, Param]:
+def _params(wait_seconds: float) -> dict[str, Param]:
     return {
         "wait_seconds": Param(
             None,
@@ -153,7 +168,7 @@ def _params(stream: Stream) -> dict[str, Param]:
             minimum=0,
             title="Wait for files (seconds)",
             description="If empty, a run started by hand polls once and a scheduled run waits up "
-            "to {stream.feeder.timeout_seconds:.0f} s.",
+            f"to {wait_seconds:.0f} s.",
         )
     }
 

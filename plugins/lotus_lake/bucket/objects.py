@@ -75,8 +75,18 @@ def s3_client(access: S3Access, attempts: int = 5) -> S3Client:
     Raises:
         SettingsError: The endpoint or the credentials are malformed.
     """
+    client: S3Client = aws_client("s3", access, attempts)
+    return client
+
+
+def aws_client(service: str, access: S3Access, attempts: int) -> Any:
+    """A client for the object store or another service at an address, with bounded timeouts.
+
+    Raises:
+        SettingsError: The endpoint or the credentials are malformed.
+    """
     with access_errors():
-        return _client(access, attempts)
+        return _client(service, access, attempts)
 
 
 @contextlib.contextmanager
@@ -104,12 +114,12 @@ def client_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError, ResponseParserError, *others
 
 
-def _client(access: S3Access, attempts: int) -> S3Client:
+def _client(service: str, access: S3Access, attempts: int) -> Any:
     import boto3  # 0.4 s that commands about files on disk do not have to wait
     from botocore.config import Config
 
-    client: S3Client = boto3.client(
-        "s3",
+    return boto3.client(  # type: ignore[call-overload, misc]
+        service,
         endpoint_url=access.endpoint_url,
         region_name=access.region,
         verify=access.ca_bundle,
@@ -127,7 +137,6 @@ def _client(access: S3Access, attempts: int) -> S3Client:
             s3={"addressing_style": "path"} if access.endpoint_url else {},
         ),
     )
-    return client
 
 
 def list_request(bucket: str, prefix: str, start_after: str | None) -> dict[str, str]:

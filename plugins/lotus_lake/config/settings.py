@@ -45,6 +45,8 @@ class Settings:
     threads: int
     temp_dir: Path
     poke_interval_seconds: float
+    events_queue: str | None
+    events_poll_seconds: float
     task_timeout_seconds: float
     backup_days: int
     branches_path: str | None = None
@@ -87,6 +89,8 @@ class Settings:
             threads=_threads(env.get("LAKE_THREADS") or "2"),
             temp_dir=Path(env.get("LAKE_TEMP_DIR") or lake_dir / "tmp"),
             poke_interval_seconds=_seconds(env, "LAKE_POKE_INTERVAL_SECONDS", "60"),
+            events_queue=_queue(env.get("LAKE_EVENTS_QUEUE") or ""),
+            events_poll_seconds=_seconds(env, "LAKE_EVENTS_POLL_SECONDS", "7200"),
             task_timeout_seconds=_seconds(env, "LAKE_TASK_TIMEOUT_SECONDS", "3600"),
             backup_days=_days(env.get("LAKE_BACKUP_DAYS") or "2"),
             branches_path=(env.get("LAKE_BRANCHES_PATH") or "").rstrip("/") or None,
@@ -208,6 +212,17 @@ def _seconds(env: Mapping[str, str], name: str, default: str) -> float:
             f"{name}={text!r} is not a number of seconds", hint="1 to 86400 seconds"
         )
     return seconds
+
+
+def _queue(text: str) -> str | None:
+    refuse_userinfo(text, "LAKE_EVENTS_QUEUE")
+    url = urlsplit(text)
+    if text and not (url.scheme in ("http", "https") and url.hostname and url.path.strip("/")):
+        raise SettingsError(
+            f"LAKE_EVENTS_QUEUE={text!r} is not the URL of an SQS queue",
+            hint="such as https://sqs.eu-central-1.amazonaws.com/123456789012/lake-events",
+        )
+    return text or None
 
 
 def _threads(text: str) -> int:

@@ -143,13 +143,15 @@ class FeederOptions(BaseModel):
         ge=1,
         le=86400,
         description="Seconds between two listings of the bucket. The default is "
-        "LAKE_POKE_INTERVAL_SECONDS, or 60.",
+        "LAKE_POKE_INTERVAL_SECONDS, or 60. With LAKE_EVENTS_QUEUE it counts while the queue does "
+        "not answer.",
     )
     timeout_seconds: float = Field(
         default=3600,
         ge=0,
         le=7 * 86400,
-        description="A run that finds no new file within this many seconds is skipped.",
+        description="A run that finds no new file within this many seconds is skipped. With "
+        "LAKE_EVENTS_QUEUE the default is 21600.",
     )
     deferrable: bool = Field(
         default=True, description="true waits in the triggerer; false reschedules the task."

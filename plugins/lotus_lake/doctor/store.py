@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,14 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from lotus_lake.bucket.keys import is_hidden, layout_of
-from lotus_lake.bucket.objects import PAGE_KEYS, client_errors, list_objects, store_time
+from lotus_lake.bucket.notifications import queue_address
+from lotus_lake.bucket.objects import (
+    PAGE_KEYS,
+    aws_client,
+    client_errors,
+    list_objects,
+    store_time,
+)
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.doctor.findings import Result, ok, problem, skipped
@@ -30,6 +37,8 @@ _CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "
 # Each costs a request.
 _STREAMS_LOOKED_AT = 100
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}  # GLACIER_IR is read like any other
+_WAITING = "ApproximateNumberOfMessages"
+_MANY_MESSAGES = 10_000
 _NO_RULES = "NoSuchLifecycleConfiguration"
 _NOT_THERE = {"NotImplemented", "MethodNotAllowed", "AccessDenied", "501", "405", "403"}
 
@@ -210,11 +219,38 @@ def _listing_hint(error: Exception) -> str:
     return "check AWS_ENDPOINT_URL, or endpoint_url of aws_default, and the network"
 
 
+def events_can_be_read(store: Store) -> Result:
+    """The queue of events answers, and somebody reads it."""
+    url = store.settings.events_queue
+    if url is None:
+        return skipped("LAKE_EVENTS_QUEUE is not set: streams are polled")
+    endpoint_url, region = queue_address(url)
+    access = replace(
+        store.settings.s3, endpoint_url=endpoint_url, region=region or store.settings.s3.region
+    )
+    try:
+        with closing(aws_client("sqs", access, attempts=2)) as client:
+            answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=[_WAITING])
+    except client_errors(OSError) as error:
+        return problem(
+            f"the queue {url} does not answer: {error}",
+            hint="check LAKE_EVENTS_QUEUE, and grant the rights of deploy/policies/sqs-events.json",
+        )
+    waiting = int(answer["Attributes"][_WAITING])
+    if waiting > _MANY_MESSAGES:
+        return problem(
+            f"{counted(waiting, 'message')} wait in the queue {url}",
+            hint="are triggerers running with LAKE_EVENTS_QUEUE, and streams waiting?",
+        )
+    return ok(f"{counted(waiting, 'message')} wait in the queue")
+
+
 CHECKS = (
     raw_objects_can_be_read,
     keys_are_of_their_path_format,
     data_path_can_be_written,
     clock_agrees_with_the_store,
     no_rule_takes_raw_objects_too_early,
+    events_can_be_read,
 )
 ALL = (bucket_is_listed, *CHECKS)

@@ -43,6 +43,7 @@ def test_the_defaults_lie_under_the_project(project: Path) -> None:
     assert (settings.memory_limit, settings.threads) == ("2GiB", 2)
     assert settings.temp_dir == project / ".lake/tmp"
     assert settings.poke_interval_seconds == 60
+    assert (settings.events_queue, settings.events_poll_seconds) == (None, 7200)
     assert settings.task_timeout_seconds == 3600
     assert settings.backup_days == 2
 
@@ -58,6 +59,8 @@ def test_every_variable_is_heard(project: Path) -> None:
         LAKE_THREADS="7",
         LAKE_TEMP_DIR="/var/tmp/lake",
         LAKE_POKE_INTERVAL_SECONDS="2.5",
+        LAKE_EVENTS_QUEUE="https://sqs.eu-central-1.amazonaws.com/123456789012/lake-events",
+        LAKE_EVENTS_POLL_SECONDS="900",
         LAKE_BACKUP_DAYS="14",
     )
     assert settings.catalog == CatalogAddress("postgres", "host=db dbname=lake user=lake")
@@ -66,6 +69,10 @@ def test_every_variable_is_heard(project: Path) -> None:
     assert (settings.memory_limit, settings.threads) == ("500MB", 7)
     assert settings.temp_dir == Path("/var/tmp/lake")
     assert settings.poke_interval_seconds == 2.5
+    assert settings.events_queue == (
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/lake-events"
+    )
+    assert settings.events_poll_seconds == 900
     assert settings.backup_days == 14
 
 
@@ -73,7 +80,8 @@ def test_an_empty_variable_counts_as_not_set(project: Path) -> None:
     names = [
         "LAKE_CATALOG", "LAKE_DATA_PATH", "LAKE_RAW_URI", "LAKE_STREAMS_DIR", "LAKE_MEMORY_LIMIT",
         "LAKE_THREADS", "LAKE_TEMP_DIR", "LAKE_POKE_INTERVAL_SECONDS", "LAKE_BACKUP_DAYS",
-        "AIRFLOW_CONN_AWS_DEFAULT", "AIRFLOW_CONN_LAKE_CATALOG",
+        "LAKE_EVENTS_QUEUE", "LAKE_EVENTS_POLL_SECONDS", "AIRFLOW_CONN_AWS_DEFAULT",
+        "AIRFLOW_CONN_LAKE_CATALOG",
     ]  # fmt: skip
     assert read(project, **dict.fromkeys(names, "")) == read(project)
 
@@ -132,6 +140,10 @@ def test_the_raw_prefix_ends_in_one_slash(
         ("LAKE_POKE_INTERVAL_SECONDS", "86401", "1 to 86400 seconds"),
         ("LAKE_POKE_INTERVAL_SECONDS", "nan", "1 to 86400 seconds"),
         ("LAKE_POKE_INTERVAL_SECONDS", "soon", "1 to 86400 seconds"),
+        ("LAKE_EVENTS_QUEUE", "lake-events", "https://sqs."),
+        ("LAKE_EVENTS_QUEUE", "arn:aws:sqs:eu-central-1:123456789012:lake-events", "https://sqs."),
+        ("LAKE_EVENTS_QUEUE", "https://sqs.eu-central-1.amazonaws.com/", "https://sqs."),
+        ("LAKE_EVENTS_POLL_SECONDS", "never", "1 to 86400 seconds"),
     ],
 )
 def test_a_wrong_value_is_named_with_a_hint(
