@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -449,3 +450,10 @@ def test_status_says_how_each_stream_is(fed: Feed, shell: Shell) -> None:
     (found,) = shell.json("status")
     assert (found["state"], found["reason"]) == ("broken", "1 file in quarantine")
     assert "broken" in shell.run("status").stdout
+    assert found["acknowledged_by"] is None
+    person = os.environ.get("USER") or str(os.getuid())
+    said = shell.run("acknowledge", "shop", "orders").stderr
+    assert f"seen by {person}: 1 file in quarantine; only what is new is alerted" in said
+    (found,) = shell.json("status")
+    assert (found["state"], found["acknowledged_by"]) == ("broken", person)
+    assert f"seen by {person}" in shell.run("status").stdout

@@ -69,7 +69,9 @@ def status(
 def _plain(row: StreamOverview) -> dict[str, Any]:
     verdict = {"state": row.verdict.state, "level": row.verdict.level, "reason": row.verdict.reason}
     days = {"rows_today": row.rows_today, "rows_usual": row.rows_usual}
-    return asdict(row.status) | verdict | days | {"models": [asdict(lag) for lag in row.models]}
+    seen = {"acknowledged_by": row.acknowledged.by if row.acknowledged else None}
+    models = {"models": [asdict(lag) for lag in row.models]}
+    return asdict(row.status) | verdict | seen | days | models
 
 
 def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def _stream(found: StreamOverview, raw_prefix: str) -> dict[str, Any]:
         f"{row.quarantined} QUARANTINED" if row.quarantined else "",
         f"{row.missing} MISSING" if row.missing else "",
         "UNBALANCED" if any(f.condition == "unbalanced" for f in found.findings) else "",
+        f"seen by {found.acknowledged.by}" if found.acknowledged else "",
         f"{row.copied} copied" if row.copied else "",
         f"{counted(row.rescued, 'row')} with rescued values" if row.rescued else "",
         "" if row.configured else "no config",
