@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.lake.connection import open_to_read
@@ -221,6 +222,21 @@ def test_a_viewer_sees_the_lake_and_is_offered_nothing_to_do(
             expect(bert.lake.get_by_text("shopify/orders")).to_be_visible()
             acts = bert.lake.get_by_role("link", name="Operations").count()
             assert acts == int(may_act), role
+
+
+def test_a_viewer_reads_what_tables_mean_and_that_page_cannot_act_for_the_viewer(
+    browser: Browser, fed: Deployment
+) -> None:
+    with person(browser, fed.url, token=token_of("VIEWER")) as bert:
+        bert.go("/plugin/lake")
+        bert.lake.get_by_role("link", name="Data dictionary").click()
+        expect(bert.lake.get_by_text("The tables of the lake")).to_be_visible()
+        (frame,) = (f for f in bert.page.frames if f.url.split("#")[0].endswith("/dictionary"))
+        frame.evaluate("location.hash = '#!/model/model.lotus_lake.fct_sales'")
+        expect(bert.lake.get_by_text("total_sales").first).to_be_visible()
+        for attempt in ("fetch('/api/v2/dags')", "document.cookie", "parent.document.title"):
+            with pytest.raises(PlaywrightError):
+                frame.evaluate(attempt)
 
 
 def ask(config: Path) -> None:
