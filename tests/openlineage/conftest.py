@@ -17,11 +17,11 @@ STREAMS = ("orders", "order_refunds", "customers")
 
 @dataclass(frozen=True)
 class Observed:
-    """A deployment, its backend, and the keys of the store."""
+    """A deployment, its backend, and the secret key of the store."""
 
     deployment: Deployment
     backend: Backend
-    secrets: tuple[str, ...]
+    secret: str
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,12 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     """`airflow standalone` on an empty bucket, with the three Shopify streams."""
     root = tmp_path_factory.mktemp("observed")
     with lake_with_bucket(root, STREAMS) as env, run_backend() as backend:
-        keys = (env.pop("AWS_ACCESS_KEY_ID"), env.pop("AWS_SECRET_ACCESS_KEY"))
+        secret = env.pop("AWS_SECRET_ACCESS_KEY")
         env["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(
             {
                 "conn_type": "aws",
-                "login": keys[0],
-                "password": keys[1],
+                "login": env.pop("AWS_ACCESS_KEY_ID"),
+                "password": secret,
                 "extra": {"endpoint_url": env.pop("AWS_ENDPOINT_URL"), "region_name": "us-east-1"},
             }
         )
@@ -56,4 +56,4 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
         with run_standalone(root, env) as deployment:
             waiting = len(STREAMS)
             deployment.wait_until(lambda: deployment.waiting_streams() == waiting, "sensors wait")
-            yield Observed(deployment, backend, keys)
+            yield Observed(deployment, backend, secret)
