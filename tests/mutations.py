@@ -280,13 +280,13 @@ MUTATIONS = (
     Mutation(
         "what was registered is compared with the ledger",
         Code("landed ^ data_files.last_registered(...)", "set()"),
-        "tests/integration/test_one_glob.py::"
+        "tests/integration/test_file_list.py::"
         "test_a_lake_that_registers_less_than_the_ledger_says_is_an_error",
     ),
     Mutation(
         "addresses of a glob are those of the list",
         Text("return self._uris", "return self._uris[:-1]"),
-        "tests/integration/test_one_glob.py::"
+        "tests/integration/test_file_list.py::"
         "test_ducklake_writes_for_the_glob_what_it_writes_for_the_list",
     ),
     Mutation(

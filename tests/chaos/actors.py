@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import is_gone
 from lotus_lake.errors import TransientError
-from lotus_lake.failures import is_gone
 from lotus_lake.feeder.batch import plan_batches
 from lotus_lake.feeder.cleanup import retire_files
 from lotus_lake.feeder.list import list_files

@@ -14,7 +14,7 @@ from lotus_lake.bucket.keys import layout_of
 from lotus_lake.bucket.objects import list_objects
 from lotus_lake.feeder.cleanup import Retirement, retire_files
 from lotus_lake.feeder.list import listing_start
-from lotus_lake.feeder.work import look_for_work
+from lotus_lake.feeder.readiness import look_for_work
 from lotus_lake.lake.session import LAKE, META, Lake
 from lotus_lake.observe.balance import read_balance
 from lotus_lake.observe.plan import plan_run

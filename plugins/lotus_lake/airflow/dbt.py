@@ -20,7 +20,7 @@ from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.dbt_process import ForkedDbt
 from lotus_lake.airflow.tasks import killed_at_limit, task_timeout, tell_lineage
 from lotus_lake.config.settings import Settings
-from lotus_lake.failures import fails_again
+from lotus_lake.error_translation import fails_again
 from lotus_lake.lake.connection import open_to_read
 from lotus_lake.lake.session import LAKE, is_conflict
 from lotus_lake.ledger.builds import built_snapshots, why_build

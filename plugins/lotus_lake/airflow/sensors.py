@@ -1,4 +1,4 @@
-"""The sensors of a stream: `wait_for_files` (asks `feeder/work.py`) and `wait_for_sync`.
+"""The sensors of a stream: `wait_for_files` (asks `feeder/readiness.py`) and `wait_for_sync`.
 
 Airflow's wildcard sensor succeeds as long as any file is there, and lists the whole history when
 its check function says no. This one lists only the window that begins `lookback_days` before the
@@ -36,7 +36,7 @@ from lotus_lake.bucket.objects import s3_client
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import find_stream
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.feeder.work import Look, look_for_work
+from lotus_lake.feeder.readiness import Look, look_for_work
 from lotus_lake.lake.connection import open_lake
 
 if TYPE_CHECKING:

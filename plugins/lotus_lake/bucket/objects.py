@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 
 from lotus_lake.bucket.keys import Layout, is_folder_marker
 from lotus_lake.config.connections import S3Access
+from lotus_lake.error_translation import TLS_HINT
 from lotus_lake.errors import SettingsError, StorageUnavailableError
-from lotus_lake.failures import TLS_HINT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -12,8 +12,8 @@ from lotus_lake.cli.arguments import LOOK
 from lotus_lake.cli.output import reading, say
 from lotus_lake.cli.query import print_answer
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import PermanentError, SettingsError
-from lotus_lake.failures import one_line
 from lotus_lake.lake.extensions import load_extension
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.observe.query import run_query

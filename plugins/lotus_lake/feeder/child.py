@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import duckdb
 
-from lotus_lake.children import read_task, run_module
+from lotus_lake.child_processes import read_task, run_module
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream
 from lotus_lake.feeder.batch import Batch

@@ -16,7 +16,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from lotus_lake.bucket.keys import partition_path
 from lotus_lake.config.streams import Stream
-from lotus_lake.failures import make_folder
+from lotus_lake.error_translation import make_folder
 from lotus_lake.feeder.columns import Column
 from lotus_lake.feeder.footers import Footer
 from lotus_lake.feeder.isolation import isolate

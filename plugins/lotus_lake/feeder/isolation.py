@@ -18,8 +18,8 @@ from urllib.parse import quote
 import duckdb
 
 from lotus_lake.bucket.objects import look_at, s3_client
+from lotus_lake.error_translation import is_gone, one_line, raise_if_exhausted, raise_if_no_room
 from lotus_lake.errors import CatalogUnavailableError, SettingsError, StorageUnavailableError
-from lotus_lake.failures import is_gone, one_line, raise_if_exhausted, raise_if_no_room
 from lotus_lake.feeder.outcomes import Outcome
 from lotus_lake.lake.session import META, Lake
 from lotus_lake.ledger.queue import PendingFile

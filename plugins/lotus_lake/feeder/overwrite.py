@@ -19,8 +19,8 @@ import duckdb
 
 from lotus_lake.bucket.keys import format_of
 from lotus_lake.bucket.objects import RawObject, look_at, s3_client
+from lotus_lake.error_translation import raise_if_no_room
 from lotus_lake.errors import CommitConflictError, SchemaMismatchError
-from lotus_lake.failures import raise_if_no_room
 from lotus_lake.feeder.append import Append, Refresh, Waiting
 from lotus_lake.feeder.formats import read_rows
 from lotus_lake.feeder.outcomes import Outcome

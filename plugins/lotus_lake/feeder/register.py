@@ -12,8 +12,8 @@ import duckdb
 
 from lotus_lake.bucket.keys import natural_order
 from lotus_lake.config.streams import Stream
+from lotus_lake.error_translation import one_line, translated
 from lotus_lake.errors import RegistrationError
-from lotus_lake.failures import one_line, translated
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.batch import Batch
 from lotus_lake.feeder.child import run_child

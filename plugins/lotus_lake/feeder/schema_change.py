@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import duckdb
 
 from lotus_lake.config.streams import Stream
-from lotus_lake.failures import one_line
+from lotus_lake.error_translation import one_line
 from lotus_lake.feeder.append import Append
 from lotus_lake.feeder.bounds import validate
 from lotus_lake.feeder.columns import (

@@ -17,8 +17,8 @@ from pathlib import Path
 import duckdb
 
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import make_folder, one_line
 from lotus_lake.errors import SettingsError
-from lotus_lake.failures import make_folder, one_line
 from lotus_lake.lake.session import METADATA, Lake
 from lotus_lake.sql import identifier, literal
 

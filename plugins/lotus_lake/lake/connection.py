@@ -13,12 +13,12 @@ from pathlib import Path
 
 import duckdb
 
-from lotus_lake import failures
+from lotus_lake import error_translation
 from lotus_lake.bucket.credentials import renewed_credentials, secret_statement
 from lotus_lake.config.connections import CatalogAddress
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import make_folder
 from lotus_lake.errors import CatalogUnavailableError, SettingsError
-from lotus_lake.failures import make_folder
 from lotus_lake.lake.branches import refuse_expired
 from lotus_lake.lake.extensions import connect, load_extensions
 from lotus_lake.lake.session import LAKE, Lake
@@ -63,7 +63,7 @@ def open_lake(
         StorageUnavailableError: The data files cannot be read.
         ResourcesExhaustedError: Memory or disk ran out.
     """
-    with connect() as con, failures.translated(settings):
+    with connect() as con, error_translation.translated(settings):
         configure(con, settings, read_only=read_only, migrate=migrate)
         try:
             with renewed_credentials(con, settings.s3):
@@ -185,7 +185,7 @@ def _attach(
         raise _no_such_branch(settings.branch)
     # The first ATTACH creates the catalog, which is a write; readers must not wait for a writer.
     created = read_only or _is_created(settings)
-    with failures.translated(settings, opening=True):
+    with error_translation.translated(settings, opening=True):
         with contextlib.nullcontext() if created else write_lock(settings):
             statement = attach_statement(
                 settings, read_only=read_only, name=name, snapshot=snapshot, migrate=migrate

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
-from lotus_lake.lake.one_glob import one_glob
+from lotus_lake.lake.file_list import one_glob
 from lotus_lake.lake.session import LAKE, METADATA, Lake
 from lotus_lake.lake.tables import LANDING_TABLE_ID
 from lotus_lake.sql import json_array, literal

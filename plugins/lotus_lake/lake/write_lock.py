@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from lotus_lake import failures
+from lotus_lake import error_translation
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import make_folder
 from lotus_lake.errors import CatalogUnavailableError
-from lotus_lake.failures import make_folder
 
 LOCK_TIMEOUT_SECONDS = 900.0
 
@@ -46,7 +46,7 @@ def write_lock(settings: Settings) -> Iterator[None]:
     try:
         file = path.open("ab+", buffering=0)
     except OSError as error:
-        raise failures.folder_error(path.parent, "LAKE_CATALOG", error) from error
+        raise error_translation.folder_error(path.parent, "LAKE_CATALOG", error) from error
     with file:
         _wait_for_lock(file)
         with contextlib.suppress(OSError):  # a full disk: a waiting process cannot name the holder

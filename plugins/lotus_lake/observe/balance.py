@@ -12,8 +12,8 @@ import duckdb
 
 from lotus_lake.config.stream_config import DELETED_AT
 from lotus_lake.config.streams import Stream
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import StorageUnavailableError
-from lotus_lake.failures import one_line
 from lotus_lake.lake.column_statistics import LANDED_ROW
 from lotus_lake.lake.session import LAKE, META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL

@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from lotus_lake.children import read_task, run_module
+from lotus_lake.child_processes import read_task, run_module
 from lotus_lake.config.settings import Settings
 from lotus_lake.errors import LotusLakeError, ResourcesExhaustedError, TransientError
 

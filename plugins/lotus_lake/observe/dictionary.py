@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from lotus_lake.children import read_task
+from lotus_lake.child_processes import read_task
 from lotus_lake.config.settings import Settings
 from lotus_lake.config.streams import Stream, load_streams, source_schema
 from lotus_lake.errors import PermanentError

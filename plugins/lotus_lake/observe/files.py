@@ -9,8 +9,8 @@ from datetime import date, datetime
 import duckdb
 
 from lotus_lake.config.streams import Stream, expect_known, known_streams
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import PermanentError, StorageUnavailableError
-from lotus_lake.failures import one_line
 from lotus_lake.lake.session import META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL
 from lotus_lake.ledger.schema import was_fed

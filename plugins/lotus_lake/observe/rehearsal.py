@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lotus_lake.config.settings import Settings
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import PermanentError
-from lotus_lake.failures import one_line
 from lotus_lake.lake.connection import open_lake
 from lotus_lake.lake.database import catalog_format
 from lotus_lake.lake.extensions import ducklake_version

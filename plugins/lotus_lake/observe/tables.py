@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import duckdb
 
 from lotus_lake.config.streams import Stream
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import PermanentError, StorageUnavailableError, did_you_mean
-from lotus_lake.failures import one_line
 from lotus_lake.lake.session import LAKE, Lake
 from lotus_lake.lake.tables import column_comments
 from lotus_lake.project.manifest import Model, processed_models

@@ -15,8 +15,8 @@ from lotus_lake.lake.data_files import files_of_rows
 from lotus_lake.lake.session import META, STAGING, Lake
 from lotus_lake.ledger.events import LANDED_SQL, files_sql
 from lotus_lake.ledger.watermarks import watermark_table
+from lotus_lake.observe.conditions import ASKED, quoted
 from lotus_lake.observe.files import Landing, find_landings
-from lotus_lake.observe.where import ASKED, quoted
 from lotus_lake.project.lineage import Path
 from lotus_lake.project.manifest import Model
 from lotus_lake.sql import identifier, json_array

@@ -13,10 +13,11 @@ from typing import Any
 
 import duckdb
 
+from lotus_lake.error_translation import one_line
 from lotus_lake.errors import PermanentError, StorageUnavailableError, did_you_mean
-from lotus_lake.failures import one_line
 from lotus_lake.lake.read_only import confine
 from lotus_lake.lake.session import LAKE, Lake
+from lotus_lake.observe.conditions import ASKED, Condition, read_condition
 from lotus_lake.observe.versions import (
     LandedRows,
     Versions,
@@ -25,7 +26,6 @@ from lotus_lake.observe.versions import (
     record_key,
     version_columns,
 )
-from lotus_lake.observe.where import ASKED, Condition, read_condition
 from lotus_lake.project.lineage import (
     Input,
     ModelLineage,

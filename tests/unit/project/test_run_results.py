@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lotus_lake.failures import fails_again
+from lotus_lake.error_translation import fails_again
 from lotus_lake.project.run_results import DataTest, FailedNode, data_tests, failed_nodes
 
 

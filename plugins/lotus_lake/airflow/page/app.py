@@ -28,7 +28,7 @@ from sqlalchemy import select
 from lotus_lake.airflow.connections import lake_settings
 from lotus_lake.airflow.page.filters import SORTS, Choice, askable, choose, domain_dag, visible
 from lotus_lake.airflow.page.lake_cache import LakeCache, Seen
-from lotus_lake.children import run_module
+from lotus_lake.child_processes import run_module
 from lotus_lake.config.project_dir import find_project_dir
 from lotus_lake.config.settings import Settings
 from lotus_lake.observe.spans import SPANS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from lotus_lake.failures import fails_again, is_gone, one_line
+from lotus_lake.error_translation import fails_again, is_gone, one_line
 
 
 @pytest.mark.parametrize(

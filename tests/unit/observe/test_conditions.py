@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus_lake.errors import PermanentError
-from lotus_lake.observe.where import read_condition
+from lotus_lake.observe.conditions import read_condition
 
 COLUMNS = ["order_id", "status", "customer", "Amount", "placed_at"]
 
