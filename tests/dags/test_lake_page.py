@@ -228,7 +228,7 @@ def test_nothing_can_be_changed_here(page: TestClient) -> None:
     from lotus_lake.airflow.page.app import app
 
     methods = [route.methods for route in app.routes]  # type: ignore[attr-defined]
-    assert len(methods) == 4
+    assert len(methods) == 5
     assert all(method <= {"GET", "HEAD"} for method in methods)
     admin = Browser(page, "admin", "ADMIN")
     for path in ("/lake/", "/lake/stream", "/lake/why"):
@@ -483,6 +483,37 @@ def test_a_paused_dag_is_told(viewer: Browser, fed: Feed) -> None:
         pause(False)
     assert "its Dag is paused" in text
     assert "shop/refunds" in text
+
+
+def test_all_streams_are_shown_at_once_and_until_they_are_renewed(
+    viewer: Browser, fed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lotus_lake.airflow.page import lake_cache
+
+    refresh = '<meta http-equiv="refresh"'
+    answer = viewer.see("/lake/").text
+    assert "shop/orders" in answer
+    assert refresh not in answer
+    # As if the answer were old.
+    monkeypatch.setattr(lake_cache, "_FRESH_SECONDS", 0)
+    monkeypatch.setattr(lake_cache, "_REST", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv(
+            "LAKE_CATALOG", f"postgres:host=127.0.0.1 port={port} dbname=lake user=lake"
+        )
+        for wanted in (0, 6):
+            while (slow := viewer.get("/lake/").text) and _waited() < wanted:
+                time.sleep(0.2)
+            assert "shop/orders" in slow
+            assert refresh in slow  # however long it takes
+
+
+def _waited() -> float:
+    """For how long the page has waited for the lake."""
+    from lotus_lake.airflow.page import app
+
+    return app.cache.see("overview", old_will_do=True).waiting_seconds
 
 
 def test_a_lake_that_does_not_answer_keeps_no_page_waiting(
