@@ -93,14 +93,15 @@ def test_every_task_has_a_time_limit_and_one_setting_changes_all_of_them(
             (dag.dag_id, task.task_id): task.execution_timeout.total_seconds()
             for dag in parsed.dags.values()
             for task in dag.tasks
-            if task.task_id != "approve"  # a person takes as long as they take
+            if task.task_id not in ("approve", "confirm")  # a person takes as long as they take
         }
 
     found = limits(bag)
     of_upkeep = [task for dag_id, task in found if dag_id in UPKEEP]
     assert len(found) == 8 * len(STREAM_FILES) + 2 + 3 + len(of_upkeep)
-    assert len(of_upkeep) == 20
-    assert bag.dags["lake_approvals"].task_dict["approve"].execution_timeout is None
+    assert len(of_upkeep) == 22
+    for dag_id, task_id in (("lake_approvals", "approve"), ("lake_operations", "confirm")):
+        assert bag.dags[dag_id].task_dict[task_id].execution_timeout is None
     assert set(found.values()) == {3600, 6 * 3600}
     assert {task for (_, task), seconds in found.items() if seconds == 3600} == {
         "wait_for_files", "publish", "check", "find_changes", "ask", "describe", "apply",
