@@ -5,8 +5,7 @@ The poll is as long as a day: what lands was told of, or seen when a trigger beg
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -71,9 +70,14 @@ def test_files_land_as_they_are_put_and_once_although_the_triggerer_is_killed(
 
     put_and_wait(0)
     put_and_wait(1)
+    triggerers = []
     for process in psutil.Process(airflow.pid).children(recursive=True):
-        if "triggerer" in " ".join(process.cmdline()):
-            os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "triggerer" in " ".join(process.cmdline()):
+                triggerers.append(process)
+    assert triggerers
+    for process in triggerers:
+        process.kill()
     triggerer = start_airflow(
         ["triggerer", "--skip-serve-logs"], env, airflow.logs / "triggerer.log"
     )
