@@ -420,7 +420,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commits that conflict are counted",
-        Code("conflict_listeners.append(listener)", "None"),
+        Code('incr("lotus_lake.commit_conflicts", tags={"dag_id": dag_id})', "None"),
         "tests/dags/test_metrics.py::test_the_state_of_each_stream_reaches_the_collector",
     ),
     Mutation(
