@@ -515,6 +515,10 @@ def test_how_often_airflow_is_asked_does_not_depend_on_how_often_the_bucket_is(
     assert asyncio.run(wait_and_put()) == {"status": "changed"}
 
 
+def test_runs_that_wait_ask_for_queued_ones_five_times_a_second_however_many_they_are() -> None:
+    assert [bucket_trigger.question_seconds(count) for count in (1, 100, 1000)] == [20, 20, 200]
+
+
 def test_a_wait_in_the_worker_gives_way_too_unless_there_is_work(
     feed: Feed, queued: list[str]
 ) -> None:

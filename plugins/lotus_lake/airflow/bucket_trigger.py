@@ -28,11 +28,14 @@ from lotus_lake.bucket.objects import (
 from lotus_lake.errors import StorageUnavailableError
 
 _CLIENT_SECONDS = 600
-# How often a waiting run checks whether another run of its Dag is queued behind it.
+# How often a waiting run asks whether another run of its Dag is queued behind it; all runs that
+# wait in a triggerer ask this often in a second, at most: each question is one to Airflow's server.
 _QUEUE_SECONDS = 20
+_QUESTIONS_A_SECOND = 5
 QUEUED = "another run of the Dag is queued and takes over"
 
 log = logging.getLogger(__name__)
+_waiting: set[BucketChangedTrigger] = set()
 
 
 class BucketChangedTrigger(BaseTrigger):
@@ -95,6 +98,7 @@ class BucketChangedTrigger(BaseTrigger):
     async def _event_after(self, wait: Awaitable[None]) -> TriggerEvent:
         """What a wait that ends is reported as."""
         event = {"status": "changed"}
+        _waiting.add(self)
         try:
             await wait
         except AirflowSkipException:
@@ -104,6 +108,8 @@ class BucketChangedTrigger(BaseTrigger):
         except client_errors(OSError) as error:
             message = str(listing_error(self.arguments["bucket"], self.arguments["prefix"], error))
             event = {"status": "error", "message": message}
+        finally:
+            _waiting.discard(self)
         return TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _poll(self) -> None:
@@ -131,8 +137,8 @@ class BucketChangedTrigger(BaseTrigger):
         while (now := time.monotonic()) < until and not early.done():
             await asyncio.wait([early], timeout=max(min(until, self._asks_at) - now, 0))
             if self.arguments["dag_id"] and time.monotonic() >= self._asks_at:
-                self._asks_at = time.monotonic() + _QUEUE_SECONDS
                 await sync_to_async(skip_if_queued)(self.arguments["dag_id"])
+                self._asks_at = time.monotonic() + question_seconds(len(_waiting))
 
     async def _client(self) -> Any:
         use_embedded_s3()
@@ -166,6 +172,11 @@ class BucketChangedTrigger(BaseTrigger):
         """Whether a key below the prefix is the stream's."""
         pattern = self.arguments["pattern"]
         return not pattern or is_of(pattern, key)
+
+
+def question_seconds(waiting: int) -> float:
+    """Seconds between two questions of a run for queued ones, when so many wait in a triggerer."""
+    return max(_QUEUE_SECONDS, waiting / _QUESTIONS_A_SECOND)
 
 
 def skip_if_queued(dag_id: str) -> None:
