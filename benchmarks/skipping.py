@@ -29,7 +29,8 @@ from tests.servers import PostgresServer
 
 TITLE = "Skipping enriched models"
 _INPUTS, _A_DOMAIN = 20, 20
-_CHANGED = "int_many__stream_7"
+_CHANGED = 1
+_CHANGED_TABLE = f"int_many__stream_{_CHANGED}"
 _MODEL = (
     "select id, count(*) as updates from {{{{ ref('int_many__stream_{input}') }}}} group by id\n"
 )
@@ -68,7 +69,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
                            deciding_CPU_ms_a_model=cpu,
                            memory_MB=max(done.peak_mb for done in asked))  # fmt: skip
                 report.point(plot, name, count, cpu)
-                wanted = [f"fct_{number}" for number in range(count) if _input(number) == 7]
+                wanted = [f"fct_{number}" for number in range(count) if _input(number) == _CHANGED]
                 report.target(
                     f"{count:,} models, {name}: an event builds the {len(wanted)} models that read "
                     "the input",
@@ -119,7 +120,7 @@ def build_all() -> None:
 def change() -> None:
     """Give the input that changes a row."""
     with open_lake(Settings.from_env()) as lake:
-        table = identifier(LAKE, "main", _CHANGED)
+        table = identifier(LAKE, "main", _CHANGED_TABLE)
         lake.commit("input", lambda: lake.con.execute(f"INSERT INTO {table} VALUES (2)"))
 
 
@@ -134,7 +135,7 @@ def decide() -> Decisions:
     reached = [
         model.name
         for domain in enriched_domains(models).values()
-        if _CHANGED in inputs_of(domain)
+        if _CHANGED_TABLE in inputs_of(domain)
         for model in domain
     ]
     with open_lake(Settings.from_env()) as lake:
